@@ -1,0 +1,50 @@
+# Everything starts from Python 3.11 or newer, with pip: each target makes the environment that it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_VENV ?= .venv-bench
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+BENCH_PIP_ARGS ?= # e.g. --extra-index-url https://download.pytorch.org/whl/cpu, for torch without CUDA
+
+.PHONY: demo test lint bench clean help
+
+help:
+	@echo "make demo   set up, then run every example and print a summary"
+	@echo "make test   set up, then ruff, mypy and pytest (PYTEST_ARGS=...)"
+	@echo "make lint   ruff and mypy only"
+	@echo "make bench  compare with torch, JAX and KeOps (BENCH_ARGS=...); installs them in $(BENCH_VENV)"
+	@echo "make clean  remove the environments and caches"
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/python examples/demo.py
+
+test: lint
+	$(VENV)/bin/python -m pytest -q $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(BENCH_VENV)/.bench
+	$(BENCH_VENV)/bin/python benchmarks/peers.py $(BENCH_ARGS)
+
+# A stamp file records an installation; it is made again when pyproject.toml changes.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wengert needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.demo
+
+$(BENCH_VENV)/.bench: pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet $(BENCH_PIP_ARGS) --editable '.[bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,288 @@
+"""Scalar expressions of the loop form: immutable, hash-consed nodes over named ranges.
+
+A kernel computes one scalar expression per element of its outputs. A node's operation is a name, its arguments are nodes,
+and its value depends on the *ranges* (loop variables) listed in it. Only real machine types occur here: a complex number
+is a pair of nodes by the time it becomes an expression (`compiler.complex`). No node knows what tensor operation it
+came from, and nothing here knows a target: `render_llvm` and `render_cuda` spell the same nodes.
+
+Every operation rounds once, to its own type. `fma` is the only fused operation, and no pass introduces one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Machine types: name -> (bytes in memory, is floating). A b1 is one byte in memory and one bit in a register.
+TYPES = {"f32": (4, True), "f64": (8, True), "i32": (4, False), "i64": (8, False), "b1": (1, False)}
+
+# Operations whose result has the type of their first argument.
+ARITHMETIC = frozenset("add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc".split())
+# Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0.
+ELEMENTARY = frozenset("exp log sin cos tanh pow".split())
+COMPARISONS = frozenset("lt le gt ge eq ne".split())  # IEEE: false on NaN, except ne
+LOGICAL = frozenset("and or xor not".split())  # on b1, or bitwise on integers
+SHIFTS = frozenset("shl lshr ashr".split())  # on integers; the shift is within the width
+OTHER = frozenset("const arg index load select rare cast bitcast reduce".split())
+OPS = ARITHMETIC | ELEMENTARY | COMPARISONS | LOGICAL | SHIFTS | OTHER
+
+COMMUTATIVE = frozenset("add mul minimum maximum eq ne and or xor".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Range:
+    """A loop variable. `outer` ranges are parallel; the others belong to a reduction and run in order."""
+
+    name: str
+    size: int
+    outer: bool
+    bit: int  # 1 << position in its builder
+
+    def __repr__(self) -> str:
+        return f"{self.name}<{self.size}"
+
+
+@dataclass(frozen=True)
+class Affine:
+    """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables and run-time slots."""
+
+    const: int = 0
+    terms: tuple[tuple[Range, int], ...] = ()
+    slots: tuple[tuple[int, int], ...] = ()
+
+    @staticmethod
+    def of(r: Range) -> Affine:
+        return Affine(0, ((r, 1),)) if r.size != 1 else Affine()
+
+    def __add__(self, other: Affine | int) -> Affine:
+        if isinstance(other, int):
+            return Affine(self.const + other, self.terms, self.slots) if other else self
+        return Affine(self.const + other.const, _merge(self.terms, other.terms), _merge(self.slots, other.slots))
+
+    def __mul__(self, k: int) -> Affine:
+        if k == 1:
+            return self
+        if k == 0:
+            return Affine()
+        return Affine(self.const * k, tuple((r, c * k) for r, c in self.terms), tuple((s, c * k) for s, c in self.slots))
+
+    def __neg__(self) -> Affine:
+        return self * -1
+
+    def coefficient(self, r: Range) -> int:
+        for q, c in self.terms:
+            if q is r:
+                return c
+        return 0
+
+    def divmod(self, b: int) -> tuple[Affine, Affine] | None:
+        """(q, r) with self = b * q + r and 0 <= r < b, where the ranges' sizes prove it; else None."""
+        if any(c % b for _, c in self.slots):
+            return None
+        low = [(r, c) for r, c in self.terms if c % b]
+        const_q, const_r = divmod(self.const, b)
+        if any(c < 0 for _, c in low) or const_r + sum(c * (r.size - 1) for r, c in low) >= b:
+            return None
+        q = Affine(const_q, tuple((r, c // b) for r, c in self.terms if c % b == 0), tuple((s, c // b) for s, c in self.slots))
+        return q, Affine(const_r, tuple(low))
+
+    @property
+    def mask(self) -> int:
+        m = 0
+        for r, _ in self.terms:
+            m |= r.bit
+        return m
+
+    def __repr__(self) -> str:
+        parts = [f"{c}*{r.name}" if c != 1 else r.name for r, c in self.terms]
+        parts += [f"{c}*s{s}" if c != 1 else f"s{s}" for s, c in self.slots]
+        if self.const or not parts:
+            parts.append(str(self.const))
+        return " + ".join(parts)
+
+
+def _merge(a: tuple, b: tuple) -> tuple:
+    if not a:
+        return b
+    if not b:
+        return a
+    total = dict(a)
+    for k, c in b:
+        total[k] = total.get(k, 0) + c
+    return tuple((k, c) for k, c in total.items() if c)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One scalar operation. `attr` by operation:
+
+    const: the Python number · arg: slot of a run-time scalar · index: an Affine, as i64 · load: (buffer, Affine), its
+    optional argument a b1 node without which nothing is read (the value is then zero) · reduce: (op, Range), arguments
+    the body (for "fma" the two factors); starts from +0, 1 block of 256 after another (docs/design.md, Bits).
+    """
+
+    op: str
+    args: tuple[Node, ...]
+    attr: Any
+    dtype: str
+    mask: int  # bits of the ranges that the value depends on
+    id: int  # order of creation within the builder: arguments come first
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"%{a.id}" for a in self.args)
+        note = "" if self.attr is None else f" {self.attr}"
+        return f"%{self.id}:{self.dtype} = {self.op}({inner}){note}"
+
+
+@dataclass
+class Builder:
+    """Makes nodes, each distinct one once, with simplifications that are exact to the last bit, signed zeros included."""
+
+    ranges: list[Range] = field(default_factory=list)
+    count: int = 0
+    _table: dict = field(default_factory=dict)
+    _named: dict = field(default_factory=dict)
+
+    def range(self, name: str, size: int, outer: bool = False) -> Range:
+        key = (name, size, outer)
+        r = self._named.get(key)
+        if r is None:
+            r = self._named[key] = Range(name, size, outer, 1 << len(self.ranges))
+            self.ranges.append(r)
+        return r
+
+    def node(self, op: str, args: tuple[Node, ...] = (), attr: Any = None, dtype: str | None = None, mask: int = 0) -> Node:
+        """The node, without simplification."""
+        dtype = dtype or args[0].dtype
+        # 0.0 == -0.0 and 1 == True in a dict, hence the repr of constants.
+        key = (op, tuple([a.id for a in args]), repr(attr) if op == "const" else attr, dtype)
+        found = self._table.get(key)
+        if found is None:
+            for a in args:
+                mask |= a.mask
+            found = self._table[key] = Node(op, args, attr, dtype, mask, self.count)
+            self.count += 1
+        return found
+
+    def existing(self, op: str, args: tuple[Node, ...], dtype: str) -> Node | None:
+        return self._table.get((op, tuple([a.id for a in args]), None, dtype))
+
+    # -- leaves --
+    def const(self, value: float | int | bool, dtype: str) -> Node:
+        return self.node("const", (), value, dtype)
+
+    def arg(self, slot: int, dtype: str) -> Node:
+        return self.node("arg", (), slot, dtype)
+
+    def index(self, i: Affine) -> Node:
+        if not i.terms and not i.slots:
+            return self.const(i.const, "i64")
+        return self.node("index", (), i, "i64", i.mask)
+
+    def load(self, buffer: int, i: Affine, dtype: str, guard: Node | None = None) -> Node:
+        return self.node("load", () if guard is None else (guard,), (buffer, i), dtype, i.mask)
+
+    # -- arithmetic --
+    def op(self, op: str, *args: Node) -> Node:
+        special = getattr(self, "_" + op, None)
+        if special is not None:
+            found = special(*args)
+            if found is not None:
+                return found
+        if op in COMMUTATIVE and args[0].id > args[1].id:
+            args = (args[1], args[0])
+        if op in COMPARISONS:
+            return self.node(op, args, None, "b1")
+        return self.node(op, args)
+
+    def select(self, c: Node, a: Node, b: Node) -> Node:
+        if a is b:
+            return a
+        if c.op == "const":
+            return a if c.attr else b
+        return self.node("select", (c, a, b), None, a.dtype)
+
+    def rare(self, c: Node, slow: Node, fast: Node) -> Node:
+        """`slow` where c else `fast`, lane by lane; a renderer may skip `slow` when c holds in no lane."""
+        return self.node("rare", (c, slow, fast), None, fast.dtype)
+
+    def cast(self, a: Node, dtype: str) -> Node:
+        """Conversion of value: int to float rounds to nearest; float to int truncates and must be in range; to b1 is != 0."""
+        if a.dtype == dtype:
+            return a
+        if a.op == "const" and TYPES[dtype][1] and a.dtype != "b1":
+            return self.const(float(a.attr), dtype) if dtype == "f64" or a.dtype != "f64" else self.node("cast", (a,), None, dtype)
+        return self.node("cast", (a,), None, dtype)
+
+    def bitcast(self, a: Node, dtype: str) -> Node:
+        return self.node("bitcast", (a,), None, dtype)
+
+    def fma(self, a: Node, b: Node, c: Node) -> Node:
+        return self.node("fma", (a, b, c))
+
+    # -- exact simplifications: each returns a node, or None for "nothing special" --
+    def _neg(self, a: Node) -> Node | None:
+        return a.args[0] if a.op == "neg" else None
+
+    def _add(self, a: Node, b: Node) -> Node | None:
+        if b.op == "neg":
+            return self.op("sub", a, b.args[0])
+        if a.op == "neg":
+            return self.op("sub", b, a.args[0])
+        return None
+
+    def _sub(self, a: Node, b: Node) -> Node | None:
+        return self.op("add", a, b.args[0]) if b.op == "neg" else None
+
+    def _mul(self, a: Node, b: Node) -> Node | None:
+        if a.op == "neg":
+            return self.op("neg", self.op("mul", a.args[0], b)) if b.op != "neg" else self.op("mul", a.args[0], b.args[0])
+        if b.op == "neg":
+            return self.op("neg", self.op("mul", a, b.args[0]))
+        if a is b and a.op == "sub":  # (x - y)^2 = (y - x)^2
+            other = self.existing("sub", (a.args[1], a.args[0]), a.dtype)
+            if other is not None and other.id < a.id:
+                return self.op("mul", other, other)
+        return None
+
+    def _div(self, a: Node, b: Node) -> Node | None:
+        if a.op == "neg":
+            return self.op("neg", self.op("div", a.args[0], b)) if b.op != "neg" else self.op("div", a.args[0], b.args[0])
+        if b.op == "neg":
+            return self.op("neg", self.op("div", a, b.args[0]))
+        return None
+
+    def reduce(self, op: str, r: Range, *body: Node) -> Node:
+        """A reduction over r. Under a sum the sign of a zero term is invisible (a sum starts from +0, so it is never -0),
+        hence signs move out of its terms, and x - y may be read as -(y - x)."""
+        sign = 1
+        if op in ("sum", "fma") and TYPES[body[0].dtype][1]:
+            signed = [self._stripped(b) for b in body]
+            for s, _ in signed:
+                sign *= s
+            body = tuple(b for _, b in signed)
+        if op == "fma" and body[0].id > body[1].id:
+            body = (body[1], body[0])
+        mask = 0
+        for b in body:
+            mask |= b.mask
+        key = ("reduce", tuple([b.id for b in body]), (op, r), body[0].dtype)
+        found = self._table.get(key)
+        if found is None:
+            found = self._table[key] = Node("reduce", body, (op, r), body[0].dtype, mask & ~r.bit, self.count)
+            self.count += 1
+        return found if sign == 1 else self.node("sub", (self.const(0.0, found.dtype), found))
+
+    def _stripped(self, a: Node) -> tuple[int, Node]:
+        """(sign, b) with a = sign * b up to the sign of zero, following products only."""
+        if a.op == "neg":
+            s, b = self._stripped(a.args[0])
+            return -s, b
+        if a.op == "mul" and a.args[0] is not a.args[1]:
+            (s, x), (t, y) = self._stripped(a.args[0]), self._stripped(a.args[1])
+            return s * t, (a if x is a.args[0] and y is a.args[1] else self.op("mul", x, y))
+        if a.op == "sub":
+            other = self.existing("sub", (a.args[1], a.args[0]), a.dtype)
+            if other is not None and other.id < a.id:
+                return -1, other
+        return 1, a

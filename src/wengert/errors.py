@@ -1,0 +1,17 @@
+"""Errors that PyTorch has no name for. Everything else is raised as PyTorch raises it: RuntimeError for shapes and the
+engine, TypeError for types, IndexError for indices, ValueError for arguments, NotImplementedError for what is not there.
+
+    RuntimeError
+    ├── TooLarge       a tensor must be stored and does not fit
+    └── InternalError  a bug in wengert: please report it
+"""
+
+from __future__ import annotations
+
+
+class TooLarge(RuntimeError):
+    """A tensor that must be stored is larger than the limit (`wengert.config.memory_limit`)."""
+
+
+class InternalError(RuntimeError):
+    """An invariant of wengert itself does not hold."""

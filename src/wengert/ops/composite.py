@@ -1,0 +1,293 @@
+"""Operations made of other operations: no rule of their own, stable as written, fast because the compiler fuses them."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+from wengert import dtypes, shapes
+from wengert.ops.elementwise import (
+    abs,
+    add,
+    cast,
+    div,
+    eq,
+    exp,
+    gt,
+    le,
+    log,
+    logical_and,
+    logical_not,
+    lt,
+    mul,
+    neg,
+    pow,
+    sub,
+    tanh,
+    where,
+)  # fmt: skip
+from wengert.ops.movement import expand, reshape, write
+from wengert.ops.reduction import amax, contract, first_index, sum
+from wengert.ops.source import full, iota
+from wengert.record.primitive import alias
+from wengert.record.value import Value
+
+Shape = tuple[int, ...]
+
+
+def named(v: Value, name: str) -> Value:
+    """v, its node shown as PyTorch names this operation."""
+    if v.node is not None:
+        v.node.label = name
+    return v
+
+
+def _same_dtype(name: str, a: Value, b: Value) -> None:
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"{name}: expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}; convert one with .to()"
+        )
+
+
+# -- products --
+
+
+def dot(a: Value, b: Value) -> Value:
+    if len(a.shape) != 1 or len(b.shape) != 1:
+        raise RuntimeError(f"1D tensors expected, but got {len(a.shape)}D and {len(b.shape)}D tensors (shapes {list(a.shape)}, {list(b.shape)})")
+    _same_dtype("dot", a, b)
+    if a.shape != b.shape:
+        raise RuntimeError(
+            "inconsistent tensor size, expected tensor"
+            f" [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements, but got {a.shape[0]} and {b.shape[0]}"
+            " elements respectively"
+        )
+    n = a.shape[0]
+    return named(reshape(contract(reshape(a, (1, n)), reshape(b, (n, 1))), ()), "DotBackward0")
+
+
+def mm(a: Value, b: Value) -> Value:
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise RuntimeError(f"self must be a matrix and mat2 must be a matrix, got {len(a.shape)}-D and {len(b.shape)}-D; use matmul")
+    _same_dtype("mm", a, b)
+    if a.shape[1] != b.shape[0]:
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})"
+        )
+    return contract(a, b)
+
+
+def matmul(a: Value, b: Value) -> Value:
+    """PyTorch's matmul: vectors, matrices, and batches that broadcast."""
+    if not a.shape or not b.shape:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {len(a.shape)}D and {len(b.shape)}D"
+        )
+    if len(a.shape) == 1 and len(b.shape) == 1:
+        return dot(a, b)
+    if len(a.shape) == 2 and len(b.shape) == 2:
+        return mm(a, b)
+    _same_dtype("matmul", a, b)
+    left = a if len(a.shape) > 1 else reshape(a, (1, *a.shape))
+    right = b if len(b.shape) > 1 else reshape(b, (*b.shape, 1))
+    if left.shape[-1] != right.shape[-2]:
+        raise RuntimeError(f"size mismatch, got input ({list(a.shape)}), other ({list(b.shape)}): {left.shape[-1]} != {right.shape[-2]}")
+    batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
+    out = contract(expand(left, (*batch, *left.shape[-2:])), expand(right, (*batch, *right.shape[-2:])))
+    if len(a.shape) == 1:
+        return named(reshape(out, (*out.shape[:-2], out.shape[-1])), "SqueezeBackward1")
+    if len(b.shape) == 1:
+        return named(reshape(out, out.shape[:-1]), "MvBackward0" if len(a.shape) == 2 else "SqueezeBackward1")
+    return named(out, "BmmBackward0")
+
+
+# -- statistics --
+
+
+def _count(shape: Shape, axes: tuple[int, ...]) -> int:
+    return math.prod(shape[k] for k in axes)
+
+
+def sum_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
+    return named(sum(x, axes, keepdim), "SumBackward0" if axes is None else "SumBackward1")
+
+
+def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
+    if not x.dtype.differentiable:
+        raise RuntimeError(
+            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {x.dtype.name}"
+        )
+    total = sum(x, axes, keepdim)
+    n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
+    return named(div(total, n), "MeanBackward0" if axes is None else "MeanBackward1")
+
+
+def var(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
+    n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
+    d = sub(x, mean(x, axes, True))
+    squares = sum(mul(d, d), axes, keepdim)
+    freedom = max(n - correction, 0)
+    return named(div(squares, freedom), "VarBackward0")
+
+
+def amax_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
+    return named(amax(x, axes, keepdim), "AmaxBackward0")
+
+
+def amin(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
+    return named(neg(amax(neg(x), axes, keepdim, "amin")), "AminBackward0")
+
+
+def max_(x: Value) -> Value:
+    return named(amax(x, None, False, "max"), "MaxBackward1")
+
+
+def min_(x: Value) -> Value:
+    return named(neg(amax(neg(x), None, False, "min")), "MinBackward1")
+
+
+def argmax(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
+    """The index of the (first) largest element; over all elements, flattened, when axis is None."""
+    flat = x if axis is not None else reshape(x, (shapes.numel(x.shape),))
+    k = shapes.normalize_axis(axis if axis is not None else 0, len(flat.shape))
+    if not flat.shape:
+        return cast(eq(flat, flat), dtypes.int64) * 0
+    out = first_index(flat, k, amax(flat, k, name="argmax"))
+    return reshape(out, (*flat.shape[:k], 1, *flat.shape[k + 1 :])) if keepdim and axis is not None else out
+
+
+def argmin(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
+    return argmax(neg(x), axis, keepdim)
+
+
+def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
+    """(values, indices) along one axis. The gradient goes to the element whose index is returned."""
+    k = shapes.normalize_axis(axis, len(x.shape))
+    if not x.shape:
+        return named(reshape(add(x, 0), ()), "MaxBackward0"), argmax(x)
+    index = argmax(x, k, True)
+    ramp = reshape(_ramp(x.shape[k]), (x.shape[k], *[1] * (len(x.shape) - 1 - k)))
+    # Selecting by position, and not by value, sends the gradient of a tie to one place.
+    values = sum(where(eq(ramp, index), x, 0), k, keepdim) if x.dtype.category else cast(amax(x, k, keepdim), x.dtype)
+    out = index if keepdim else reshape(index, (*x.shape[:k], *x.shape[k + 1 :]))
+    return named(values, "MaxBackward0"), out
+
+
+def min_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
+    values, index = max_along(neg(x), axis, keepdim)
+    return named(neg(values), "MinBackward0"), index
+
+
+def _ramp(n: int) -> Value:
+    return iota(n, dtypes.int64)
+
+
+def logsumexp(x: Value, axes: Any, keepdim: bool = False) -> Value:
+    """log(sum(exp(x))) without overflow: Blanchard, Higham and Higham, 2021, equation (1.2), shifted by the maximum."""
+    top = amax(_frozen(x), axes, True, "logsumexp")
+    finite = logical_and(eq(top, top), lt(abs(top), math.inf))
+    shift = where(finite, top, 0)
+    out = add(log(sum(exp(sub(x, shift)), axes, True)), shift)
+    if not keepdim:
+        drop = shapes.normalize_axes(axes, len(x.shape)) if x.shape else ()
+        out = reshape(out, tuple([n for k, n in enumerate(x.shape) if k not in drop]))
+    return named(out, "LogsumexpBackward0")
+
+
+def _frozen(x: Value) -> Value:
+    return alias(x) if x.node is not None else x
+
+
+def softmax(x: Value, axis: int) -> Value:
+    e = exp(sub(x, amax(_frozen(x), axis, True, "softmax")))
+    return named(div(e, sum(e, axis, True)), "SoftmaxBackward0")
+
+
+def log_softmax(x: Value, axis: int) -> Value:
+    return named(sub(x, logsumexp(x, axis, True)), "LogSoftmaxBackward0")
+
+
+# -- activations --
+
+
+def sigmoid(x: Value) -> Value:
+    """1 / (1 + exp(-x)): right at both ends, since exp overflows to inf and 1 / inf is 0."""
+    return named(div(1, add(exp(neg(x)), 1)), "SigmoidBackward0")
+
+
+def relu(x: Value) -> Value:
+    return named(where(_positive(x), x, 0), "ReluBackward0")
+
+
+def _positive(x: Value) -> Value:
+    return logical_not(le(x, 0))  # keeps NaN
+
+
+def square(x: Value) -> Value:
+    return pow(x, 2)
+
+
+def clamp(x: Value, low: Any = None, high: Any = None) -> Value:
+    """x limited to [low, high]; at a bound the gradient is 1, outside 0, as PyTorch has it."""
+    if low is None and high is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    out = x
+    if low is not None:
+        out = where(lt(out, low), low, out)
+    if high is not None:
+        out = where(gt(out, high), high, out)
+    return named(out, "ClampBackward1")
+
+
+def gelu(x: Value, approximate: str = "none") -> Value:
+    if approximate != "tanh":
+        raise NotImplementedError("gelu: approximate='none' needs erf, which is not there yet; use approximate='tanh'")
+    inner = mul(math.sqrt(2 / math.pi), add(x, mul(0.044715, mul(mul(x, x), x))))
+    return named(mul(mul(0.5, x), add(tanh(inner), 1)), "GeluBackward0")
+
+
+# -- shapes --
+
+
+def stack(parts: list[Value], axis: int = 0) -> Value:
+    """Equal shapes joined along a new axis: each written into its slice."""
+    if not parts:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    d = parts[0].dtype
+    for p in parts:
+        d = dtypes.promote(d, p.dtype)
+        if p.shape != parts[0].shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry 0 and {list(p.shape)}"
+                f" at entry {[q is p for q in parts].index(True)}"
+            )
+    k = shapes.normalize_axis(axis, len(parts[0].shape) + 1)
+    one = (*parts[0].shape[:k], 1, *parts[0].shape[k:])
+    return named(cat([reshape(cast(p, d), one) for p in parts], k), "StackBackward0")
+
+
+def cat(parts: list[Value], axis: int = 0) -> Value:
+    """Parts joined along an axis that they have."""
+    if not parts:
+        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+    k = shapes.normalize_axis(axis, len(parts[0].shape))
+    d = parts[0].dtype
+    for p in parts:
+        d = dtypes.promote(d, p.dtype)
+        if len(p.shape) != len(parts[0].shape):
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(parts[0].shape)} and {len(p.shape)}")
+        for j, (m, n) in enumerate(zip(p.shape, parts[0].shape, strict=True)):
+            if j != k and m != n:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {k}. Expected size {n} but got size {m} for tensor"
+                    f" number {[q is p for q in parts].index(True)} in the list."
+                )
+    total = builtins.sum(p.shape[k] for p in parts)
+    shape = (*parts[0].shape[:k], total, *parts[0].shape[k + 1 :])
+    out, at = full(shape, 0, d), 0
+    for p in parts:
+        starts = tuple([at if j == k else 0 for j in range(len(shape))])
+        out = write(out, cast(p, d), starts, (1,) * len(shape))
+        at += p.shape[k]
+    return named(out, "CatBackward0")

@@ -1,0 +1,397 @@
+"""Elementwise operations: what each computes, and its derivative beside it.
+
+Operands broadcast; the engine sums a gradient back to its input's shape and casts it to its dtype, so no rule does.
+A rule serves reverse mode as written. Forward mode uses the same formula with the tangent in place of `g` (conjugated
+before and after, for a holomorphic function of complex numbers).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wengert import dtypes, shapes
+from wengert.dtypes import dtype
+from wengert.ops.source import as_value, full, scalar, zeros_like
+from wengert.record.primitive import Elementwise
+from wengert.record.value import Value, record
+
+# -- recording --
+
+
+def _common(name: str, a: Any, b: Any) -> tuple[Value, Value, dtype]:
+    """Both operands as values, and their common dtype: a Python number, and then a 0-d tensor, yields to a tensor with axes
+    unless it is of a higher category."""
+    if not isinstance(a, Value):
+        if not isinstance(b, Value):
+            raise TypeError(f"{name}(): expected a tensor among ({type(a).__name__}, {type(b).__name__})")
+        a = scalar(a, dtypes.promote_scalar(b.dtype, a))
+        return a, b, a.dtype
+    if not isinstance(b, Value):
+        b = scalar(b, dtypes.promote_scalar(a.dtype, b))
+        return a, b, b.dtype
+    if a.dtype is b.dtype:
+        return a, b, a.dtype
+    if (len(a.shape) == 0) == (len(b.shape) == 0):
+        return a, b, dtypes.promote(a.dtype, b.dtype)
+    full_, zero_d = (a, b) if a.shape else (b, a)
+    if zero_d.dtype.category > full_.dtype.category:
+        return a, b, dtypes.promote(full_.dtype, zero_d.dtype)
+    return a, b, full_.dtype
+
+
+def _binary(prim: Elementwise, a: Any, b: Any) -> Value:
+    if type(a) is not Value or type(b) is not Value or a.dtype is not b.dtype:
+        a, b, d = _common(prim.name, a, b)
+        a, b = cast(a, d), cast(b, d)
+    return record(prim, (a, b), (), a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape), a.dtype)
+
+
+def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
+    a, b, d = _common(prim.name, a, b)
+    if d.is_complex and prim not in (EQ, NE):
+        raise RuntimeError(f'"{prim.name}_cpu" not implemented for {d!r}: complex numbers have no order; compare abs() or real')
+    return record(prim, (cast(a, d), cast(b, d)), (), shapes.broadcast(a.shape, b.shape), dtypes.bool_)
+
+
+def _floating(prim: Elementwise, x: Value) -> Value:
+    if not x.dtype.differentiable:
+        x = cast(x, dtypes.get_default_dtype())
+    return record(prim, (x,), (), x.shape, x.dtype)
+
+
+def cast(x: Value, d: dtype) -> Value:
+    if x.dtype is d:
+        return x
+    if x.prim.name == "full" and x.node is None and x.data is None and not x.shape and d.category >= x.dtype.category:
+        return scalar(x.slots[0], d)
+    return record(CAST, (x,), (d,), x.shape, d)
+
+
+def conj(x: Value) -> Value:
+    return record(CONJ, (x,), (), x.shape, x.dtype) if x.dtype.is_complex else x
+
+
+# -- arithmetic --
+
+ADD = Elementwise("add", "self other", np.add, vjp={"self": lambda g: g, "other": lambda g: g})
+SUB = Elementwise("sub", "self other", np.subtract, vjp={"self": lambda g: g, "other": lambda g: -g})
+MUL = Elementwise(
+    "mul",
+    "self other",
+    np.multiply,
+    vjp={"self": lambda g, other: g * conj(other), "other": lambda g, self: g * conj(self)},
+)
+DIV = Elementwise(
+    "div",
+    "self other",
+    np.true_divide,
+    vjp={"self": lambda g, other: g / conj(other), "other": lambda g, self, other: -(g * conj(self / other / other))},
+)
+NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
+
+
+def add(a: Any, b: Any) -> Value:
+    return _binary(OR if _both_bool(a, b) else ADD, a, b)
+
+
+def sub(a: Any, b: Any) -> Value:
+    if _both_bool(a, b):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+        )
+    return _binary(SUB, a, b)
+
+
+def mul(a: Any, b: Any) -> Value:
+    return _binary(AND if _both_bool(a, b) else MUL, a, b)
+
+
+def div(a: Any, b: Any) -> Value:
+    a, b, d = _common("div", a, b)
+    if not d.differentiable:
+        d = dtypes.get_default_dtype()
+    return _binary(DIV, cast(a, d), cast(b, d))
+
+
+def neg(x: Value) -> Value:
+    if x.dtype is dtypes.bool_:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or"
+            " `logical_not()` operator instead."
+        )
+    return record(NEG, (x,), (), x.shape, x.dtype)
+
+
+def _both_bool(a: Any, b: Any) -> bool:
+    return (a.dtype if isinstance(a, Value) else dtypes.of_scalar(a)) is dtypes.bool_ and (
+        b.dtype if isinstance(b, Value) else dtypes.of_scalar(b)
+    ) is dtypes.bool_
+
+
+# -- transcendental functions --
+
+EXP = Elementwise("exp", "self", np.exp, vjp={"self": lambda g, result: g * conj(result)})
+LOG = Elementwise("log", "self", np.log, vjp={"self": lambda g, self: g / conj(self)})
+SIN = Elementwise("sin", "self", np.sin, vjp={"self": lambda g, self: g * conj(cos(self))})
+COS = Elementwise("cos", "self", np.cos, vjp={"self": lambda g, self: -(g * conj(sin(self)))})
+TANH = Elementwise("tanh", "self", np.tanh, vjp={"self": lambda g, result: g * conj(1 - result * result)})
+SQRT = Elementwise("sqrt", "self", np.sqrt, vjp={"self": lambda g, result: g / conj(result) / 2})
+
+
+def exp(x: Value) -> Value:
+    return _floating(EXP, x)
+
+
+def log(x: Value) -> Value:
+    return _floating(LOG, x)
+
+
+def sin(x: Value) -> Value:
+    return _floating(SIN, x)
+
+
+def cos(x: Value) -> Value:
+    return _floating(COS, x)
+
+
+def tanh(x: Value) -> Value:
+    return _floating(TANH, x)
+
+
+def sqrt(x: Value) -> Value:
+    return _floating(SQRT, x)
+
+
+# -- powers --
+
+# Exponents with a form of their own, exact where a general power is not; part of a plan's identity.
+SPECIAL_EXPONENTS = (-2, -1, -0.5, 0.5, 2, 3)
+
+
+def _power_reference(x: np.ndarray, exponent: Any) -> np.ndarray:
+    one = x.dtype.type(1)
+    forms = {2: lambda: x * x, 3: lambda: x * x * x, -1: lambda: one / x, -2: lambda: one / (x * x)}
+    forms |= {0.5: lambda: np.sqrt(x), -0.5: lambda: one / np.sqrt(x)}
+    return forms[exponent]()
+
+
+POWER = Elementwise(
+    "power",
+    "self",
+    _power_reference,
+    params="exponent",
+    node_name="PowBackward0",
+    vjp={"self": lambda g, self, exponent: g * conj(pow(self, exponent - 1)) * exponent},
+)
+POW = Elementwise(
+    "pow",
+    "self exponent",
+    np.power,
+    node_name="PowBackward1",
+    vjp={
+        "self": lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1))),
+        "exponent": lambda g, self, exponent, result: where(_zero_base(self, exponent), 0, g * conj(result * log(self))),
+    },
+)
+
+
+def _zero_base(base: Value, exponent: Value) -> Value:
+    """Where base ** exponent is constant in the exponent: 0 ** (anything not negative)."""
+    zero = eq(base, 0)
+    return zero if exponent.dtype.is_complex else logical_and(zero, ge(exponent, 0))
+
+
+def pow(x: Any, y: Any) -> Value:
+    if isinstance(x, Value) and not isinstance(y, Value):
+        d = dtypes.promote_scalar(x.dtype, y)
+        if d is dtypes.int64 and y < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if y == 1:
+            return cast(x, d) if x.dtype is not d else x
+        if y in SPECIAL_EXPONENTS and d is not dtypes.bool_:
+            return record(POWER, (cast(x, d),), (y,), x.shape, d)
+    a, b, d = _common("pow", x, y)
+    if not d.differentiable:
+        raise NotImplementedError(f"pow: integer tensors take the exponents 1, 2 and 3 for now, not {y!r}; convert with .double()")
+    return _binary(POW, cast(a, d), cast(b, d))
+
+
+# -- comparison, selection, logic --
+
+LT = Elementwise("lt", "self other", np.less)
+LE = Elementwise("le", "self other", np.less_equal)
+GT = Elementwise("gt", "self other", np.greater)
+GE = Elementwise("ge", "self other", np.greater_equal)
+EQ = Elementwise("eq", "self other", np.equal)
+NE = Elementwise("ne", "self other", np.not_equal)
+AND = Elementwise("logical_and", "self other", np.logical_and, loop="and")
+OR = Elementwise("logical_or", "self other", np.logical_or, loop="or")
+NOT = Elementwise("logical_not", "self", np.logical_not, loop="not")
+WHERE = Elementwise(
+    "where",
+    "condition self other",
+    np.where,
+    loop="select",
+    vjp={
+        "self": lambda g, condition: where(condition, g, 0),
+        "other": lambda g, condition: where(condition, 0, g),
+    },
+    jvp={
+        "self": lambda t, condition: where(condition, t, 0),
+        "other": lambda t, condition: where(condition, 0, t),
+    },
+)
+MAXIMUM = Elementwise(
+    "maximum",
+    "self other",
+    np.maximum,
+    vjp={
+        "self": lambda g, self, other: where(eq(self, other), g / 2, where(gt(self, other), g, 0)),
+        "other": lambda g, self, other: where(eq(self, other), g / 2, where(lt(self, other), g, 0)),
+    },
+)
+MINIMUM = Elementwise(
+    "minimum",
+    "self other",
+    np.minimum,
+    vjp={
+        "self": lambda g, self, other: where(eq(self, other), g / 2, where(lt(self, other), g, 0)),
+        "other": lambda g, self, other: where(eq(self, other), g / 2, where(gt(self, other), g, 0)),
+    },
+)
+
+
+def lt(a: Any, b: Any) -> Value:
+    return _compare(LT, a, b)
+
+
+def le(a: Any, b: Any) -> Value:
+    return _compare(LE, a, b)
+
+
+def gt(a: Any, b: Any) -> Value:
+    return _compare(GT, a, b)
+
+
+def ge(a: Any, b: Any) -> Value:
+    return _compare(GE, a, b)
+
+
+def eq(a: Any, b: Any) -> Value:
+    return _compare(EQ, a, b)
+
+
+def ne(a: Any, b: Any) -> Value:
+    return _compare(NE, a, b)
+
+
+def _truth(x: Any) -> Value:
+    return cast(as_value(x), dtypes.bool_)
+
+
+def logical_and(a: Any, b: Any) -> Value:
+    return _binary(AND, _truth(a), _truth(b))
+
+
+def logical_or(a: Any, b: Any) -> Value:
+    return _binary(OR, _truth(a), _truth(b))
+
+
+def logical_not(x: Value) -> Value:
+    return record(NOT, (_truth(x),), (), x.shape, dtypes.bool_)
+
+
+def where(condition: Value, a: Any, b: Any) -> Value:
+    if condition.dtype is not dtypes.bool_:
+        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.name}")
+    if not isinstance(a, Value) and not isinstance(b, Value):
+        a, b = as_value(a), as_value(b)
+    a, b, d = _common("where", a, b)
+    shape = shapes.broadcast(condition.shape, shapes.broadcast(a.shape, b.shape))
+    return record(WHERE, (condition, cast(a, d), cast(b, d)), (), shape, d)
+
+
+def maximum(a: Any, b: Any) -> Value:
+    return _binary(MAXIMUM, a, b)
+
+
+def minimum(a: Any, b: Any) -> Value:
+    return _binary(MINIMUM, a, b)
+
+
+# -- parts, signs, casts --
+
+SIGN = Elementwise("sign", "self", np.sign, vjp={"self": lambda g: zeros_like(g)})
+ABS = Elementwise(
+    "abs",
+    "self",
+    np.abs,
+    vjp={"self": lambda g, self: g * sgn(self)},
+    jvp={"self": lambda t, self: real(conj(sgn(self)) * t) if self.dtype.is_complex else t * sgn(self)},
+)
+CONJ = Elementwise("conj", "self", np.conj, vjp={"self": lambda g: conj(g)}, jvp={"self": lambda t: conj(t)})
+REAL = Elementwise("real", "self", np.real, vjp={"self": lambda g: g}, jvp={"self": lambda t: real(t)})
+IMAG = Elementwise("imag", "self", np.imag, vjp={"self": lambda g: g * 1j}, jvp={"self": lambda t: imag(t)})
+# The engine casts gradients to the dtype of what they belong to, so there is nothing left for the rule to do.
+CAST = Elementwise(
+    "cast",
+    "self",
+    lambda x, to: _cast_reference(x, to),
+    params="to",
+    node_name="ToCopyBackward0",
+    vjp={"self": lambda g: g},
+    jvp={"self": lambda t, to: cast(t, to)},
+)
+
+
+def _cast_reference(x: np.ndarray, to: dtype) -> np.ndarray:
+    if x.dtype.kind == "c" and not to.is_complex and to is not dtypes.bool_:
+        x = x.real
+    if x.dtype.kind == "f" and to is dtypes.int64:
+        # Out of range saturates and NaN is 0, on every evaluator: C leaves it open, and NumPy follows the machine.
+        low, high = -(2.0**63), 2.0**63
+        inside = (x >= low) & (x < high)
+        return np.where(inside, np.where(inside, x, 0).astype(np.int64), np.where(x >= high, 2**63 - 1, np.where(x < low, -(2**63), 0)))
+    return x.astype(to.np)
+
+
+def abs(x: Value) -> Value:
+    return record(ABS, (x,), (), x.shape, x.dtype.real)
+
+
+def sign(x: Value) -> Value:
+    return record(SIGN, (x,), (), x.shape, x.dtype)
+
+
+def sgn(x: Value) -> Value:
+    """x / |x|, and 0 at 0."""
+    if not x.dtype.is_complex:
+        return sign(x)
+    size = abs(x)
+    zero = eq(size, 0)
+    return where(zero, 0, x / where(zero, 1, size))
+
+
+def real(x: Value) -> Value:
+    return record(REAL, (x,), (), x.shape, x.dtype.real) if x.dtype.is_complex else x
+
+
+def imag(x: Value) -> Value:
+    if not x.dtype.is_complex:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return record(IMAG, (x,), (), x.shape, x.dtype.real)
+
+
+def ones_like(x: Value) -> Value:
+    return full(x.shape, 1, x.dtype)
+
+
+Value.__add__ = Value.__radd__ = add  # type: ignore[method-assign, assignment]
+Value.__sub__ = sub  # type: ignore[method-assign, assignment]
+Value.__rsub__ = lambda a, b: sub(b, a)  # type: ignore[method-assign, assignment]
+Value.__mul__ = Value.__rmul__ = mul  # type: ignore[method-assign, assignment]
+Value.__truediv__ = div  # type: ignore[method-assign, assignment]
+Value.__rtruediv__ = lambda a, b: div(b, a)  # type: ignore[method-assign, assignment]
+Value.__neg__ = neg  # type: ignore[method-assign, assignment]

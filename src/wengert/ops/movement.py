@@ -1,0 +1,133 @@
+"""Movement: expand, reshape, permute, slice, and writing into a slice. Index arithmetic only, never a kernel by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wengert import shapes
+from wengert.ops.source import full
+from wengert.record.primitive import Embed, Movement
+from wengert.record.value import Value, record
+
+Shape = tuple[int, ...]
+
+
+def _expand_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
+    lead = len(new) - len(old)
+    return tuple([index[lead + k] if old[k] == new[lead + k] else index[lead + k] * 0 for k in range(len(old))])
+
+
+def _slice_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
+    return tuple([i * step + start for i, step, start in zip(index, static[0], slots, strict=True)])
+
+
+def _permute_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
+    out = [index[0]] * len(old)
+    for k, d in enumerate(static[0]):
+        out[d] = index[k]
+    return tuple(out)
+
+
+def _slices(starts: tuple, sizes: Shape, steps: tuple) -> tuple:
+    return tuple([slice(a, a + (n - 1) * s + 1 if n else a, s) for a, n, s in zip(starts, sizes, steps, strict=True)])
+
+
+def _embed_reference(*args: Any) -> np.ndarray:
+    *arrays, steps, to, sizes, slots = args
+    other = arrays[-1]
+    out = arrays[0].copy() if len(arrays) == 2 else np.zeros(to, other.dtype)
+    out[_slices(slots, sizes, steps)] = other
+    return out
+
+
+# An expanded gradient is summed back to its input's shape by the engine, as after any broadcast.
+EXPAND = Movement(
+    "expand", "self", lambda x, shape, slots: np.broadcast_to(x, shape), index=_expand_index, params="to", vjp={"self": lambda g: g}
+)
+RESHAPE = Movement(
+    "reshape",
+    "self",
+    lambda x, shape, slots: x.reshape(shape),
+    index=lambda index, old, new, static, slots: shapes.reshape_index(index, old, new),
+    params="to",
+    node_name="ViewBackward0",
+    vjp={"self": lambda g, shape: reshape(g, shape)},
+)
+PERMUTE = Movement(
+    "permute",
+    "self",
+    lambda x, dims, slots: x.transpose(dims),
+    index=_permute_index,
+    params="dims",
+    vjp={"self": lambda g, dims: permute(g, tuple(int(d) for d in np.argsort(dims)))},
+)
+SLICE = Movement(
+    "slice",
+    "self",
+    lambda x, steps, sizes, slots: x[_slices(slots, sizes, steps)],
+    index=_slice_index,
+    params="steps sizes",
+    vjp={"self": lambda g, steps, slots, shape: embed(g, shape, slots, steps)},
+)
+EMBED = Embed(
+    "embed",
+    "other",
+    _embed_reference,
+    params="steps to sizes",
+    linear=True,
+    node_name="SliceBackward1",
+    vjp={"other": lambda g, steps, slots, shape: slice_(g, slots, shape, steps)},
+)
+WRITE = Embed(
+    "write",
+    "self other",
+    _embed_reference,
+    params="steps to sizes",
+    linear=True,
+    node_name="CopySlices",
+    vjp={
+        "self": lambda g, steps, slots, sizes: write(g, full(sizes, 0, g.dtype), slots, steps),
+        "other": lambda g, steps, slots, shape: slice_(g, slots, shape, steps),
+    },
+)
+
+
+def expand(x: Value, shape: Shape) -> Value:
+    return x if x.shape == shape else record(EXPAND, (x,), (shape,), shape, x.dtype)
+
+
+def reshape(x: Value, shape: Shape) -> Value:
+    if x.shape == shape:
+        return x
+    return record(RESHAPE, (x,), (shape,), shape, x.dtype)
+
+
+def permute(x: Value, dims: tuple[int, ...]) -> Value:
+    return record(PERMUTE, (x,), (dims,), tuple([x.shape[d] for d in dims]), x.dtype)
+
+
+def transpose(x: Value, a: int = -2, b: int = -1) -> Value:
+    dims = list(range(len(x.shape)))
+    dims[a], dims[b] = dims[b], dims[a]
+    return permute(x, tuple(dims))
+
+
+def unsqueeze(x: Value, axis: int) -> Value:
+    return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+def slice_(x: Value, starts: tuple, sizes: Shape, steps: tuple) -> Value:
+    """x[starts[k] : ... : steps[k]] with sizes[k] elements along each axis; the bounds were checked by the caller."""
+    return record(SLICE, (x,), (steps, sizes), sizes, x.dtype, starts)
+
+
+def embed(x: Value, shape: Shape, starts: tuple, steps: tuple) -> Value:
+    """Zeros of `shape` with x written into the slice: the transpose of `slice_`."""
+    return record(EMBED, (x,), (steps, shape, x.shape), shape, x.dtype, starts)
+
+
+def write(base: Value, x: Value, starts: tuple, steps: tuple) -> Value:
+    """base with x in place of the slice; base itself is unchanged."""
+    return record(WRITE, (base, x), (steps, base.shape, x.shape), base.shape, base.dtype, starts)

@@ -1,0 +1,181 @@
+"""What defines an operation: a `Primitive` holds its forward meaning, its derivative rules and its flags side by side.
+
+A derivative rule is a plain function whose parameter names say what it reads: `g` (the incoming gradient, or the
+tangent), an input's name, `result`, a static parameter's name, `slots`, `shape` or `dtype` (of the input being
+differentiated). The inputs and the result that a rule names are what the graph saves, and only when that input needs a
+gradient. Rules take and return values; they are differentiated again like any other program.
+
+The subclasses are the *kinds*: all that the compiler knows of an operation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from wengert.record.graph import Node
+from wengert.record.value import Value
+
+Rule = Callable[..., Any]
+ZERO = "zero"  # the derivative exists and is zero: no gradient flows, and none is missing
+
+
+class Rules:
+    """The rules of one primitive for one set of inputs that need gradients, bound to what they read.
+
+    `save`: indices into (*inputs, result). `steps`: (input index, rule, how to fetch each argument), where an argument is
+    ("saved", position), ("static", position) or a plain word.
+    """
+
+    __slots__ = ("save", "saves_result", "steps")
+
+    def __init__(self, prim: Primitive, needed: list[int]) -> None:
+        names = (*prim.inputs, "result")
+        reads: list[int] = []
+        steps = []
+        for i in needed:
+            rule = prim.vjp.get(prim.inputs[i])
+            if rule is None:
+                raise NotImplementedError(f"derivative of {prim.name} with respect to '{prim.inputs[i]}' is not implemented")
+            if rule is ZERO:
+                continue
+            arguments: list[tuple[str, int]] = []
+            for p in list(inspect.signature(rule).parameters)[1:]:
+                if p in names:
+                    k = names.index(p)
+                    if k not in reads:
+                        reads.append(k)
+                    arguments.append(("saved", reads.index(k)))
+                elif p in prim.params:
+                    arguments.append(("static", prim.params.index(p)))
+                elif p in ("slots", "shape", "dtype"):
+                    arguments.append((p, 0))
+                else:
+                    raise TypeError(f"{prim.name}: rule for '{prim.inputs[i]}' reads '{p}', which is no input or parameter")
+            steps.append((i, rule, tuple(arguments)))
+        self.save = tuple(reads)
+        self.steps = tuple(steps)
+        self.saves_result = len(prim.inputs) in reads
+
+
+class Primitive:
+    """One operation. `reference(*arrays, *static)` in NumPy defines what it computes (with `slots` as a last argument for the
+    kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
+
+    `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: str,
+        reference: Callable[..., np.ndarray],
+        *,
+        params: str = "",
+        vjp: dict[str, Rule | str] | None = None,
+        jvp: dict[str, Rule] | None = None,
+        linear: bool = False,
+        multilinear: bool = False,
+        node_name: str | None = None,
+    ) -> None:
+        self.name = name
+        self.inputs = tuple(inputs.split())
+        self.params = tuple(params.split())
+        self.reference = reference
+        self.vjp: dict[str, Any] = vjp or {}
+        self.jvp = jvp
+        self.linear = linear
+        self.multilinear = multilinear
+        self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
+        self._rules: dict[int, Rules] = {}
+        TABLE[name] = self
+
+    def rules_for(self, mask: int) -> Rules:
+        found = self._rules.get(mask)
+        if found is None:
+            found = self._rules[mask] = Rules(self, [i for i in range(mask.bit_length()) if mask >> i & 1])
+        return found
+
+    def attach(self, v: Value) -> Value:
+        """Give v its node. What saves its own result saves a twin without a node, or graph and value would be a cycle."""
+        if not v.dtype.differentiable:
+            return v
+        mask, bit, edges = 0, 1, []
+        for x in v.inputs:
+            n = x.node
+            edges.append(n)
+            if n is not None:
+                mask |= bit
+            bit <<= 1
+        rules = self._rules.get(mask) or self.rules_for(mask)
+        if not rules.steps:
+            return v
+        everything = v.inputs
+        out = v
+        if rules.saves_result:
+            everything = (*v.inputs, v)
+            out = Value(ALIAS, (v,), (), v.shape, v.dtype)
+        saved = tuple([everything[k] for k in rules.save])
+        out.node = Node(v, rules, saved, tuple(edges))
+        return out
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+TABLE: dict[str, Primitive] = {}
+
+
+class Elementwise(Primitive):
+    """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's operations;
+    a transcendental f is `expensive`."""
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, loop: str | None = None, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, **rest)
+        self.loop = loop or name
+
+
+class Movement(Primitive):
+    """result[i] = input[index(i)]: no arithmetic. `index(i, in_shape, out_shape, static, slots)` maps a tuple of affine
+    indices, or returns None when the map is not affine (a reshape that must divide); `slots` are affine too."""
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, index: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, linear=True, **rest)
+        self.index = index
+
+
+class Reduction(Primitive):
+    """One axis folded by `op`: "sum" or "maximum". Static parameters: (axis, size)."""
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, params="axis size", **rest)
+        self.op = op
+
+
+class Contraction(Primitive):
+    """Matrix product over the last two axes, equal leading axes: (*b, m, k) with (*b, k, n) to (*b, m, n)."""
+
+
+class Embed(Primitive):
+    """`other` written into a slice of `self` (or of zeros when there is one input). Static (dims, steps), slots the starts."""
+
+
+class Source(Primitive):
+    """A value made from nothing: a stored buffer, a scalar (its number is the slot), a constant fill, or an index ramp."""
+
+
+def _no_reference(*_: Any) -> np.ndarray:
+    raise AssertionError("a stored value is not evaluated")
+
+
+LEAF = Source("leaf", "", _no_reference)
+# The same value under another identity: what detach, saved results and transforms need.
+ALIAS = Movement("alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0")
+
+
+def alias(v: Value) -> Value:
+    """A twin of v that takes no part in differentiation."""
+    return Value(ALIAS, (v,), (), v.shape, v.dtype)

@@ -1,0 +1,161 @@
+"""The Wengert list: one immutable `Value` for each operation that a program performed.
+
+A value knows its primitive, its inputs, its parameters and the shape and dtype of its result. Computing is deferred:
+`data` is None until an evaluator stores a buffer there, and from then on the inputs are dropped. The list itself is
+never a container: values are chained by `inputs` and ordered by `seq`, so what nobody can reach is already gone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wengert.config import config
+from wengert.dtypes import dtype
+
+if TYPE_CHECKING:
+    from wengert.record.graph import Node
+    from wengert.record.primitive import Primitive
+
+
+class Value:
+    """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
+
+    `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
+    `node` links it to the graph that reverse mode walks; `code` and `lasti` say which source line made it.
+    """
+
+    __slots__ = (
+        "__weakref__", "code", "data", "dtype", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape", "slots", "static",
+    )  # fmt: skip
+
+    def __init__(
+        self, prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
+    ) -> None:
+        self.prim = prim
+        self.inputs = inputs
+        self.static = static
+        self.slots = slots
+        self.shape = shape
+        self.dtype = dt
+        self.data: Any = None
+        self.node: Node | None = None
+        self.seq = next(_sequence)
+        self.mark = 0
+        self.code: Any = None
+        self.lasti = 0
+
+    def __repr__(self) -> str:
+        state = "stored" if self.data is not None else "pending"
+        return f"<{self.prim.name} {list(self.shape)} {self.dtype.name} {state}>"
+
+    # `ops` gives values their arithmetic, so that derivative rules read as formulas.
+    __add__: Callable[[Value, Any], Value]
+    __radd__: Callable[[Value, Any], Value]
+    __sub__: Callable[[Value, Any], Value]
+    __rsub__: Callable[[Value, Any], Value]
+    __mul__: Callable[[Value, Any], Value]
+    __rmul__: Callable[[Value, Any], Value]
+    __truediv__: Callable[[Value, Any], Value]
+    __rtruediv__: Callable[[Value, Any], Value]
+    __neg__: Callable[[Value], Value]
+
+
+_sequence = itertools.count(1)
+
+
+class Recorder(threading.local):
+    """What recording depends on besides its arguments; one for each thread."""
+
+    def __init__(self) -> None:
+        self.grad = True  # grad mode
+        self.site: tuple | None = None  # the forward call whose derivative is being recorded
+        self.start = 0  # seq at the last cut
+        self.last_site: tuple | None = None
+        self.next_check = 0
+        self.busy = False  # an evaluation is running: what it records is not cut
+
+
+recorder = Recorder()
+
+
+class Counters:
+    """What recording and evaluation did so far, in this process."""
+
+    __slots__ = (
+        "bytes_now", "bytes_peak", "entries_evaluated", "entries_reference", "flushes", "kernels_compiled", "kernels_loaded",
+        "kernels_run", "plans_hit", "plans_missed", "tier0_run",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        for k in self.__slots__:
+            setattr(self, k, 0)
+
+    @property
+    def entries_recorded(self) -> int:
+        # itertools.count shows its next value only in its repr; consuming one would shift the numbering.
+        return int(repr(_sequence)[6:-1]) - 1
+
+    def snapshot(self) -> dict[str, int]:
+        return {"entries_recorded": self.entries_recorded, **{k: getattr(self, k) for k in self.__slots__}}
+
+
+counters = Counters()
+
+# Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at a call.
+evaluator: dict[str, Callable] = {}
+
+
+def record(prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()) -> Value:
+    """Append an entry; under grad mode, also the node that differentiates it."""
+    v = Value(prim, inputs, static, shape, dt, slots)
+    r = recorder
+    if v.seq >= r.next_check:
+        _check_pending(v)
+    if config.eager and not r.busy:
+        evaluator["eager"](v)
+    if r.grad:
+        for x in inputs:
+            if x.node is not None:
+                return prim.attach(v)
+    return v
+
+
+def user_site() -> tuple:
+    """(code, instruction) of the innermost frame outside the package."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith("wengert"):
+            return frame.f_code, frame.f_lasti
+        frame = frame.f_back
+    return None, 0
+
+
+def _check_pending(v: Value) -> None:
+    """Cut pending work once more than `config.pending_limit` entries are new: where recording comes back to the call of
+    the last cut, so that a loop's plans repeat; at twice the limit, anywhere."""
+    r = recorder
+    new = v.seq - r.start
+    limit = config.pending_limit
+    if r.start == 0 or r.busy or new < limit:
+        r.start = r.start or v.seq
+        r.next_check = max(r.start + limit, v.seq + 1)
+        return
+    site = r.site or user_site()
+    if site == r.last_site or new >= 2 * limit:
+        r.last_site, r.start, r.next_check = site, v.seq, v.seq + limit
+        evaluator["cut"](v)
+
+
+def line_of(v: Value) -> str:
+    """`file:line` of the call that made v, or an empty string."""
+    if v.code is None:
+        return ""
+    line = v.code.co_firstlineno
+    for start, end, number in v.code.co_lines():
+        if start <= v.lasti < end and number is not None:
+            line = number
+    return f"{v.code.co_filename}:{line}"

@@ -1,0 +1,400 @@
+"""The LLVM IR of the fork-join pool and of the plan runner (see `threads`, its only user).
+
+A pool is a block of memory that the caller and the workers share; every field that is written often has a cache line of its own:
+
+    state     generation << 32 | open << 31 | number of workers inside the job
+    next      first task that nobody has taken
+    job       kernel, args, tasks, chunk: constant while anyone is inside
+    wake      futex word of sleeping workers; `sleepers` counts them
+    joiner    1 while the caller sleeps until the last worker leaves
+    stop      1 ends the workers
+    busy      1 while a caller uses the pool
+    spin_ns   how long anyone spins before sleeping
+
+The caller fills the job, opens it under a new generation, takes chunks like everybody else, closes it, and waits for those
+workers that are inside, never for one that did not come in time: a worker enters by a compare-and-swap on `state` that fails
+once the job is closed. So a step costs no more than a few atomic operations when it ends before the workers wake up.
+All atomics are sequentially consistent: "announce, then look at the other side" (state and sleepers, joiner and state) needs it.
+"""
+
+from __future__ import annotations
+
+POOL_BYTES = 640
+SPIN_OFFSET = 576
+_FIELDS = {"next": 64, "job": 128, "wake": 192, "sleepers": 256, "joiner": 320, "stop": 384, "busy": 448, "spin_ns": SPIN_OFFSET}
+
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+
+# Threads must not change bits, so kernels run under the default rounding and with subnormals, whatever mode the calling thread
+# is in (libraries built with -ffast-math switch subnormals off when loaded).
+_MACHINE = {
+    "x86_64": """
+declare void @llvm.x86.sse2.pause()
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define internal void @pause() alwaysinline {
+  call void @llvm.x86.sse2.pause()
+  ret void
+}
+define internal i64 @float_mode() alwaysinline {
+  %p = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %p)
+  %m = load i32, ptr %p
+  %w = zext i32 %m to i64
+  ret i64 %w
+}
+define internal void @set_float_mode(i64 %w) alwaysinline {
+  %p = alloca i32
+  %m = trunc i64 %w to i32
+  store i32 %m, ptr %p
+  call void @llvm.x86.sse.ldmxcsr(ptr %p)
+  ret void
+}
+define internal void @default_float_mode() alwaysinline {
+  call void @set_float_mode(i64 8064)
+  ret void
+}
+""",
+    "aarch64": """
+declare void @llvm.aarch64.hint(i32)
+declare i64 @llvm.aarch64.get.fpcr()
+declare void @llvm.aarch64.set.fpcr(i64)
+define internal void @pause() alwaysinline {
+  call void @llvm.aarch64.hint(i32 1)
+  ret void
+}
+define internal i64 @float_mode() alwaysinline {
+  %m = call i64 @llvm.aarch64.get.fpcr()
+  ret i64 %m
+}
+define internal void @set_float_mode(i64 %m) alwaysinline {
+  call void @llvm.aarch64.set.fpcr(i64 %m)
+  ret void
+}
+define internal void @default_float_mode() alwaysinline {
+  call void @llvm.aarch64.set.fpcr(i64 0)
+  ret void
+}
+""",
+}
+
+_COMMON = """
+declare i64 @syscall(i64, ...)
+declare i32 @clock_gettime(i32, ptr)
+declare i32 @sched_yield()
+
+define internal void @futex_wait(ptr %word, i32 %seen) {
+  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %word, i32 128, i32 %seen, ptr null)
+  ret void
+}
+define internal void @futex_wake(ptr %word, i32 %count) {
+  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %word, i32 129, i32 %count)
+  ret void
+}
+define internal i64 @now() {
+  %t = alloca [2 x i64]
+  %r = call i32 @clock_gettime(i32 1, ptr %t)
+  %n = getelementptr i64, ptr %t, i64 1
+  %s = load i64, ptr %t
+  %f = load i64, ptr %n
+  %s9 = mul i64 %s, 1000000000
+  %v = add i64 %s9, %f
+  ret i64 %v
+}
+
+; True if the pool stops or has a job open that is not of generation %last.
+define internal i1 @called(ptr %pool, i64 %last) alwaysinline {
+  %stop.p = getelementptr i8, ptr %pool, i64 @stop
+  %s = load atomic i64, ptr %pool seq_cst, align 8
+  %gen = lshr i64 %s, 32
+  %new = icmp ne i64 %gen, %last
+  %bit = and i64 %s, 2147483648
+  %open = icmp ne i64 %bit, 0
+  %job = and i1 %open, %new
+  %st = load atomic i32, ptr %stop.p seq_cst, align 4
+  %stopped = icmp ne i32 %st, 0
+  %r = or i1 %job, %stopped
+  ret i1 %r
+}
+
+; Take chunks of the open job until none is left.
+define internal void @take(ptr %pool) {
+entry:
+  %next.p = getelementptr i8, ptr %pool, i64 @next
+  %k.p = getelementptr i8, ptr %pool, i64 @job
+  %a.p = getelementptr i8, ptr %k.p, i64 8
+  %t.p = getelementptr i8, ptr %k.p, i64 16
+  %c.p = getelementptr i8, ptr %k.p, i64 24
+  %kernel = load ptr, ptr %k.p
+  %args = load ptr, ptr %a.p
+  %tasks = load i64, ptr %t.p
+  %chunk = load i64, ptr %c.p
+  br label %more
+more:
+  %lo = atomicrmw add ptr %next.p, i64 %chunk seq_cst
+  %some = icmp slt i64 %lo, %tasks
+  br i1 %some, label %do, label %done
+do:
+  %end = add i64 %lo, %chunk
+  %over = icmp sgt i64 %end, %tasks
+  %hi = select i1 %over, i64 %tasks, i64 %end
+  call void %kernel(ptr %args, i64 %lo, i64 %hi)
+  br label %more
+done:
+  ret void
+}
+
+; A worker: returns when the pool stops.
+define void @pool_work(ptr %pool) {
+entry:
+  %stop.p = getelementptr i8, ptr %pool, i64 @stop
+  %wake.p = getelementptr i8, ptr %pool, i64 @wake
+  %sleepers.p = getelementptr i8, ptr %pool, i64 @sleepers
+  %joiner.p = getelementptr i8, ptr %pool, i64 @joiner
+  %spin.p = getelementptr i8, ptr %pool, i64 @spin_ns
+  %spin = load i64, ptr %spin.p
+  call void @default_float_mode()
+  br label %look
+look:
+  %last = phi i64 [0, %entry], [%last, %awake], [%last, %enter], [%gen, %left]
+  %start = call i64 @now()
+  br label %spinning
+spinning:
+  %i = phi i64 [0, %look], [%i1, %again], [%i1, %clock]
+  %yes = call i1 @called(ptr %pool, i64 %last)
+  br i1 %yes, label %answer, label %idle
+idle:
+  call void @pause()
+  %i1 = add i64 %i, 1
+  %low = and i64 %i1, 15
+  %tick = icmp eq i64 %low, 0
+  br i1 %tick, label %clock, label %again
+again:
+  br label %spinning
+clock:
+  %t = call i64 @now()
+  %spent = sub i64 %t, %start
+  %tired = icmp sge i64 %spent, %spin
+  br i1 %tired, label %sleep, label %spinning
+sleep:
+  %w = load atomic i32, ptr %wake.p seq_cst, align 4
+  %s0 = atomicrmw add ptr %sleepers.p, i32 1 seq_cst
+  %late = call i1 @called(ptr %pool, i64 %last)
+  br i1 %late, label %awake, label %down
+down:
+  call void @futex_wait(ptr %wake.p, i32 %w)
+  br label %awake
+awake:
+  %s1 = atomicrmw sub ptr %sleepers.p, i32 1 seq_cst
+  br label %look
+answer:
+  %st = load atomic i32, ptr %stop.p seq_cst, align 4
+  %stopped = icmp ne i32 %st, 0
+  br i1 %stopped, label %quit, label %enter
+enter:
+  %s = load atomic i64, ptr %pool seq_cst, align 8
+  %gen = lshr i64 %s, 32
+  %bit = and i64 %s, 2147483648
+  %open = icmp ne i64 %bit, 0
+  %in = add i64 %s, 1
+  br i1 %open, label %swap, label %look
+swap:
+  %x = cmpxchg ptr %pool, i64 %s, i64 %in seq_cst seq_cst
+  %ok = extractvalue { i64, i1 } %x, 1
+  br i1 %ok, label %work, label %enter.again
+enter.again:
+  br label %answer
+work:
+  call void @take(ptr %pool)
+  %was = atomicrmw sub ptr %pool, i64 1 seq_cst
+  %half = trunc i64 %was to i32
+  %closed.last = icmp eq i32 %half, 1
+  %j = load atomic i32, ptr %joiner.p seq_cst, align 4
+  %joining = icmp ne i32 %j, 0
+  %tell = and i1 %closed.last, %joining
+  br i1 %tell, label %ring, label %left
+ring:
+  call void @futex_wake(ptr %pool, i32 1)
+  br label %left
+left:
+  br label %look
+quit:
+  ret void
+}
+
+define void @pool_stop(ptr %pool) {
+  %stop.p = getelementptr i8, ptr %pool, i64 @stop
+  %wake.p = getelementptr i8, ptr %pool, i64 @wake
+  store atomic i32 1, ptr %stop.p seq_cst, align 4
+  %w = atomicrmw add ptr %wake.p, i32 1 seq_cst
+  call void @futex_wake(ptr %wake.p, i32 2147483647)
+  ret void
+}
+
+define internal i1 @try_lock(ptr %pool) alwaysinline {
+  %busy.p = getelementptr i8, ptr %pool, i64 @busy
+  %x = cmpxchg ptr %busy.p, i32 0, i32 1 seq_cst seq_cst
+  %ok = extractvalue { i32, i1 } %x, 1
+  ret i1 %ok
+}
+
+; Wait until no caller uses the pool, and keep callers out (they run serially).
+define void @pool_lock(ptr %pool) {
+entry:
+  br label %try
+try:
+  %ok = call i1 @try_lock(ptr %pool)
+  br i1 %ok, label %done, label %wait
+wait:
+  %r = call i32 @sched_yield()
+  br label %try
+done:
+  ret void
+}
+
+define void @pool_unlock(ptr %pool) {
+  %busy.p = getelementptr i8, ptr %pool, i64 @busy
+  store atomic i32 0, ptr %busy.p seq_cst, align 4
+  ret void
+}
+
+; One step on all threads.
+define internal void @fork_join(ptr %pool, ptr %kernel, ptr %args, i64 %tasks, i64 %grain, i64 %threads) {
+entry:
+  %next.p = getelementptr i8, ptr %pool, i64 @next
+  %wake.p = getelementptr i8, ptr %pool, i64 @wake
+  %sleepers.p = getelementptr i8, ptr %pool, i64 @sleepers
+  %joiner.p = getelementptr i8, ptr %pool, i64 @joiner
+  %spin.p = getelementptr i8, ptr %pool, i64 @spin_ns
+  %k.p = getelementptr i8, ptr %pool, i64 @job
+  %a.p = getelementptr i8, ptr %k.p, i64 8
+  %t.p = getelementptr i8, ptr %k.p, i64 16
+  %c.p = getelementptr i8, ptr %k.p, i64 24
+  %parts = mul i64 %threads, 4
+  %share = sdiv i64 %tasks, %parts
+  %small = icmp slt i64 %share, %grain
+  %chunk0 = select i1 %small, i64 %grain, i64 %share
+  %none = icmp slt i64 %chunk0, 1
+  %chunk = select i1 %none, i64 1, i64 %chunk0
+  store ptr %kernel, ptr %k.p
+  store ptr %args, ptr %a.p
+  store i64 %tasks, ptr %t.p
+  store i64 %chunk, ptr %c.p
+  store atomic i64 0, ptr %next.p seq_cst, align 8
+  %old = load atomic i64, ptr %pool seq_cst, align 8
+  %gen = and i64 %old, -4294967296
+  %gen1 = add i64 %gen, 4294967296
+  %open = or i64 %gen1, 2147483648
+  store atomic i64 %open, ptr %pool seq_cst, align 8
+  %sl = load atomic i32, ptr %sleepers.p seq_cst, align 4
+  %anyone = icmp sgt i32 %sl, 0
+  br i1 %anyone, label %wake, label %work
+wake:
+  %w = atomicrmw add ptr %wake.p, i32 1 seq_cst
+  call void @futex_wake(ptr %wake.p, i32 2147483647)
+  br label %work
+work:
+  call void @take(ptr %pool)
+  %c = atomicrmw and ptr %pool, i64 -2147483649 seq_cst
+  %c.low = and i64 %c, 2147483647
+  %alone = icmp eq i64 %c.low, 0
+  br i1 %alone, label %done, label %join
+join:
+  %spin = load i64, ptr %spin.p
+  %start = call i64 @now()
+  br label %spinning
+spinning:
+  %i = phi i64 [0, %join], [%i1, %idle], [%i1, %clock]
+  %s = load atomic i64, ptr %pool seq_cst, align 8
+  %count = and i64 %s, 2147483647
+  %empty = icmp eq i64 %count, 0
+  br i1 %empty, label %done, label %idle
+idle:
+  call void @pause()
+  %i1 = add i64 %i, 1
+  %low = and i64 %i1, 15
+  %tick = icmp eq i64 %low, 0
+  br i1 %tick, label %clock, label %spinning
+clock:
+  %t = call i64 @now()
+  %spent = sub i64 %t, %start
+  %tired = icmp sge i64 %spent, %spin
+  br i1 %tired, label %sleep, label %spinning
+sleep:
+  store atomic i32 1, ptr %joiner.p seq_cst, align 4
+  br label %recheck
+recheck:
+  %s2 = load atomic i64, ptr %pool seq_cst, align 8
+  %half = trunc i64 %s2 to i32
+  %over = icmp eq i32 %half, 0
+  br i1 %over, label %woken, label %down
+down:
+  call void @futex_wait(ptr %pool, i32 %half)
+  br label %recheck
+woken:
+  store atomic i32 0, ptr %joiner.p seq_cst, align 4
+  br label %done
+done:
+  ret void
+}
+
+; Run %count steps of %plan. %pool may be null; a pool that somebody else uses is not waited for.
+define void @run_plan(ptr %plan, i64 %count, ptr %pool, i64 %threads) {
+entry:
+  %mode = call i64 @float_mode()
+  call void @default_float_mode()
+  %given = icmp ne ptr %pool, null
+  br i1 %given, label %lock, label %head
+lock:
+  %got = call i1 @try_lock(ptr %pool)
+  br label %head
+head:
+  %mine = phi i1 [false, %entry], [%got, %lock]
+  %some = icmp sgt i64 %count, 0
+  br i1 %some, label %step, label %end
+step:
+  %i = phi i64 [0, %head], [%i1, %next]
+  %k.p = getelementptr [4 x i64], ptr %plan, i64 %i
+  %a.p = getelementptr i64, ptr %k.p, i64 1
+  %t.p = getelementptr i64, ptr %k.p, i64 2
+  %g.p = getelementptr i64, ptr %k.p, i64 3
+  %kernel = load ptr, ptr %k.p
+  %args = load ptr, ptr %a.p
+  %tasks = load i64, ptr %t.p
+  %grain = load i64, ptr %g.p
+  %g0 = icmp slt i64 %grain, 1
+  %least = select i1 %g0, i64 1, i64 %grain
+  %large = icmp sgt i64 %tasks, %least
+  %split = and i1 %mine, %large
+  br i1 %split, label %parallel, label %serial
+parallel:
+  call void @fork_join(ptr %pool, ptr %kernel, ptr %args, i64 %tasks, i64 %least, i64 %threads)
+  br label %next
+serial:
+  %work = icmp sgt i64 %tasks, 0
+  br i1 %work, label %call, label %next
+call:
+  call void %kernel(ptr %args, i64 0, i64 %tasks)
+  br label %next
+next:
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, %count
+  br i1 %more, label %step, label %end
+end:
+  br i1 %mine, label %unlock, label %done
+unlock:
+  call void @pool_unlock(ptr %pool)
+  br label %done
+done:
+  call void @set_float_mode(i64 %mode)
+  ret void
+}
+"""
+
+
+def pool_ir(machine: str) -> str:
+    """The module for `machine` ("x86_64" or "aarch64")."""
+    text = _MACHINE[machine] + _COMMON.replace("FUTEX", str(_FUTEX[machine]))
+    for field, offset in _FIELDS.items():
+        text = text.replace(f"i64 @{field}\n", f"i64 {offset}\n")
+    return text

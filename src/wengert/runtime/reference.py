@@ -1,0 +1,33 @@
+"""The reference evaluator: NumPy, entry by entry. It defines every primitive; the compiled evaluators are tested against it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wengert.record.primitive import Embed, Movement, Source
+from wengert.record.value import Value, counters
+from wengert.runtime.buffers import from_array
+
+
+def compute(v: Value) -> None:
+    """Store v, whose inputs are stored."""
+    arrays = [x.data.array(x.shape, x.dtype) for x in v.inputs]
+    with np.errstate(all="ignore"):
+        if isinstance(v.prim, Source):
+            out = v.prim.reference(v.shape, v.dtype, v.slots)
+        else:
+            slots = (v.slots,) if isinstance(v.prim, Movement | Embed) else ()
+            out = np.asarray(v.prim.reference(*arrays, *v.static, *slots))
+    if out.shape != v.shape:
+        raise AssertionError(f"{v.prim.name}: reference gives shape {out.shape}, the record says {v.shape}")
+    v.data = from_array(out, v.dtype)
+    v.inputs = ()
+    counters.entries_evaluated += 1
+    counters.entries_reference += 1
+
+
+def evaluate(cone: list[Value]) -> None:
+    """Store every value of a cone, which is in recording order."""
+    for v in cone:
+        if v.data is None:
+            compute(v)
