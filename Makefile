@@ -30,7 +30,7 @@ bench: $(BENCH_VENV)/.bench
 
 # A stamp file records an installation; it is made again when pyproject.toml changes.
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wengert needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'wengert needs Python 3.11: make PYTHON=...')"
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python

@@ -121,9 +121,8 @@ def kernel_norm_programs(sizes: list[int]) -> list[Program]:
     def judge(found: object) -> Verdict:
         return f"error {found['error']:.0e}; {found['pairs per second']:.1e}/s", found["error"] < 1e-4
 
-    return [Program(f"kernel norm, {n:,}", lambda n=n: kernel_norm.main(n),
-                    "error < 1e-4; pairs/s", judge)
-            for n in sizes]  # fmt: skip
+    expected = "error < 1e-4; pairs/s"
+    return [Program(f"kernel norm, {n:,}", lambda n=n: kernel_norm.main(n), expected, judge) for n in sizes]
 
 
 def execute(program: Program) -> tuple[str, bool, Measured]:

@@ -168,12 +168,13 @@ def view_strides(shape: Shape, strides: Shape, new: Shape) -> Shape | None:
 
 def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:
     """Where element `index` of `new` lies in `old`: affine indices (with +, * and divmod), or None where that is not affine.
+    A plain 0 stands for the index along an axis of size 1 when there is no affine index to make it from.
 
     Both shapes are cut into the smallest groups of axes with equal products, and each group is mapped by itself.
     """
     out: list = []
     i = j = 0
-    zero = index[0] * 0 if index else None
+    zero: Any = index[0] * 0 if index else 0
     while i < len(old) or j < len(new):
         i0, j0 = i, j
         left = right = 1
@@ -200,7 +201,7 @@ def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:
             elif group_old[k] == 1:
                 parts.append(zero)
             else:
-                pair = flat.divmod(group_old[k])  # type: ignore[union-attr]
+                pair = flat.divmod(group_old[k])  
                 if pair is None:
                     return None
                 flat, part = pair

@@ -118,7 +118,8 @@ class Node:
 
     const: the Python number · arg: slot of a run-time scalar · index: an Affine, as i64 · load: (buffer, Affine), its
     optional argument a b1 node without which nothing is read (the value is then zero) · reduce: (op, Range), arguments
-    the body (for "fma" the two factors); starts from +0, 1 block of 256 after another (docs/design.md, Bits).
+    the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each from the identity, and then the
+    blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their result is never -0.
     """
 
     op: str
@@ -132,6 +133,18 @@ class Node:
         inner = ", ".join(f"%{a.id}" for a in self.args)
         note = "" if self.attr is None else f" {self.attr}"
         return f"%{self.id}:{self.dtype} = {self.op}({inner}){note}"
+
+
+BLOCK = 256  # elements of a reduction that are folded before they join the rest
+IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False}
+
+
+def _may_be_negative_zero(a: Node) -> bool:
+    if a.op in ("abs", "exp") or (a.op == "mul" and a.args[0] is a.args[1]):
+        return False
+    if a.op == "reduce":
+        return a.attr[0] == "maximum"
+    return not (a.op == "const" and repr(a.attr) != "-0.0")
 
 
 @dataclass
@@ -179,6 +192,10 @@ class Builder:
             return self.const(i.const, "i64")
         return self.node("index", (), i, "i64", i.mask)
 
+    def size(self, n: int) -> Node:
+        """An extent as a node: data of the plan, not a constant of the kernel."""
+        return self.node("index", (), Affine(n), "i64")
+
     def load(self, buffer: int, i: Affine, dtype: str, guard: Node | None = None) -> Node:
         return self.node("load", () if guard is None else (guard,), (buffer, i), dtype, i.mask)
 
@@ -225,6 +242,8 @@ class Builder:
         return a.args[0] if a.op == "neg" else None
 
     def _add(self, a: Node, b: Node) -> Node | None:
+        if a.op == "const" and a.attr == 0 and (not TYPES[a.dtype][1] or not _may_be_negative_zero(b)):
+            return b
         if b.op == "neg":
             return self.op("sub", a, b.args[0])
         if a.op == "neg":
@@ -235,6 +254,10 @@ class Builder:
         return self.op("add", a, b.args[0]) if b.op == "neg" else None
 
     def _mul(self, a: Node, b: Node) -> Node | None:
+        if b.op == "const" and b.attr == 1:
+            return a
+        if a.op == "const" and a.attr == 1:
+            return b
         if a.op == "neg":
             return self.op("neg", self.op("mul", a.args[0], b)) if b.op != "neg" else self.op("mul", a.args[0], b.args[0])
         if b.op == "neg":

@@ -7,11 +7,16 @@ bits. Intrinsics need no declaration: LLVM declares `llvm.*` at its first use.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from wengert.compiler.elementary import Function, function
 from wengert.compiler.expr import ELEMENTARY, TYPES, Node
+
+_F32_OVERFLOW = 2.0**128 - 2.0**103  # from here on a double rounds to infinity
 
 Fresh = Callable[[], str]
 
@@ -35,13 +40,17 @@ def llvm_type(dtype: str, lanes: int) -> str:
 
 def scalar_constant(value: float | int | bool, dtype: str) -> str:
     """The literal, without its type. Floats are spelled by their bits, those of the double of equal value."""
-    if not TYPES[dtype][1]:
-        return str(int(value))
+    if dtype == "b1":
+        return "1" if value else "0"
+    width, floating = TYPES[dtype]
+    if not floating:
+        half = 1 << (8 * width - 1)
+        return str((int(value) + half) % (2 * half) - half)
     value = float(value)
     if value != value:
         return "0x7FF8000000000000"
     if dtype == "f32":
-        value = struct.unpack("<f", struct.pack("<f", value))[0] if abs(value) < 3.5e38 else value
+        value = float(np.float32(value)) if abs(value) < _F32_OVERFLOW else math.copysign(math.inf, value)
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
@@ -110,26 +119,26 @@ def _instruction(op: str, dtype: str, arg_dtypes: tuple[str, ...], operands: tup
         return f"bitcast {given} to {t}"
     if op in _FLOAT_COMPARE:
         if TYPES[first][1]:
-            return f"fcmp {_FLOAT_COMPARE[op]} {given_pair(first, operands, lanes)}"
+            return f"fcmp {_FLOAT_COMPARE[op]} {_pair(first, operands, lanes)}"
         table = _BOOL_COMPARE if first == "b1" else _INT_COMPARE
-        return f"icmp {table[op]} {given_pair(first, operands, lanes)}"
+        return f"icmp {table[op]} {_pair(first, operands, lanes)}"
     if op in ELEMENTARY:
         return f"call {t} {function_name(op, dtype, lanes)}({given})"
     if dtype == "b1" and op in _BOOL_BINARY:
-        return f"{_BOOL_BINARY[op]} {given_pair(dtype, operands, lanes)}"
+        return f"{_BOOL_BINARY[op]} {_pair(dtype, operands, lanes)}"
     if floating:
         if op in _FLOAT_BINARY:
-            return f"{_FLOAT_BINARY[op]} {given_pair(dtype, operands, lanes)}"
+            return f"{_FLOAT_BINARY[op]} {_pair(dtype, operands, lanes)}"
         if op in _FLOAT_CALLS:
             return f"call {t} @llvm.{_FLOAT_CALLS[op]}.{_suffix(dtype, lanes)}({given})"
         if op == "neg":
             return f"fneg {given}"
     elif op in _INT_BINARY:
-        return f"{_INT_BINARY[op]} {given_pair(dtype, operands, lanes)}"
+        return f"{_INT_BINARY[op]} {_pair(dtype, operands, lanes)}"
     elif op in _INT_CALLS:
         return f"call {t} @llvm.{_INT_CALLS[op]}.{_suffix(dtype, lanes)}({given})"
     elif op == "div":
-        return f"sdiv {given_pair(dtype, operands, lanes)}"
+        return f"sdiv {_pair(dtype, operands, lanes)}"
     elif op == "abs":
         return f"call {t} @llvm.abs.{_suffix(dtype, lanes)}({given}, i1 false)"
     elif op == "neg":
@@ -141,7 +150,7 @@ def _instruction(op: str, dtype: str, arg_dtypes: tuple[str, ...], operands: tup
     raise NotImplementedError(f"no LLVM instruction for {op} on {dtype}")
 
 
-def given_pair(dtype: str, operands: tuple[str, ...] | list[str], lanes: int) -> str:
+def _pair(dtype: str, operands: tuple[str, ...] | list[str], lanes: int) -> str:
     return f"{llvm_type(dtype, lanes)} {operands[0]}, {operands[1]}"
 
 

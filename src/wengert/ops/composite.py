@@ -23,6 +23,7 @@ from wengert.ops.elementwise import (
     mul,
     neg,
     pow,
+    sqrt,
     sub,
     tanh,
     where,
@@ -129,6 +130,29 @@ def var(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False
     squares = sum(mul(d, d), axes, keepdim)
     freedom = max(n - correction, 0)
     return named(div(squares, freedom), "VarBackward0")
+
+
+def _root(x: Value) -> Value:
+    """The square root, with gradient 0 at 0."""
+    zero = eq(x, 0)
+    return where(zero, 0, sqrt(where(zero, 1, x)))
+
+
+def std(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
+    return named(_root(var(x, axes, correction, keepdim)), "StdBackward0")
+
+
+def norm(x: Value, p: float = 2, axes: Any = None, keepdim: bool = False) -> Value:
+    size = abs(x) if x.dtype.is_complex or p != 2 else x
+    if p == 2:
+        out = _root(sum(mul(size, size), axes, keepdim))
+    elif p == 1:
+        out = sum(size, axes, keepdim)
+    elif p == math.inf:
+        out = amax(size, axes, keepdim, "norm")
+    else:
+        raise NotImplementedError(f"norm: p={p!r} is not implemented; p is 1, 2 or infinity")
+    return named(out, "LinalgVectorNormBackward0")
 
 
 def amax_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:

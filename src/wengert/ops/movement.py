@@ -31,7 +31,11 @@ def _permute_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: t
 
 
 def _slices(starts: tuple, sizes: Shape, steps: tuple) -> tuple:
-    return tuple([slice(a, a + (n - 1) * s + 1 if n else a, s) for a, n, s in zip(starts, sizes, steps, strict=True)])
+    out = []
+    for a, n, s in zip(starts, sizes, steps, strict=True):
+        stop = a + n * s
+        out.append(slice(a, stop if stop >= 0 else None, s) if n else slice(0, 0))  # a stop of -1 would mean the last element
+    return tuple(out)
 
 
 def _embed_reference(*args: Any) -> np.ndarray:

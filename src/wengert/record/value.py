@@ -113,14 +113,15 @@ def record(prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tup
     """Append an entry; under grad mode, also the node that differentiates it."""
     v = Value(prim, inputs, static, shape, dt, slots)
     r = recorder
+    if r.grad:
+        for x in inputs:
+            if x.node is not None:
+                v = prim.attach(v)  # before anything is evaluated, which would drop v's inputs
+                break
     if v.seq >= r.next_check:
         _check_pending(v)
     if config.eager and not r.busy:
         evaluator["eager"](v)
-    if r.grad:
-        for x in inputs:
-            if x.node is not None:
-                return prim.attach(v)
     return v
 
 

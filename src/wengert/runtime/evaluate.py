@@ -1,39 +1,61 @@
-"""Evaluation on demand: from the values that somebody looks at, back to what is stored, and forward again by a plan."""
+"""Evaluation on demand: from the values that somebody looks at, back to what is stored, and forward again by a plan.
+
+A *cone* is what the wanted values are computed from and is not stored yet. Its structure is the key of a plan: primitives,
+static parameters, shapes, dtypes, who reads whom, and which of its values are *held* from outside (a handle, a node of the
+graph, pending work elsewhere). Numbers, slice bounds and buffers are data.
+"""
 
 from __future__ import annotations
 
 import threading
 from operator import attrgetter
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
+from wengert.compiler import plan as planner
+from wengert.compiler import program
+from wengert.compiler.body import STATIC_NUMBERS
 from wengert.config import config
 from wengert.dtypes import dtype
+from wengert.errors import TooLarge
 from wengert.ops import source
-from wengert.record.value import Value, counters, evaluator, recorder
+from wengert.ops.movement import RESHAPE
+from wengert.record.primitive import ALIAS
+from wengert.record.value import Value, counters, evaluator, line_of, recorder
 from wengert.runtime import reference
-from wengert.runtime.buffers import from_array
+from wengert.runtime.buffers import Buffer, allocate, from_array
+from wengert.runtime.execute import Executable
+
+PLANS = 4096  # plans kept
 
 _lock = threading.RLock()
 _by_seq = attrgetter("seq")
+_plans: dict[tuple, Executable] = {}
 _generation = 0
 
 
-def settle(values: list[Value]) -> None:
-    """Store a buffer in each value. What they are computed from stays pending unless storing it is worthwhile."""
+def settle(values: list[Value], store_held: bool = False) -> None:
+    """Store a buffer in each value. What they are computed from stays pending unless storing it is worthwhile.
+
+    Raises:
+        TooLarge: when a buffer does not fit; nothing is stored then, and the values stay as they were.
+    """
     wanted = [v for v in values if v.data is None]
     if not wanted:
         return
     with _lock:
         busy, recorder.busy = recorder.busy, True
         try:
-            cone = cone_of(wanted)
             counters.flushes += 1
+            cone = cone_of(wanted)
             if config.backend == "reference":
                 reference.evaluate(cone)
+            elif config.backend == "cpu":
+                _flush(cone, wanted, store_held)
             else:
-                raise NotImplementedError
+                raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
         finally:
             recorder.busy = busy
 
@@ -55,22 +77,158 @@ def cone_of(wanted: list[Value]) -> list[Value]:
     return cone
 
 
+def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
+    roots = _plain_roots(wanted)
+    if roots:
+        if len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
+            cone = cone_of(roots)
+        leaves, key, slots = _describe(cone, roots, store_held)
+        found = _plans.get(key)
+        if found is None:
+            counters.plans_missed += 1
+            found = _make(cone, leaves, roots, key, store_held)
+        else:
+            counters.plans_hit += 1
+        try:
+            outputs = found.run([x.data for x in leaves], slots)
+        except TooLarge as e:
+            raise _explained(e, cone, found) from None
+        n = len(leaves)
+        for position, buffer in outputs:
+            v = cone[position - n]
+            v.data = buffer
+            v.inputs = ()
+    for v in wanted:
+        _share(v)
+
+
+def _plain_roots(wanted: list[Value]) -> list[Value]:
+    """What has to be computed: a reshape or an alias shows the memory of what it reads; an empty result is there already."""
+    out: list[Value] = []
+    for v in wanted:
+        while v.data is None and (v.prim is RESHAPE or v.prim is ALIAS):
+            v = v.inputs[0]
+        if v.data is None and 0 in v.shape:
+            v.data = allocate(v.shape, v.dtype)
+            v.inputs = ()
+        elif v.data is None and v not in out:
+            out.append(v)
+    return out
+
+
+def _share(v: Value) -> None:
+    chain = []
+    while v.data is None:
+        chain.append(v)
+        (v,) = v.inputs
+    for x in chain:
+        x.data = v.data
+        x.inputs = ()
+
+
+def _describe(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[list[Value], tuple, list]:
+    """The leaves of a cone, the key of its plan, and its numbers. Sets `index` of every value: leaves first."""
+    generation = _generation
+    leaves: list[Value] = []
+    for v in cone:
+        for x in v.inputs:
+            if x.mark != generation:
+                x.mark = generation
+                x.index = len(leaves)
+                leaves.append(x)
+    at = len(leaves)
+    uses = [0] * (at + len(cone))
+    key: list[Any] = [store_held]
+    for x in leaves:
+        key.append(x.shape)
+        key.append(x.dtype)
+    slots: list[Any] = []
+    for v in cone:
+        v.index = at
+        at += 1
+        key.append(v.prim)
+        key.append(v.shape)
+        key.append(v.dtype)
+        if v.static:
+            key.append(v.static)
+        for x in v.inputs:
+            i = x.index
+            uses[i] += 1
+            key.append(i)
+        if v.slots:
+            slots += v.slots
+            if v.prim is source.FULL and v.slots[0] in STATIC_NUMBERS:
+                key.append(v.slots)
+    # Held: more references than this cone accounts for (the list, the loop variable, the argument of getrefcount).
+    for v in cone:
+        key.append(getrefcount(v) > uses[v.index] + 3)
+    for v in leaves:
+        key.append(_donatable(v, uses[v.index]))
+    for v in roots:
+        key.append(v.index)
+    return leaves, tuple(key), slots
+
+
+def _donatable(v: Value, uses: int) -> bool:
+    """Whether nobody but this cone can see the memory of leaf v. One frame more than in `_describe` looks at it."""
+    return getrefcount(v) <= uses + 4 and getrefcount(v.data) <= 2 and v.data.block.kept is None
+
+
+def _make(cone: list[Value], leaves: list[Value], roots: list[Value], key: tuple, store_held: bool) -> Executable:
+    built = program.build(cone, leaves, [v.index for v in roots])
+    n, m = len(leaves), len(cone)
+    flags = key[len(key) - len(roots) - n - m : len(key) - len(roots)]
+    held = [False] * len(built.ops)
+    for k in range(m):
+        held[built.of_value[n + k]] = flags[k]
+    numbers: dict[int, Any] = {}
+    slot = 0
+    for v in cone:
+        if v.prim is source.FULL and v.slots[0] in STATIC_NUMBERS:
+            numbers[slot] = v.slots[0]
+        slot += len(v.slots)
+    made = planner.make(built, numbers, held, store_held, list(flags[m:]))
+    if len(_plans) >= PLANS:
+        del _plans[next(iter(_plans))]
+    _plans[key] = found = Executable(made)
+    return found
+
+
+def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
+    """The error with the tensor that is too large, the line that made it and what can be done."""
+    biggest = max((op for op in found.plan.ops if op.kind != "leaf"), key=lambda op: op.numel * op.dtype.bytes * (op.value >= 0))
+    offset = len(found.plan.leaves)
+    v = cone[biggest.value - offset]
+    where = line_of(v)
+    text = f"{v.prim.name}: a result of shape {list(v.shape)}, {v.dtype.name}, {biggest.numel * biggest.dtype.bytes / 1e9:.3g} GB, must be stored"
+    text += f" (recorded at {where})" if where else ""
+    return TooLarge(f"{text}: {e}. Reduce it before it is looked at, or raise wengert.config.memory_limit.")
+
+
 def cut(v: Value) -> None:
-    """Bound pending work: evaluate what v is computed from, and v."""
-    settle([v])
+    """Bound pending work: evaluate v and what it is computed from, and store all of that which is still needed."""
+    settle([v], store_held=True)
 
 
 def read(v: Value) -> np.ndarray:
     """The value as an array that shares its memory: do not write to it."""
     if v.data is None:
         settle([v])
-    return v.data.array(v.shape, v.dtype)
+    out: np.ndarray = v.data.array(v.shape, v.dtype)
+    return out
 
 
 def constant(x: Any, dt: dtype) -> Value:
     """A stored value with a copy of array x."""
     x = np.asarray(x, dt.np)
     return source.stored(from_array(x, dt), x.shape, dt)
+
+
+def buffer_of(v: Value) -> Buffer:
+    """The buffer of a value, which is stored first if need be."""
+    settle([v])
+    found: Buffer = v.data
+    return found
 
 
 evaluator["settle"] = settle

@@ -1,15 +1,15 @@
 """LLVM IR text to machine code, through llvmlite.
 
-`compile_ir(text, key)` verifies, optimises, emits and loads a module and returns its `Code`, whose `address(symbol)` is what a
-plan stores. `load_cached(key)` returns the same without any text, from memory or from disk, so that a caller that finds its
-kernel there need not render it. The key must determine the text: a structural key of the kernel, say. What else decides the
-machine code (processor, its features, llvmlite, our sources that render) is added here.
+`compile_ir(text, key)` verifies, optimises, emits and loads a module and returns its `Code`, whose `address(symbol)`
+is what a plan stores. `load_cached(key)` returns the same without any text, from memory or from disk, so that a caller
+that finds its kernel there need not render it. The key must determine the text: a structural key of the kernel, say.
+What else decides the machine code (processor, its features, llvmlite, our sources that render) is added here.
 
 Code is never unloaded, because plans hold bare addresses; a kernel costs about 15 KB.
 
-The pipeline is short because our generator already shares subexpressions and hoists what is invariant. Measured on a loop of 60
-operations and 3 exponentials (Zen 3): 1.1 ms of passes and 10 ms of emission, against 9 and 10 ms at -O1 for code 2 % faster;
-instcombine and GVN cost 0.7 ms each and changed nothing.
+The pipeline is short because our generator already shares subexpressions and hoists what is invariant. Measured on a
+loop of 60 operations and 3 exponentials (Zen 3): 1.1 ms of passes and 10 ms of emission, against 9 and 10 ms at -O1
+for code 2 % faster; instcombine and GVN cost 0.7 ms each and changed nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CACHE_FORMAT = 1
 
 
 class InternalCompilerError(InternalError):
-    """The IR that we made is not valid, or names a function that does not exist: a defect of wengert, never of the user.
+    """The IR that we made is not valid, or names a function that does not exist: never the user's doing.
 
     `text` is the whole module.
     """
@@ -197,8 +197,8 @@ def _optimise(module: Any, machine: Any) -> None:
 def _load(payload: bytes, key: str) -> Code:
     """Load an object whose undefined symbols all exist.
 
-    One engine takes all objects (0.15 ms and 15 KB each; an engine for each takes 1.1 ms and 60 KB). Objects may define equal
-    names: the engine then knows the newest, so addresses are asked for at once.
+    One engine takes all objects (0.15 ms and 15 KB each; an engine for each takes 1.1 ms and 60 KB). Objects may
+    define equal names: the engine then knows the newest, so addresses are asked for at once.
     """
     start = time.perf_counter()
     _engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(payload))

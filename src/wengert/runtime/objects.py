@@ -1,9 +1,9 @@
 """Compiled objects on disk, and the symbols of an object.
 
 A cache file is a header (magic, payload length, SHA-256 of the payload) and the object. Files are written beside their
-place and moved there in one step, so readers see all of it or nothing; a truncated or damaged file fails its checksum, reads as
-absent, and is overwritten by whoever compiles that object next. A directory that cannot be written means no cache, never an
-error: what is stored here can always be made again.
+place and moved there in one step, so readers see all of it or nothing; a truncated or damaged file fails its checksum,
+reads as absent, and is overwritten by whoever compiles that object next. A directory that cannot be written means no
+cache, never an error: what is stored here can always be made again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The LLVM IR of the fork-join pool and of the plan runner (see `threads`, its only user).
 
-A pool is a block of memory that the caller and the workers share; every field that is written often has a cache line of its own:
+A pool is a block of memory that the caller and the workers share; every field that is written often has a cache line
+of its own:
 
     state     generation << 32 | open << 31 | number of workers inside the job
     next      first task that nobody has taken
@@ -9,99 +10,37 @@ A pool is a block of memory that the caller and the workers share; every field t
     joiner    1 while the caller sleeps until the last worker leaves
     stop      1 ends the workers
     busy      1 while a caller uses the pool
-    spin_ns   how long anyone spins before sleeping
+    spin_ns   how long anyone spins before sleeping; 0 also says that there are more threads than processors
+    threads   workers + 1
+    cpu       processor on which the last job was opened
 
-The caller fills the job, opens it under a new generation, takes chunks like everybody else, closes it, and waits for those
-workers that are inside, never for one that did not come in time: a worker enters by a compare-and-swap on `state` that fails
-once the job is closed. So a step costs no more than a few atomic operations when it ends before the workers wake up.
-All atomics are sequentially consistent: "announce, then look at the other side" (state and sleepers, joiner and state) needs it.
+The caller fills the job, opens it under a new generation, takes chunks like everybody else, closes it, and waits for
+those workers that are inside, never for one that did not come in time: a worker enters by a compare-and-swap on
+`state` that fails once the job is closed. So a step costs no more than a few atomic operations when it ends before the
+workers wake up. All atomics are sequentially consistent: "announce, then look at the other side" (state and sleepers,
+joiner and state) needs it.
 """
 
 from __future__ import annotations
 
+from wengert.runtime.machine_ir import machine_ir
+
 POOL_BYTES = 640
 SPIN_OFFSET = 576
-_FIELDS = {"next": 64, "job": 128, "wake": 192, "sleepers": 256, "joiner": 320, "stop": 384, "busy": 448, "spin_ns": SPIN_OFFSET}
-
-_FUTEX = {"x86_64": 202, "aarch64": 98}
-
-# Threads must not change bits, so kernels run under the default rounding and with subnormals, whatever mode the calling thread
-# is in (libraries built with -ffast-math switch subnormals off when loaded).
-_MACHINE = {
-    "x86_64": """
-declare void @llvm.x86.sse2.pause()
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-define internal void @pause() alwaysinline {
-  call void @llvm.x86.sse2.pause()
-  ret void
+THREADS_OFFSET = 584
+_FIELDS = {
+    "next": 64,
+    "job": 128,
+    "wake": 192,
+    "sleepers": 256,
+    "joiner": 320,
+    "stop": 384,
+    "busy": 448,
+    "cpu": 512,
+    "spin_ns": SPIN_OFFSET,
+    "threads": THREADS_OFFSET,
 }
-define internal i64 @float_mode() alwaysinline {
-  %p = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %p)
-  %m = load i32, ptr %p
-  %w = zext i32 %m to i64
-  ret i64 %w
-}
-define internal void @set_float_mode(i64 %w) alwaysinline {
-  %p = alloca i32
-  %m = trunc i64 %w to i32
-  store i32 %m, ptr %p
-  call void @llvm.x86.sse.ldmxcsr(ptr %p)
-  ret void
-}
-define internal void @default_float_mode() alwaysinline {
-  call void @set_float_mode(i64 8064)
-  ret void
-}
-""",
-    "aarch64": """
-declare void @llvm.aarch64.hint(i32)
-declare i64 @llvm.aarch64.get.fpcr()
-declare void @llvm.aarch64.set.fpcr(i64)
-define internal void @pause() alwaysinline {
-  call void @llvm.aarch64.hint(i32 1)
-  ret void
-}
-define internal i64 @float_mode() alwaysinline {
-  %m = call i64 @llvm.aarch64.get.fpcr()
-  ret i64 %m
-}
-define internal void @set_float_mode(i64 %m) alwaysinline {
-  call void @llvm.aarch64.set.fpcr(i64 %m)
-  ret void
-}
-define internal void @default_float_mode() alwaysinline {
-  call void @llvm.aarch64.set.fpcr(i64 0)
-  ret void
-}
-""",
-}
-
-_COMMON = """
-declare i64 @syscall(i64, ...)
-declare i32 @clock_gettime(i32, ptr)
-declare i32 @sched_yield()
-
-define internal void @futex_wait(ptr %word, i32 %seen) {
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %word, i32 128, i32 %seen, ptr null)
-  ret void
-}
-define internal void @futex_wake(ptr %word, i32 %count) {
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %word, i32 129, i32 %count)
-  ret void
-}
-define internal i64 @now() {
-  %t = alloca [2 x i64]
-  %r = call i32 @clock_gettime(i32 1, ptr %t)
-  %n = getelementptr i64, ptr %t, i64 1
-  %s = load i64, ptr %t
-  %f = load i64, ptr %n
-  %s9 = mul i64 %s, 1000000000
-  %v = add i64 %s9, %f
-  ret i64 %v
-}
-
+_PROTOCOL = """
 ; True if the pool stops or has a job open that is not of generation %last.
 define internal i1 @called(ptr %pool, i64 %last) alwaysinline {
   %stop.p = getelementptr i8, ptr %pool, i64 @stop
@@ -152,6 +91,7 @@ entry:
   %sleepers.p = getelementptr i8, ptr %pool, i64 @sleepers
   %joiner.p = getelementptr i8, ptr %pool, i64 @joiner
   %spin.p = getelementptr i8, ptr %pool, i64 @spin_ns
+  %cpu.p = getelementptr i8, ptr %pool, i64 @cpu
   %spin = load i64, ptr %spin.p
   call void @default_float_mode()
   br label %look
@@ -182,6 +122,12 @@ sleep:
   %late = call i1 @called(ptr %pool, i64 %last)
   br i1 %late, label %awake, label %down
 down:
+  %roomy = icmp sgt i64 %spin, 0
+  br i1 %roomy, label %rest, label %crowded
+rest:
+  call void @rest(ptr %cpu.p, ptr %wake.p, i32 %w)
+  br label %awake
+crowded:
   call void @futex_wait(ptr %wake.p, i32 %w)
   br label %awake
 awake:
@@ -266,6 +212,7 @@ entry:
   %sleepers.p = getelementptr i8, ptr %pool, i64 @sleepers
   %joiner.p = getelementptr i8, ptr %pool, i64 @joiner
   %spin.p = getelementptr i8, ptr %pool, i64 @spin_ns
+  %cpu.p = getelementptr i8, ptr %pool, i64 @cpu
   %k.p = getelementptr i8, ptr %pool, i64 @job
   %a.p = getelementptr i8, ptr %k.p, i64 8
   %t.p = getelementptr i8, ptr %k.p, i64 16
@@ -281,6 +228,8 @@ entry:
   store i64 %tasks, ptr %t.p
   store i64 %chunk, ptr %c.p
   store atomic i64 0, ptr %next.p seq_cst, align 8
+  %cpu = call i32 @sched_getcpu()
+  store atomic i32 %cpu, ptr %cpu.p seq_cst, align 4
   %old = load atomic i64, ptr %pool seq_cst, align 8
   %gen = and i64 %old, -4294967296
   %gen1 = add i64 %gen, 4294967296
@@ -338,8 +287,21 @@ done:
   ret void
 }
 
-; Run %count steps of %plan. %pool may be null; a pool that somebody else uses is not waited for.
-define void @run_plan(ptr %plan, i64 %count, ptr %pool, i64 %threads) {
+; Run %count steps of %plan on the calling thread.
+define void @run_plan(ptr %plan, i64 %count) {
+  call void @walk(ptr %plan, i64 %count, ptr null, i64 1)
+  ret void
+}
+
+; Run %count steps of %plan on the threads of %pool; a pool that somebody else uses is not waited for.
+define void @run_plan_on(ptr %plan, i64 %count, ptr %pool) {
+  %threads.p = getelementptr i8, ptr %pool, i64 @threads
+  %threads = load i64, ptr %threads.p
+  call void @walk(ptr %plan, i64 %count, ptr %pool, i64 %threads)
+  ret void
+}
+
+define internal void @walk(ptr %plan, i64 %count, ptr %pool, i64 %threads) {
 entry:
   %mode = call i64 @float_mode()
   call void @default_float_mode()
@@ -393,8 +355,8 @@ done:
 
 
 def pool_ir(machine: str) -> str:
-    """The module for `machine` ("x86_64" or "aarch64")."""
-    text = _MACHINE[machine] + _COMMON.replace("FUTEX", str(_FUTEX[machine]))
+    """The module for `machine` ("x86_64" or "aarch64"): machine-dependent part and protocol."""
+    text = _PROTOCOL
     for field, offset in _FIELDS.items():
         text = text.replace(f"i64 @{field}\n", f"i64 {offset}\n")
-    return text
+    return machine_ir(machine) + text

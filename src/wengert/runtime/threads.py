@@ -1,12 +1,14 @@
 """Running plans, on one thread or on a pool of threads.
 
-A plan is an int64 array of steps [kernel address, address of its argument cells, number of tasks, least tasks per thread].
-`run_program` makes one native call that walks all steps; a step with more tasks than the least for one thread is split over the
-pool in contiguous chunks that threads take as they become free. Kernels are written so that any split gives the same bits.
+A plan is an int64 array of steps [kernel address, address of its argument cells, number of tasks, least tasks per
+thread]. `run_program` makes one native call that walks all steps; a step with more tasks than the least for one thread
+is split over the pool in contiguous chunks that threads take as they become free. Kernels are written so that any
+split gives the same bits.
 
-The threads of the pool are Python daemon threads inside one native call that does not return before the pool stops (`pool_ir`).
-They spin for SPIN_NANOSECONDS after a step and then sleep in the kernel, so an idle library uses no processor time. A pool serves
-one caller at a time; a second Python thread that comes meanwhile runs its plan on its own thread.
+The threads of the pool are Python daemon threads inside one native call that does not return before the pool stops
+(`pool_ir`). They spin for SPIN_NANOSECONDS after a step and then sleep in the kernel, so an idle library uses no
+processor time. A pool serves one caller at a time; a second Python thread that comes meanwhile runs its plan on its
+own thread.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ import hashlib
 import os
 import platform
 import threading
-from typing import Any
 
 from wengert.runtime import jit
-from wengert.runtime.pool_ir import POOL_BYTES, SPIN_OFFSET, pool_ir
+from wengert.runtime.pool_ir import POOL_BYTES, SPIN_OFFSET, THREADS_OFFSET, pool_ir
 
 SPIN_NANOSECONDS = 40_000
 
-_PLAN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_ssize_t)
+_PLAN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t)
+_PLAN_ON = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p)
 _POOL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -36,6 +38,7 @@ class _Native:
         text = pool_ir(machine)
         code = jit.compile_ir(text, "pool " + hashlib.sha256(text.encode()).hexdigest())
         self.run_plan = _PLAN(code.address("run_plan"))
+        self.run_plan_on = _PLAN_ON(code.address("run_plan_on"))
         self.work = _POOL(code.address("pool_work"))
         self.stop = _POOL(code.address("pool_stop"))
         self.lock = _POOL(code.address("pool_lock"))
@@ -49,7 +52,9 @@ class _Pool:
         self._native = native
         self._memory = (ctypes.c_char * (POOL_BYTES + 64))()
         self.address = -(-ctypes.addressof(self._memory) // 64) * 64
-        spin = SPIN_NANOSECONDS if threads <= _processors() else 0  # more threads than processors: a spinner is in the way
+        spin = (
+            SPIN_NANOSECONDS if threads <= _processors() else 0
+        )  # more threads than processors: a spinner is in the way
         ctypes.c_int64.from_address(self.address + SPIN_OFFSET).value = spin
         self.workers: list[threading.Thread] = []
         for index in range(1, threads):
@@ -59,7 +64,7 @@ class _Pool:
             except RuntimeError:  # the system gives no more threads: the pool is what there is
                 break
             self.workers.append(worker)
-        self.threads = len(self.workers) + 1
+        ctypes.c_int64.from_address(self.address + THREADS_OFFSET).value = len(self.workers) + 1
 
     def _work(self) -> None:  # as a method, so that the thread keeps the memory alive
         self._native.work(self.address)
@@ -80,14 +85,15 @@ _threads = 0  # 0: not asked for yet
 def run_program(address: int, steps: int, parallel: bool = False) -> None:
     """Run the `steps` steps of the plan at `address`. The pool is started at the first call that is `parallel`.
 
-    The caller keeps the plan, its argument cells and all buffers alive until this returns. The GIL is released meanwhile.
+    The caller keeps the plan, its argument cells and all buffers alive until this returns. The GIL is released
+    meanwhile.
     """
     native = _native or _load()
     if parallel and (_threads or get_num_threads()) > 1:
         pool = _pool or _start()
-        native.run_plan(address, steps, pool.address, pool.threads)
+        native.run_plan_on(address, steps, pool.address)
     else:
-        native.run_plan(address, steps, None, 1)
+        native.run_plan(address, steps)
 
 
 def get_num_threads() -> int:
@@ -170,8 +176,6 @@ def _after_fork_in_child() -> None:
 
 atexit.register(shutdown)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
-__all__: list[Any] = ["get_num_threads", "run_program", "set_num_threads", "shutdown"]
+__all__ = ["get_num_threads", "run_program", "set_num_threads", "shutdown"]

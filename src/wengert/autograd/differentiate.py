@@ -1,0 +1,227 @@
+"""`backward` and `grad` on tensors: what the arguments may be, in PyTorch's words, around the engine.
+
+Tensors are seen only through what the tensor floor registers in `graph.wrap`: "value" (tensor to value), "tensor"
+(value to tensor), "accumulate" (add a value to a tensor's `.grad`), "retain".
+"""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+from wengert.autograd import engine
+from wengert.ops.composite import stack
+from wengert.ops.elementwise import cast
+from wengert.ops.movement import reshape, slice_
+from wengert.ops.source import full
+from wengert.record.graph import wrap
+from wengert.record.value import Value
+from wengert.shapes import numel
+
+NO_GRAPH = "element {} of tensors does not require grad and does not have a grad_fn"
+UNUSED = (
+    "The differentiated Tensor at index {} appears to not have been used in the graph. Set allow_unused=True if this is"
+    " the desired behavior."
+)
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of `tensors`, weighted by `grad_tensors`, to the `.grad` of the leaves they depend on.
+
+    Args:
+        tensors: a tensor or a sequence of tensors.
+        grad_tensors: for each of them a tensor of its shape, a number, or None, which means 1 and needs a scalar.
+        retain_graph: keep what the graph saved, for another pass. Default: `create_graph`.
+        create_graph: record the gradients so that they can be differentiated.
+        inputs: fill only the `.grad` of these, which need not be leaves.
+
+    Raises:
+        RuntimeError: if a tensor needs no gradient, is no scalar, or its graph was freed; if shapes do not match.
+    """
+    roots = _values(tensors)
+    targets = None if inputs is None else _listed(inputs)
+    if targets is not None and not targets:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    sources = None if targets is None else [_needing_grad(t) for t in targets]
+    cotangents = _cotangents(roots, _weights(grad_tensors, len(roots)))
+    found = engine.backward(
+        roots,
+        cotangents,
+        sources,
+        retain_graph=create_graph if retain_graph is None else bool(retain_graph),
+        create_graph=create_graph,
+        accumulate=True,
+    )
+    for tensor, g in zip(targets or (), found, strict=True):
+        if g is not None:
+            wrap["accumulate"](tensor, g, create_graph)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> Any:
+    """The gradients of `outputs`, weighted by `grad_outputs`, with respect to `inputs`.
+
+    Args:
+        outputs, grad_outputs, retain_graph, create_graph: as in `backward`.
+        inputs: a tensor, a sequence, or a dict of tensors.
+        allow_unused: give None for an input that the outputs do not depend on. Default: `materialize_grads`.
+        is_grads_batched: `grad_outputs` have a leading axis; so have the results, one gradient for each element of it.
+        materialize_grads: give zeros instead of None.
+
+    Returns:
+        A tuple with one tensor (or None) for each input; for a dict, a dict.
+
+    Raises:
+        RuntimeError: if an input is unused or requires no gradient; and as in `backward`.
+    """
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
+    allow_unused = materialize_grads if allow_unused is None else allow_unused
+    roots = _values(outputs)
+    if isinstance(inputs, dict):
+        targets = list(inputs.values())
+    else:
+        targets = _listed(inputs)
+    if not targets:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
+    weights = _weights(grad_outputs, len(roots))
+    keep = create_graph if retain_graph is None else bool(retain_graph)
+    if is_grads_batched:
+        found = _batched(roots, targets, weights, keep, create_graph)
+    else:
+        cotangents = _cotangents(roots, weights)
+        sources = [_needing_grad(t) for t in targets]
+        found = _gradients(roots, cotangents, sources, keep, create_graph)
+    for k, g in enumerate(found):
+        if g is None and not allow_unused:
+            raise RuntimeError(UNUSED.format(k))
+        if g is None and materialize_grads:
+            v = wrap["value"](targets[k])
+            found[k] = full(v.shape, 0, v.dtype)
+    out = [None if g is None else wrap["tensor"](g) for g in found]
+    return dict(zip(inputs, out, strict=True)) if isinstance(inputs, dict) else tuple(out)
+
+
+def _batched(roots: list[Value], targets: list, weights: list, keep: bool, create_graph: bool) -> list[Value | None]:
+    """One pass for each element of the leading axis, joined again: they are one record, and are evaluated together."""
+    batch = []
+    for k, (root, w) in enumerate(zip(roots, weights, strict=True)):
+        w = None if w is None else wrap["value"](w)
+        if w is None or w.shape[1:] != root.shape or not w.shape:
+            got = "None" if w is None else f"a shape of {list(w.shape[1:])}"
+            wanted = f"output[{k}] has a shape of {list(root.shape)}"
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch"
+                " dimension. The sizes of the remaining dimensions are expected to match the shape of corresponding"
+                f" output, but a mismatch was detected: grad_output[{k}] has {got} and {wanted}."
+            )
+        batch.append(w)
+    n = batch[0].shape[0] if batch else 0
+    sources = [_needing_grad(t) for t in targets]
+    rows = []
+    for i in range(n):
+        cotangents = _cotangents(roots, [_row(w, i) for w in batch])
+        rows.append(_gradients(roots, cotangents, sources, keep or i < n - 1, create_graph))
+    if not rows:
+        return [full((0, *v.shape), 0, v.dtype) for v in sources]
+    return [None if column[0] is None else stack(list(column)) for column in zip(*rows, strict=True)]
+
+
+def _gradients(
+    roots: list[Value], cotangents: list[Value | None], sources: list[Value], retain: bool, create: bool
+) -> list[Value | None]:
+    return engine.backward(roots, cotangents, sources, retain_graph=retain, create_graph=create, accumulate=False)
+
+
+def _row(w: Value, i: int) -> Value:
+    rest = w.shape[1:]
+    return reshape(slice_(w, (i, *[0] * len(rest)), (1, *rest), (1,) * len(w.shape)), rest)
+
+
+def _is_tensor(x: Any) -> bool:
+    return isinstance(x, Value) or hasattr(x, "requires_grad")
+
+
+def _listed(x: Any) -> list:
+    return [x] if _is_tensor(x) or isinstance(x, Number | str) else list(x)
+
+
+def _values(tensors: Any) -> list[Value]:
+    return [t if isinstance(t, Value) else wrap["value"](t) for t in _listed(tensors)]
+
+
+def _weights(weights: Any, count: int) -> list:
+    out = [None] * count if weights is None else _listed(weights)
+    if len(out) != count:
+        raise RuntimeError(f"got {count} tensors and {len(out)} gradients")
+    return out
+
+
+def _needing_grad(tensor: Any) -> Value:
+    v = wrap["value"](tensor)
+    if v.node is None:
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    return v
+
+
+def _cotangents(roots: list[Value], weights: list) -> list[Value | None]:
+    """Initial cotangents with the shapes and dtypes of the roots; None for an implicit 1."""
+    out: list[Value | None] = []
+    for k, (root, w) in enumerate(zip(roots, weights, strict=True)):
+        if w is None:
+            if root.node is not None and numel(root.shape) != 1:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs: output[{k}] has a shape of"
+                    f" {list(root.shape)}; reduce it, for instance with .sum(), or pass a gradient of its shape"
+                )
+            if root.node is not None and root.dtype.is_complex:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for real scalar outputs but got {root.dtype!r}"
+                )
+            out.append(None)
+        else:
+            out.append(_weight(k, root, w))
+    for k, root in enumerate(roots):
+        if root.node is None:
+            raise RuntimeError(NO_GRAPH.format(k))
+    return out
+
+
+def _weight(k: int, root: Value, w: Any) -> Value:
+    if isinstance(w, Number):
+        if isinstance(w, complex) and not root.dtype.is_complex:
+            raise RuntimeError(f"grad_output[{k}] is a complex number and output[{k}] has a dtype of {root.dtype!r}")
+        return full(root.shape, w, root.dtype)
+    if isinstance(w, Value):
+        g = w
+    elif _is_tensor(w):
+        g = wrap["value"](w)
+    else:
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(w).__name__}")
+    if g.shape != root.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[{k}] has a shape of {list(g.shape)} and output[{k}] has a shape of"
+            f" {list(root.shape)}."
+        )
+    if g.dtype.is_complex != root.dtype.is_complex:
+        raise RuntimeError(
+            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype:"
+            f" grad_output[{k}] has a dtype of {g.dtype!r} and output[{k}] has a dtype of {root.dtype!r}."
+        )
+    return cast(g, root.dtype)

@@ -1,0 +1,341 @@
+"""Reverse mode: nodes in descending order of recording, each turning its result's cotangent into its inputs'.
+
+Nothing is computed here; rules only record. A cotangent is carried as a *scaled* one, (number, uniform, value), which
+stands for number * uniform * value: rules are linear, so they run on the value alone, and negations and uniform factors
+that they leave on the outside move into the coefficient. It is multiplied back where somebody sees the gradient, or
+where unequal coefficients meet. So a sign or a factor such as 1 / n does not hide that two expressions are the same.
+
+Whatever a peel looks at is structure (primitives, shapes, numbers in slots) and never what happens to be stored, so the
+record, and with it every bit, does not depend on what was evaluated before.
+"""
+
+from __future__ import annotations
+
+import math
+from operator import attrgetter
+from typing import Any
+
+from wengert.config import config
+from wengert.ops import elementwise as ew
+from wengert.ops import movement as mv
+from wengert.ops.reduction import sum_to
+from wengert.ops.source import FULL, full
+from wengert.record.graph import FREED, AccumulateGrad, Node, wrap
+from wengert.record.primitive import ALIAS, Movement, alias
+from wengert.record.value import Value, _check_pending, evaluator, record, recorder
+
+# (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
+Scaled = tuple[float, Value | None, Value, Value | None]
+
+_by_seq = attrgetter("seq")
+# Their rules put zeros beside the gradient. A uniform factor, which may be inf or nan, is multiplied in before.
+_MASKS = frozenset({ew.WHERE, ew.MAXIMUM, ew.MINIMUM, ew.POW, mv.SLICE, mv.EMBED, mv.WRITE})
+
+
+def backward(
+    roots: list[Value],
+    cotangents: list[Value | None],
+    inputs: list[Value] | None,
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    accumulate: bool,
+) -> list[Value | None]:
+    """Record the gradients of the roots, weighted by their cotangents (None: ones).
+
+    With `inputs`, only they are differentiated, and their gradients are returned (None: the roots do not depend on it).
+    With `accumulate`, leaves get their gradients by `wrap["accumulate"]`.
+
+    Raises:
+        RuntimeError: if a node that must run was freed; no gradient has been changed then.
+    """
+    targets = None if inputs is None else [v.node for v in inputs]
+    order = reachable(roots, targets)
+    r = recorder
+    before = r.grad, r.site, r.busy
+    r.grad, r.busy = create_graph, True  # cuts happen between nodes: a rule's result must show its structure
+    try:
+        walk = _Walk(order, {n for n in targets or () if n is not None}, not before[2], accumulate and targets is None)
+        walk.start(roots, cotangents)
+        walk.run(order, retain_graph)
+        r.site, r.busy = before[1:]
+        for node, value in walk.leaves:
+            tensor = node._variable()
+            if tensor is not None:
+                wrap["accumulate"](tensor, value, create_graph)
+    finally:
+        r.grad, r.site, r.busy = before
+    return [walk.captured.get(n) for n in targets or ()]
+
+
+def reachable(roots: list[Value], targets: list[Node | None] | None) -> list[Node]:
+    """The nodes to run, in recording order: those that lead from a root to a target (or anywhere)."""
+    seen: set[Node] = set()
+    stack = [v.node for v in roots if v.node is not None]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            for e in node.edges:
+                if e is not None and e not in seen:
+                    stack.append(e)
+    order = sorted(seen, key=_by_seq)
+    if targets is not None:
+        wanted = seen.intersection(targets)
+        for node in order:
+            if node not in wanted and not wanted.isdisjoint(node.edges):
+                wanted.add(node)
+        last = set(targets)
+        # A target's own rules run only where another target lies behind it.
+        order = [n for n in order if n in wanted]
+        _check_freed([n for n in order if n not in last or not wanted.isdisjoint(n.edges)])
+    else:
+        _check_freed(order)
+    return order
+
+
+def _check_freed(nodes: list[Node]) -> None:
+    for n in nodes:
+        if n.saved is None:
+            raise RuntimeError(FREED)
+
+
+class _Walk:
+    """The state of one pass."""
+
+    def __init__(self, order: list[Node], targets: set[Node], may_cut: bool, accumulate: bool) -> None:
+        self.wanted = set(order)
+        self.targets = targets
+        self.may_cut = may_cut
+        self.accumulate = accumulate
+        self.pending: dict[Node, Scaled] = {}
+        self.captured: dict[Node | None, Value] = {}
+        self.leaves: list[tuple[Any, Value]] = []
+        self.products: dict[tuple, tuple] = {}
+        self.first = 0  # seq at the start: what is later was recorded by this pass
+
+    def start(self, roots: list[Value], cotangents: list[Value | None]) -> None:
+        for root, g in zip(roots, cotangents, strict=True):
+            one = full(root.shape, 1, root.dtype)
+            self.first = self.first or one.seq
+            if root.node is None:
+                continue
+            c = _product(1.0, g.slots[0]) if g is not None and g.prim is FULL and g.dtype.is_floating_point else None
+            self.push(root.node, (c or 1.0, None, one if g is None or c else g, None))
+
+    def run(self, order: list[Node], retain_graph: bool) -> None:
+        r, pending, wanted, eager = recorder, self.pending, self.wanted, config.eager
+        limit = config.pending_limit
+        while order:
+            node = order.pop()
+            total = pending.pop(node, None)
+            if total is None:
+                continue
+            if node in self.targets or node.retain is not None or not node.edges:
+                self.show(node, total)
+            c, u, g, _ = total
+            if u is not None and node.prim in _MASKS:
+                c, u, g = 1.0, None, _multiplied(total)
+            r.site = (node.code, node.lasti)
+            saved, edge = saved_values(node), None
+            for i, rule, arguments in node.rules.steps:
+                edge = node.edges[i]
+                if edge in wanted:
+                    x = rule(g, *_fetch(arguments, node, saved, edge)) if arguments else rule(g)
+                    if x is not None:
+                        self.push(edge, self.fitted(c, u, x, g, edge))
+                        if eager:
+                            evaluator["eager"](pending[edge][2])
+            if saved and not retain_graph:
+                node.saved = None
+            if self.may_cut:
+                _, u, x, _ = pending[edge] if edge in pending else total
+                latest = x if u is None or u.seq < x.seq else u
+                if latest.seq - r.start >= limit:
+                    r.busy = False
+                    _check_pending(latest)
+                    r.busy = True
+
+    def push(self, edge: Node, new: Scaled) -> None:
+        old = self.pending.get(edge)
+        self.pending[edge] = new if old is None else _sum(old, new)
+
+    def show(self, node: Node, total: Scaled) -> None:
+        """Hand a finished gradient to whoever asked for it."""
+        leaf = self.accumulate and isinstance(node, AccumulateGrad)
+        if node.retain is None and node not in self.targets and not leaf:
+            return
+        value = _multiplied(total)
+        if value.node is not None:
+            # What is handed out gets an identity of its own, or its gradients would mix with those of another handle.
+            value = record(ALIAS, (value,), (), value.shape, value.dtype)
+        if node.retain is not None:
+            for reference in node.retain:
+                tensor = reference()
+                if tensor is not None:
+                    wrap["retain"](tensor, value)
+        if node in self.targets:
+            self.captured[node] = value
+        elif leaf:
+            self.leaves.append((node, value))
+
+    def fitted(self, c: float, u: Value | None, x: Value, g: Value, edge: Node) -> Scaled:
+        """A rule's result as a scaled cotangent of the edge's shape and dtype: peeled, un-broadcast, cast."""
+        if x is not g and x.dtype.is_floating_point:
+            c, u, x = self.peeled(c, u, x, g)
+        if x.shape != edge.shape:
+            n = math.prod(edge.shape)
+            folded = _product(c, math.prod(x.shape) // n) if n and _is_one(x) else None
+            c, x = (folded, full(edge.shape, 1, x.dtype)) if folded else (c, sum_to(x, edge.shape))
+        d = edge.dtype
+        if x.dtype is not d:
+            if u is not None and x.dtype.real is not d.real:
+                c, u, x = 1.0, None, _multiplied((c, u, x, None))
+            if x.dtype.is_complex and not d.is_complex:
+                x = ew.real(x)
+            x = full(x.shape, 1, d) if _is_one(x) else ew.cast(x, d)
+        embeds = x.prim is mv.EMBED and x.inputs and x is not g
+        return c, u, x, x.inputs[0] if embeds else None
+
+    def peeled(self, c: float, u: Value | None, x: Value, g: Value) -> tuple[float, Value | None, Value]:
+        """Move outer negations and uniform factors of x into the coefficient.
+
+        Only entries that the rule just recorded are opened: what it could reach without recording is g, or older than
+        the pass.
+        """
+        first = self.first
+        while x is not g and x.seq > first and x.inputs:
+            prim = x.prim
+            if prim is ew.NEG:
+                c, x = -c, x.inputs[0]
+            elif prim is ew.MUL or prim is ew.DIV:
+                a, b = x.inputs
+                found = self.factor(c, u, a, b, x, prim)
+                if found is None and prim is ew.MUL:
+                    found = self.factor(c, u, b, a, x, prim)
+                if found is None:
+                    break
+                c, u, x = found
+            elif isinstance(prim, Movement):
+                c, u, y = self.spread(c, u, x, g)
+                if y is x:
+                    break
+                x = y
+            else:
+                break
+        return c, u, x
+
+    def factor(self, c: float, u: Value | None, rest: Value, s: Value, x: Value, prim: Any) -> tuple | None:
+        """x = rest * s or rest / s without its factor s, if that is a number or uniform."""
+        if rest.shape != x.shape or rest.dtype is not x.dtype:
+            return None
+        if s.prim is FULL:
+            n = s.slots[0]
+            k = _product(c, n) if prim is ew.MUL else _product(c, 1 / n) if n else None
+            return (k, u, rest) if k else None
+        if math.prod(s.shape) != 1 or math.prod(x.shape) == 1 or s.dtype is not x.dtype:
+            return None
+        return c, self.times(u, s, prim), rest
+
+    def spread(self, c: float, u: Value | None, x: Value, g: Value) -> tuple[float, Value | None, Value]:
+        """One number moved or spread over many places is that number times ones."""
+        y = x
+        while isinstance(y.prim, Movement) and y is not g and y.seq > self.first and y.inputs:
+            y = y.inputs[0]
+        if y.prim is FULL:
+            k = _product(c, y.slots[0])
+            return (k, u, full(x.shape, 1, x.dtype)) if k else (c, u, x)
+        if math.prod(y.shape) == 1 and math.prod(x.shape) != 1:
+            return c, self.times(u, y, ew.MUL), full(x.shape, 1, x.dtype)
+        return c, u, x
+
+    def times(self, u: Value | None, s: Value, prim: Any) -> Value:
+        """u * s or u / s as a 0-d value; the same one for the same factors, so that equal coefficients are seen."""
+        if u is None and prim is ew.MUL and not s.shape:
+            return s
+        key = (id(u), id(s), prim)
+        found = self.products.get(key)
+        if found is None:
+            t = mv.reshape(s, ())
+            out = (ew.div(1 if u is None else u, t)) if prim is ew.DIV else t if u is None else ew.mul(u, t)
+            found = self.products[key] = out, u, s  # the factors are kept, and with them their ids
+        return found[0]
+
+
+def saved_values(node: Node) -> tuple[Value, ...]:
+    """What the node saved. Its own result is saved without its node, or they would form a cycle: here it gets it
+    back, if what is recorded now can be differentiated."""
+    saved = node.saved or ()
+    if node.rules.saves_result and recorder.grad:
+        k = node.rules.save.index(len(node.prim.inputs))
+        result = alias(saved[k])
+        result.node = node
+        return (*saved[:k], result, *saved[k + 1 :])
+    return saved
+
+
+def _fetch(arguments: tuple, node: Node, saved: tuple[Value, ...], edge: Node) -> list:
+    """What a rule reads besides the gradient."""
+    out: list[Any] = []
+    for kind, k in arguments:
+        if kind == "saved":
+            out.append(saved[k])
+        elif kind == "static":
+            out.append(node.static[k])
+        elif kind == "shape":
+            out.append(edge.shape)
+        elif kind == "slots":
+            out.append(node.slots)
+        else:
+            out.append(edge.dtype)
+    return out
+
+
+def _is_one(x: Value) -> bool:
+    return x.prim is FULL and x.slots[0] == 1
+
+
+def _product(c: float, k: Any) -> float | None:
+    """c * k, or None where that leaves the range that every dtype holds."""
+    if isinstance(k, complex):
+        return None
+    out = c * float(k)
+    return out if 1e-30 < abs(out) < 1e30 else None
+
+
+def _times_number(x: Value, c: float) -> Value:
+    if c == 1:
+        return x
+    if x.prim is FULL:
+        return full(x.shape, x.slots[0] * c, x.dtype)
+    return ew.neg(x) if c == -1 else ew.mul(x, c)
+
+
+def _multiplied(total: Scaled) -> Value:
+    """A scaled cotangent as one value."""
+    c, u, x, part = total
+    if part is not None and (u is not None or c != 1):
+        return mv.embed(_multiplied((c, u, part, None)), x.shape, x.slots, x.static[0])
+    if u is None:
+        return _times_number(x, c)
+    u = _times_number(u, c)
+    return mv.expand(ew.cast(u, x.dtype), x.shape) if _is_one(x) else ew.mul(x, u)
+
+
+def _sum(old: Scaled, new: Scaled) -> Scaled:
+    if new[3] is None and old[3] is not None:
+        old, new = new, old
+    c, u, x, _ = old
+    d, w, y, part = new
+    alike = u is w and c == d
+    if part is not None:
+        # Adding into a slice touches only the slice, so a loop over the elements of a vector stays linear.
+        if not alike:
+            c, u, x, part = 1.0, None, _multiplied(old), _multiplied((d, w, part, None))
+        steps = y.static[0]
+        return c, u, mv.write(x, mv.slice_(x, y.slots, part.shape, steps) + part, y.slots, steps), None
+    if alike:
+        return c, u, x + y, None
+    if u is w and c == -d:
+        return c, u, x - y, None
+    return 1.0, None, _multiplied(old) + _multiplied(new), None

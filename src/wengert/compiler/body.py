@@ -1,0 +1,341 @@
+"""From operations to scalar expressions: what one element of an anchor is, read backwards from its index.
+
+Movement only rewrites indices; elementwise operations are inlined; short reductions are written out, long ones become
+`reduce` nodes; stored operations become loads. A *guard* is the condition under which an element exists at all (the tail of
+a chunk, the inside of a slice): loads under it read nothing where it does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wengert.compiler import complex as cplx
+from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
+from wengert.compiler.program import UNROLL, Op
+from wengert.shapes import contiguous_strides
+
+Index = tuple[Affine, ...]
+Parts = tuple[Node, ...]  # one real node, or (real, imaginary)
+Key = tuple  # (op, index, guard, depth)
+
+# Numbers that are part of a plan's identity; all others are data.
+STATIC_NUMBERS = (0, 1, -1, 2, 0.5)
+
+
+class NeedsBuffer(Exception):
+    """An operation is read in a way that index arithmetic cannot express: it must be stored."""
+
+    def __init__(self, op: int) -> None:
+        super().__init__(op)
+        self.op = op
+
+
+def flat_index(index: Index, op: Op) -> Affine:
+    flat = Affine()
+    for i, stride in zip(index, contiguous_strides(op.shape), strict=True):
+        flat = flat + i * stride
+    return flat
+
+
+class Body:
+    """Expressions of a kernel. `stored(i)` says whether operation i has a buffer; `members` are the anchors that this kernel
+    itself computes, which are inlined where they are read."""
+
+    def __init__(self, ops: list[Op], numbers: dict[int, object], stored: Callable[[int], bool], members: frozenset[int]) -> None:
+        self.ops = ops
+        self.numbers = numbers  # slot -> static number
+        self.members = members
+        self._stored = stored
+        self.b = Builder()
+        self._memo: dict[Key, Parts] = {}
+        self._definitions: dict[Key, tuple[list[Key], Callable]] = {}
+
+    def loads(self, i: int) -> bool:
+        return i not in self.members and self._stored(i)
+
+    def define(self, i: int, index: Index) -> Parts:
+        """The expression that computes anchor i at `index`, whatever `loads` says of it."""
+        return self._run((i, index, None, 0, True))
+
+    def value(self, i: int, index: Index, guard: Node | None = None) -> Parts:
+        return self._run((i, index, guard, 0, False))
+
+    def _run(self, root: Key) -> Parts:
+        """Evaluate depth first, without recursion: a program may be thousands of operations deep."""
+        stack = [root]
+        memo = self._memo
+        while stack:
+            key = stack[-1]
+            if key in memo:
+                stack.pop()
+                continue
+            found = self._definitions.get(key)
+            if found is None:
+                found = self._definitions[key] = self._definition(*key)
+            needs, combine = found
+            missing = [k for k in needs if k not in memo]
+            if missing:
+                stack.extend(missing)
+            else:
+                memo[key] = combine(*[memo[k] for k in needs])
+                stack.pop()
+        return memo[root]
+
+    def _definition(self, i: int, index: Index, guard: Node | None, depth: int, root: bool) -> tuple[list[Key], Callable]:
+        """What element `index` of operation i needs, and how to combine it."""
+        op = self.ops[i]
+        if not root and self.loads(i):
+            return [], lambda: self._load(i, flat_index(index, op), guard)
+        if not root and i in self.members:  # at row level, where it is computed anyway
+            return [(i, index, None, 0, True)], lambda x: x
+        return getattr(self, "_" + op.kind)(i, op, index, guard, depth)
+
+    # -- one method for each kind of operation --
+
+    def _load(self, i: int, flat: Affine, guard: Node | None) -> Parts:
+        op = self.ops[i]
+        if not op.dtype.is_complex:
+            return (self.b.load(i, flat, op.dtype.machine, guard),)
+        return tuple([self.b.load(i, flat * 2 + k, op.dtype.machine, guard) for k in (0, 1)])
+
+    def _number(self, slot: int, op: Op) -> Parts:
+        machine = op.dtype.machine
+        if slot in self.numbers:
+            n = self.numbers[slot]
+            real = self.b.const(bool(n) if machine == "b1" else int(n) if machine == "i64" else float(n), machine)  # type: ignore[call-overload]
+            return (real, self.b.const(0.0, machine)) if op.dtype.is_complex else (real,)
+        return tuple([self.b.arg((slot, part), machine) for part in range(1 + op.dtype.is_complex)])  # type: ignore[arg-type]
+
+    def _full(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        return [], lambda: self._number(op.slot, op)
+
+    def _iota(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        def combine() -> Parts:
+            b = self.b
+            at = b.cast(b.index(index[0]), op.dtype.machine)
+            (start,), (step,) = self._number(op.slot, op), self._number(op.slot + 1, op)
+            return (b.op("add", start, b.op("mul", step, at)),)
+
+        return [], combine
+
+    def _elementwise(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        needs = []
+        for a in op.args:
+            shape = self.ops[a].shape
+            lead = len(op.shape) - len(shape)
+            at = tuple([index[lead + k] if n != 1 else Affine() for k, n in enumerate(shape)])
+            needs.append((a, at, guard, depth, False))
+        return needs, lambda *args: scalar(self.b, op, [self.ops[a] for a in op.args], args)
+
+    def _movement(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        (a,) = op.args
+        slots = tuple([Affine(0, (), ((op.slot + k, 1),)) for k in range(len(op.static[0]))]) if op.prim.name == "slice" else ()
+        moved = op.prim.index(index, self.ops[a].shape, op.shape, op.static, slots)  # type: ignore[attr-defined]
+        if moved is not None:
+            moved = tuple([Affine(m) if isinstance(m, int) else m for m in moved])
+            return [(a, moved, guard, depth, False)], lambda x: x
+        flat = flat_index(index, op)
+        while self.ops[a].prim.name in ("reshape", "alias") and not self.loads(a):
+            (a,) = self.ops[a].args
+        if not self.loads(a):
+            raise NeedsBuffer(a)
+        return [], lambda: self._load(a, flat, guard)
+
+    def _embed(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        _, to, sizes = op.static
+        at: list[Affine] = []
+        inside: Node | None = None
+        for k, size in enumerate(sizes):
+            start = Affine(0, (), ((op.slot + k, 1),))
+            if size == to[k]:
+                at.append(index[k])
+                continue
+            at.append(index[k] + -start)
+            inside = self._and(inside, self._within(at[-1], size))
+        needs = [(op.args[0], tuple(at), self._and(guard, inside), depth, False)]
+        if inside is None:
+            return needs, lambda x: x
+        return needs, lambda x: tuple([self._or_zero(inside, p) for p in x])
+
+    def _write(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        """Indexed by the written slice, not by the whole: what is stored there."""
+        return [(op.args[-1], index, guard, depth, False)], lambda x: x
+
+    def _reduce(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        if op.length <= UNROLL and not op.partial:
+            needs = [k for d in range(op.length) for k in self._body_keys(op, index, Affine(d), guard, depth)]
+            return needs, lambda *x: self._unrolled(op, x)
+        r, at, out = self._reduced_range(op, index, depth)
+        inside = None
+        if op.partial and op.length % op.chunk:
+            inside = self.b.op("lt", self.b.index(at), self.b.size(op.length))
+        needs = self._body_keys(op, out, at, self._and(guard, inside), depth + 1)
+        return needs, lambda *x: self._reduction(op, r, inside, x)
+
+    def _reduced_range(self, op: Op, index: Index, depth: int) -> tuple[Range, Affine, Index]:
+        if not op.partial:
+            r = self.b.range(f"r{depth}", op.length)
+            return r, Affine.of(r), index
+        if op.lanes:
+            r = self.b.range(f"r{depth}", op.chunk // op.lanes)
+            return r, index[-2] * op.chunk + Affine.of(r) * op.lanes + index[-1], index[:-2]
+        r = self.b.range(f"r{depth}", op.chunk)
+        return r, index[-1] * op.chunk + Affine.of(r), index[:-1]
+
+    def _body_keys(self, op: Op, out: Index, at: Affine, guard: Node | None, depth: int) -> list[Key]:
+        if op.fold == "fma":
+            x, y = op.args
+            return [(x, (*out[:-1], at), guard, depth, False), (y, (*out[:-2], at, out[-1]), guard, depth, False)]
+        return [(op.args[0], (*out[: op.axis], at, *out[op.axis :]), guard, depth, False)]
+
+    def _unrolled(self, op: Op, x: tuple[Parts, ...]) -> Parts:
+        b, machine = self.b, op.dtype.machine
+        if op.fold == "fma" and op.dtype.is_complex:
+            x = tuple([cplx.mul(b, x[k], x[k + 1]) for k in range(0, len(x), 2)])
+        elif op.fold == "fma" and op.dtype.is_floating_point:
+            acc = b.const(0.0, machine)
+            for k in range(0, len(x), 2):
+                p, q = x[k][0], x[k + 1][0]
+                acc = b.fma(p, q, acc) if p.id <= q.id else b.fma(q, p, acc)
+            return (acc,)
+        elif op.fold == "fma":
+            x = tuple([(b.op("mul", x[k][0], x[k + 1][0]),) for k in range(0, len(x), 2)])
+        if op.fold == "maximum":
+            out = x[0][0]
+            for (p,) in x[1:]:
+                out = b.op("or" if machine == "b1" else "maximum", out, p)
+            return (out,)
+        parts = []
+        for k in range(1 + op.dtype.is_complex):
+            total = b.const(0 if machine == "i64" else 0.0, machine)
+            for p in x:
+                total = b.op("add", total, p[k])
+            parts.append(total)
+        return tuple(parts)
+
+    def _reduction(self, op: Op, r: Range, inside: Node | None, x: tuple[Parts, ...]) -> Parts:
+        b, fold = self.b, op.fold
+        if fold == "maximum" and op.dtype.machine == "b1":
+            fold = "or"
+        if fold == "fma" and op.dtype.is_complex:
+            x, fold = (cplx.mul(b, x[0], x[1]),), "sum"
+        if inside is not None:
+            x = tuple([tuple([self._or_identity(inside, p, fold) for p in parts]) for parts in x])
+        if fold == "fma":
+            return (b.reduce(fold, r, x[0][0], x[1][0]),)
+        return tuple([b.reduce(fold, r, p) for p in x[0]])
+
+    # -- guards --
+
+    def _within(self, at: Affine, size: int) -> Node:
+        b = self.b
+        i = b.index(at)
+        return b.op("and", b.op("ge", i, b.const(0, "i64")), b.op("lt", i, b.size(size)))
+
+    def _and(self, x: Node | None, y: Node | None) -> Node | None:
+        if x is None or y is None:
+            return y if x is None else x
+        return self.b.op("and", x, y)
+
+    def _or_zero(self, inside: Node, x: Node) -> Node:
+        return self._or_identity(inside, x, "sum")
+
+    def _or_identity(self, inside: Node, x: Node, fold: str) -> Node:
+        if fold in ("sum", "fma") and x.op == "load" and x.args and x.args[0] is inside:
+            return x  # what is not read is zero already
+        return self.b.select(inside, x, self.b.const(identity(fold, x.dtype), x.dtype))
+
+
+def identity(fold: str, dtype: str) -> float | int | bool:
+    """The number that leaves a fold unchanged."""
+    if dtype == "i64":
+        return -(2**63) if fold == "maximum" else 0
+    if dtype == "b1":
+        return False
+    return IDENTITY[fold]
+
+
+# -- the scalar meaning of elementwise operations --
+
+
+def scalar(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    name = op.prim.loop  # type: ignore[attr-defined]
+    special = _SPECIAL.get(name)
+    if special is not None:
+        return special(b, op, arg_ops, args)
+    if arg_ops[0].dtype.is_complex:
+        out = cplx.FORMULAS[name](b, *args)
+        return out if isinstance(out, tuple) else (out,)
+    return (b.op(name, *[p[0] for p in args]),)
+
+
+def _power(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    exponent = op.static[0]
+    machine = op.dtype.machine
+    if op.dtype.is_complex:
+        times, over, root = cplx.mul, cplx.FORMULAS["div"], cplx.FORMULAS["sqrt"]
+        x: Parts = args[0]
+        one: Parts = (b.const(1.0, machine), b.const(0.0, machine))
+    else:
+        times = lambda b, x, y: (b.op("mul", x[0], y[0]),)  # noqa: E731  (the real counterparts of the three above)
+        over = lambda b, x, y: (b.op("div", x[0], y[0]),)  # noqa: E731
+        root = lambda b, x: (b.op("sqrt", x[0]),)  # noqa: E731
+        x, one = args[0], (b.const(1 if machine == "i64" else 1.0, machine),)
+    if exponent in (2, 3, -2):
+        square = times(b, x, x)
+        return times(b, square, x) if exponent == 3 else square if exponent == 2 else over(b, one, square)
+    if exponent == -1:
+        return over(b, one, x)
+    return root(b, x) if exponent == 0.5 else over(b, one, root(b, x))
+
+
+def _cast(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    old, new = arg_ops[0].dtype, op.dtype
+    x = args[0]
+    if new.is_complex:
+        parts = [b.cast(p, new.machine) for p in x]
+        return tuple(parts) if old.is_complex else (parts[0], b.const(0.0, new.machine))
+    if old.is_complex and new.machine == "b1":
+        return (b.op("or", b.cast(x[0], "b1"), b.cast(x[1], "b1")),)
+    return (b.cast(x[0], new.machine),)
+
+
+def _select(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    return tuple([b.select(args[0][0], p, q) for p, q in zip(args[1], args[2], strict=True)])
+
+
+def _compare(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    name = op.prim.loop  # type: ignore[attr-defined]
+    if arg_ops[0].dtype.is_complex:
+        return (cplx.FORMULAS[name](b, *args),)
+    x, y = args[0][0], args[1][0]
+    if x.dtype == "b1":
+        x, y = b.cast(x, "i64"), b.cast(y, "i64")
+    return (b.op(name, x, y),)
+
+
+def _sign(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    (x,) = args[0]
+    zero, one, minus = [b.const(v if x.dtype == "i64" else float(v), x.dtype) for v in (0, 1, -1)]
+    rest = b.select(b.op("eq", x, zero), zero, x)  # NaN stays
+    return (b.select(b.op("gt", x, zero), one, b.select(b.op("lt", x, zero), minus, rest)),)
+
+
+def _abs(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    if arg_ops[0].dtype.is_complex:
+        return (cplx.abs_(b, args[0]),)  # type: ignore[arg-type]
+    (x,) = args[0]
+    if x.dtype == "i64":
+        return (b.select(b.op("lt", x, b.const(0, "i64")), b.op("neg", x), x),)
+    return (b.op("abs", x),)
+
+
+def _extreme(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    name, x, y = op.prim.loop, args[0][0], args[1][0]  # type: ignore[attr-defined]
+    if x.dtype == "b1":
+        name = "or" if name == "maximum" else "and"
+    return (b.op(name, x, y),)
+
+
+_SPECIAL: dict[str, Callable] = {"power": _power, "cast": _cast, "select": _select, "sign": _sign, "abs": _abs}
+_SPECIAL |= dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _compare) | dict.fromkeys(("maximum", "minimum"), _extreme)

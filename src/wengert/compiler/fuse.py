@@ -1,0 +1,283 @@
+"""Anchors into kernels: which outer ranges an anchor has, what it reads, and which anchors share one pass.
+
+An anchor's output axes become parallel *outer ranges*, except small ones that some operand does not depend on: those are
+written out as *components*, so that what they share is computed once. A read of another anchor is *aligned* when it is read
+at the very ranges that make it. The *level* of an anchor is the largest of its aligned reads' levels, and one more than
+its other reads'. Anchors of equal outer sizes and level that read something in common share a kernel, in which aligned
+reads are expressions and not loads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wengert.compiler.body import Body, Index, NeedsBuffer
+from wengert.compiler.expr import Affine, Builder, Node, Range
+from wengert.compiler.program import Op, Program
+from wengert.compiler.select import Selection
+from wengert.shapes import contiguous_strides
+
+COMPONENTS = 16  # accumulators that one pass carries
+WIDE = 64  # an axis up to this size is cut into components
+NODES = 400  # expression nodes in one kernel
+MEMBERS = 40  # anchors in one kernel
+
+
+@dataclass(eq=False)
+class Anchor:
+    """How one anchor is computed. `axes`: for each output axis its outer range's (size, unit), the unit the number of
+    components that one step of the range covers; size 1 has no range."""
+
+    op: int
+    shape: tuple[int, ...]  # the index space: of the slice, for a write
+    axes: list[tuple[int, int]] = field(default_factory=list)
+    level: int = 0
+    reads: set[int] = field(default_factory=set)
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        return tuple([n for n, _ in self.axes if n != 1])
+
+    def components(self) -> list[tuple[int, ...]]:
+        """Offsets along each axis of the elements computed together."""
+        out: list[tuple[int, ...]] = [()]
+        for _, unit in self.axes:
+            out = [(*c, k) for c in out for k in range(unit)]
+        return out
+
+    def index(self, ranges: list[Range], component: tuple[int, ...]) -> Index:
+        out, left = [], iter(ranges)
+        for (n, unit), k in zip(self.axes, component, strict=True):
+            out.append((Affine.of(next(left)) * unit if n != 1 else Affine()) + k)
+        return tuple(out)
+
+
+@dataclass
+class Store:
+    """One element of operation `op` at `at` (in elements of the machine type)."""
+
+    op: int
+    at: Affine
+    node: Node
+
+
+@dataclass
+class Fused:
+    """A kernel before lowering."""
+
+    members: list[Anchor]
+    level: int
+    outer: list[Range]
+    stores: list[Store]
+    builder: Builder
+    sources: int = 0
+
+
+class Fuser:
+    def __init__(self, program: Program, selection: Selection, numbers: dict[int, object]) -> None:
+        self.ops = program.ops
+        self.selection = selection
+        self.numbers = numbers
+        self.anchors: dict[int, Anchor] = {}
+        self.readers: dict[int, list[int]] = {}
+        self._gemm_levels: dict[int, int] = {}
+
+    def run(self) -> list[Fused]:
+        groups: list[Fused] = []
+        for i in sorted(self.selection.anchors):
+            if self.ops[i].kind == "gemm":
+                self._place_gemm(i, groups)
+                continue
+            anchor = self._analyse(i)
+            self.anchors[i] = anchor
+            self._join(anchor, groups)
+        for g in groups:
+            if self.ops[g.members[0].op].kind != "gemm":
+                self._expressions(g)
+        return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].kind == "write" for a in g.members)))
+
+    # -- one anchor --
+
+    def _analyse(self, i: int) -> Anchor:
+        op = self.ops[i]
+        anchor = Anchor(i, self._space(op))
+        anchor.axes = [(n, 1) for n in anchor.shape]
+        loads = self._loads(anchor)
+        if op.kind == "reduce" and not op.lanes:
+            self._choose_components(anchor, loads)
+        elif op.kind == "elementwise":
+            self._adopt_components(anchor, loads)
+        if any(unit != 1 for _, unit in anchor.axes):
+            loads = self._loads(anchor)
+        anchor.reads = {j for j, _ in loads if self.ops[j].kind != "leaf"}
+        self._find_level(anchor, loads)
+        return anchor
+
+    def _space(self, op: Op) -> tuple[int, ...]:
+        return self.ops[op.args[-1]].shape if op.kind == "write" else op.shape
+
+    def _loads(self, anchor: Anchor) -> list[tuple[int, Affine]]:
+        """What the anchor reads when nothing but itself is inlined, for all components."""
+        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
+        ranges = _outer_ranges(body.b, anchor.outer)
+        roots = [n for c in anchor.components() for n in body.define(anchor.op, anchor.index(ranges, c))]
+        return [node.attr for node in reachable(roots) if node.op == "load"]
+
+    def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
+        """Write out small axes that some operand does not depend on, last ones first."""
+        room = COMPONENTS
+        sizes = [n for n, _ in anchor.axes]
+        names = _axis_names(anchor)
+        for k in range(len(sizes) - 1, -1, -1):
+            n = sizes[k]
+            others = [m for j, m in enumerate(sizes) if j != k]
+            if n == 1 or n > WIDE or room < 2 or not others or max(others) < 8:
+                continue
+            if all(any(r.name == names[k] for r, _ in at.terms) for _, at in loads if at.terms):
+                continue
+            unit = max(u for u in range(1, min(n, room) + 1) if n % u == 0)
+            anchor.axes[k] = (n // unit, unit)
+            room //= unit
+
+    def _adopt_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
+        """An epilogue of a reduction with the same shape is computed with it."""
+        for j, _ in loads:
+            other = self.anchors.get(j)
+            if other is not None and other.shape == anchor.shape and self.ops[j].kind == "reduce":
+                anchor.axes = list(other.axes)
+                return
+
+    def _find_level(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
+        op = self.ops[anchor.op]
+        aligned: dict[int, bool] = {}
+        for j, at in loads:
+            if j in self.anchors:
+                aligned[j] = aligned.get(j, True) and self._aligned(anchor, self.anchors[j], at)
+            elif self.ops[j].kind == "gemm":
+                aligned[j] = False
+        joins = op.kind != "write"
+        for j, yes in aligned.items():
+            level = self._level(j)
+            anchor.level = max(anchor.level, level if yes and joins else level + 1)
+        if op.kind == "write" and len(op.args) == 2:
+            # After everybody who was recorded earlier has read what is overwritten.
+            base = op.args[0]
+            if self.selection.stored(base) and self.ops[base].kind != "leaf":
+                anchor.level = max(anchor.level, self._level(base) + 1)
+            for r in self.readers.get(base, ()):
+                anchor.level = max(anchor.level, self._level(r) + 1)
+            self.readers.setdefault(base, []).append(anchor.op)
+        for j, _ in loads:
+            self.readers.setdefault(j, []).append(anchor.op)
+
+    def _level(self, i: int) -> int:
+        found = self.anchors.get(i)
+        return found.level if found else self._gemm_levels[i]
+
+    def _aligned(self, anchor: Anchor, other: Anchor, at: Affine) -> bool:
+        if self.ops[other.op].kind == "write" or anchor.outer != other.outer or at.slots:
+            return False
+        strides = contiguous_strides(other.shape)
+        scale = 2 if self.ops[other.op].dtype.is_complex else 1
+        wanted = [s * unit * scale for (n, unit), s in zip(other.axes, strides, strict=True) if n != 1]
+        found = {r.name: c for r, c in at.terms}
+        if [found.pop(f"o{k}", None) for k in range(len(wanted))] != wanted or found:
+            return False
+        rest = at.const // scale
+        for (_, unit), s in zip(other.axes, strides, strict=True):
+            if unit > 1:
+                rest -= min(rest // s, unit - 1) * s
+        return rest == 0
+
+    # -- groups --
+
+    def _place_gemm(self, i: int, groups: list[Fused]) -> None:
+        op = self.ops[i]
+        level = 0
+        for a in op.args:
+            source, _ = gemm_operand(self.ops, self.selection.stored, a)
+            if self.ops[source].kind != "leaf":
+                level = max(level, self._level(source) + 1)
+            self.readers.setdefault(source, []).append(i)
+        self._gemm_levels[i] = level
+        anchor = Anchor(i, op.shape, [(n, 1) for n in op.shape], level)
+        groups.append(Fused([anchor], level, [], [], Builder()))
+
+    def _join(self, anchor: Anchor, groups: list[Fused]) -> None:
+        sources = self.selection.sources[anchor.op]
+        size = len(anchor.components())
+        write = self.ops[anchor.op].kind == "write"
+        for g in groups:
+            first = g.members[0]
+            if write or self.ops[first.op].kind in ("gemm", "write"):
+                continue
+            if g.level != anchor.level or first.outer != anchor.outer:
+                continue
+            related = g.sources & sources or any(a.op in anchor.reads for a in g.members)
+            components = sum(len(a.components()) for a in g.members) + size
+            if related and (components <= 2 * COMPONENTS or not anchor.outer) and len(g.members) < MEMBERS:
+                g.members.append(anchor)
+                g.sources |= sources
+                return
+        groups.append(Fused([anchor], anchor.level, [], [], Builder(), sources))
+
+    def _expressions(self, g: Fused) -> None:
+        members = frozenset(a.op for a in g.members)
+        body = Body(self.ops, self.numbers, self.selection.stored, members)
+        g.builder = body.b
+        g.outer = _outer_ranges(body.b, g.members[0].outer)
+        for a in g.members:
+            op = self.ops[a.op]
+            for c in a.components():
+                index = a.index(g.outer, c)
+                parts = body.define(a.op, index)
+                at = self._store_index(op, index)
+                for k, node in enumerate(parts):
+                    g.stores.append(Store(a.op, at if len(parts) == 1 else at * 2 + k, node))
+
+    def _store_index(self, op: Op, index: Index) -> Affine:
+        """Where an element goes in the anchor's buffer; for a write, through the slice's start and steps."""
+        flat = Affine()
+        strides = contiguous_strides(op.shape)
+        for k, i in enumerate(index):
+            if op.kind == "write":
+                i = i * op.static[0][k] + Affine(0, (), ((op.slot + k, 1),))
+            flat = flat + i * strides[k]
+        return flat
+
+
+def gemm_operand(ops: list[Op], stored, i: int) -> tuple[int, list[int]]:  # type: ignore[no-untyped-def]
+    """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it."""
+    path: list[int] = []
+    while not stored(i):
+        if ops[i].kind != "movement" or ops[i].prim.name not in ("permute", "reshape", "alias", "slice", "expand"):
+            raise NeedsBuffer(i)
+        path.append(i)
+        (i,) = ops[i].args
+    return i, path
+
+
+def _outer_ranges(b: Builder, sizes: tuple[int, ...]) -> list[Range]:
+    return [b.range(f"o{k}", n, outer=True) for k, n in enumerate(sizes)]
+
+
+def _axis_names(anchor: Anchor) -> dict[int, str]:
+    """The range of each output axis, when no axis has components yet."""
+    names, k = {}, 0
+    for axis, (n, _) in enumerate(anchor.axes):
+        if n != 1:
+            names[axis] = f"o{k}"
+            k += 1
+    return names
+
+
+def reachable(roots: list[Node]) -> list[Node]:
+    """All nodes that the roots depend on, arguments first."""
+    seen: dict[int, Node] = {}
+    stack = list(roots)
+    while stack:
+        n = stack.pop()
+        if n.id not in seen:
+            seen[n.id] = n
+            stack.extend(n.args)
+    return [seen[k] for k in sorted(seen)]

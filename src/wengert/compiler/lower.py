@@ -1,0 +1,331 @@
+"""Kernels in loop form: what runs once, per task, per row, and inside which loop, with every run-time number in a cell.
+
+A kernel is a nest: outer ranges but one (a task), blocks of the *lane* range (rows, computed side by side by a renderer), and
+inside a row a sequence of loops (stages) and scalar nodes. Which loop comes when follows from the depth of reductions in
+each other; nodes are placed as far out as what they depend on allows. Cells hold what differs between two runs of the same
+kernel: pointers, sizes, strides, offsets, numbers. The printed form is the kernel's identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wengert.compiler.expr import BLOCK, TYPES, Affine, Node, Range
+from wengert.compiler.fuse import Fused, reachable
+
+SMALL = 16  # strides up to this are part of the kernel; larger ones are data
+ROWS = 16  # rows of a task come in multiples of this
+WORK = 30_000  # node evaluations that make a task worth handing to another thread
+
+Static = int  # a number written into the kernel
+Number = tuple[str, int]  # ("=", static number) or ("@", cell)
+
+
+@dataclass(frozen=True)
+class Address:
+    """pointer[cell] + offset + sum(coefficient * range), in elements of the machine type."""
+
+    pointer: int
+    offset: Number
+    coefficients: tuple[tuple[Range, Number], ...]
+    dtype: str
+
+    def coefficient(self, r: Range) -> Number:
+        for q, c in self.coefficients:
+            if q is r:
+                return c
+        return ("=", 0)
+
+
+@dataclass
+class Block:
+    items: list[Node | Loop | Write] = field(default_factory=list)
+
+
+@dataclass
+class Loop:
+    range: Range
+    reduces: list[Node]
+    block: Block
+
+
+@dataclass
+class Write:
+    address: Address
+    node: Node
+
+
+@dataclass
+class Kernel:
+    """A lowered kernel and how its cells are filled; `text` without the latter is its identity."""
+
+    outer: list[Range]  # the lane range last, if there is one
+    lane: Range | None
+    entry: Block
+    task: Block
+    row: Block
+    addresses: dict[int, Address]  # of load nodes, by id
+    indices: dict[int, tuple[Number, tuple[tuple[Range, Number], ...]]]  # of index nodes
+    arguments: dict[int, int]  # cells of arg nodes
+    sizes: dict[Range, int]  # cells
+    cells: list[tuple]
+    tasks: int
+    grain: int
+    work: float
+    nodes: int
+    text: str = ""
+
+
+HEADER = 2  # cells 0 and 1: the lane range's size, rows in a task
+
+
+def lower(g: Fused) -> Kernel:
+    return _Lowering(g).run()
+
+
+class _Lowering:
+    def __init__(self, g: Fused) -> None:
+        self.g = g
+        self.nodes = reachable([s.node for s in g.stores] + [])
+        self.size = {r: r.size for r in g.builder.ranges}
+        self.at = {n.id: n.attr[1] for n in self.nodes if n.op == "load"}
+        self.indexed = {n.id: n.attr for n in self.nodes if n.op == "index"}
+        self.targets = [s.at for s in g.stores]
+        self.outer = [r for r in g.outer]
+        self.cells: list[tuple] = []
+        self._cell_of: dict[tuple, int] = {}
+
+    def run(self) -> Kernel:
+        self._collapse()
+        lane = self._choose_lane()
+        if lane is not None:
+            self.outer.remove(lane)
+            self.outer.append(lane)
+        self.reduced = [r for r in self.g.builder.ranges if not r.outer and any(n.op == "reduce" and n.attr[1] is r for n in self.nodes)]
+        work = self._work()
+        tasks, rows, grain = self._tasks(lane, work)
+        self._cell("int", self.size[lane] if lane else 1, fresh=True)
+        self._cell("int", rows, fresh=True)
+        sizes = {r: 0 if r is lane else self._cell("int", self.size[r], fresh=True) for r in [*self.outer, *self.reduced]}
+        addresses = {n.id: self._address(n.attr[0], self.at[n.id], n.dtype) for n in self.nodes if n.op == "load"}
+        indices = {i: (self._number(a), self._terms(a)) for i, a in self.indexed.items()}
+        arguments = {n.id: self._cell("number", *n.attr, n.dtype) for n in self.nodes if n.op == "arg"}
+        writes = [Write(self._address(s.op, at, s.node.dtype), s.node) for s, at in zip(self.g.stores, self.targets, strict=True)]
+        entry, task, row = self._blocks(lane, writes)
+        k = Kernel(
+            self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain, work, len(self.nodes)
+        )  # fmt: skip
+        k.text = Printer(k).text()
+        return k
+
+    # -- ranges --
+
+    def _collapse(self) -> None:
+        """Merge neighbouring outer ranges that every address walks as one."""
+        k = 0
+        while k + 1 < len(self.outer):
+            a, b = self.outer[k], self.outer[k + 1]
+            everything = [*self.at.values(), *self.targets]
+            if any(i.coefficient(a) or i.coefficient(b) for i in self.indexed.values()) or any(
+                i.coefficient(a) != i.coefficient(b) * self.size[b] for i in everything
+            ):
+                k += 1
+                continue
+            self.size[b] *= self.size[a]
+            drop = lambda i, a=a: Affine(i.const, tuple(t for t in i.terms if t[0] is not a), i.slots)  # noqa: E731
+            self.at = {n: drop(i) for n, i in self.at.items()}
+            self.targets = [drop(i) for i in self.targets]
+            del self.outer[k]
+            k = max(k - 1, 0)
+
+    def _choose_lane(self) -> Range | None:
+        """The outer range along which most of the traffic is contiguous."""
+        inner = sum(r.bit for r in self.g.builder.ranges if not r.outer)
+        best, choice = None, None
+        for r in self.outer:
+            score = 0.0
+            for n in self.nodes:
+                if n.op == "load":
+                    c, weight = self.at[n.id].coefficient(r), 10.0 if n.mask & inner else 1.0
+                    score += weight if c == 1 else 0.0 if c == 0 else -weight
+            for i in self.targets:
+                score += 2.0 if i.coefficient(r) == 1 else -1.0
+            if self.size[r] < 8:
+                score -= 1000.0 / max(self.size[r], 1)
+            if best is None or (score, self.size[r]) >= best:
+                best, choice = (score, self.size[r]), r
+        return choice
+
+    def _work(self) -> float:
+        """Node evaluations for one row: a node counts as often as the loops around it run."""
+        sizes = [(r.bit, self.size[r]) for r in self.reduced]
+        total = 0.0
+        for n in self.nodes:
+            trips = 1.0
+            for bit, size in sizes:
+                if n.mask & bit:
+                    trips *= size
+            total += trips * (20 if n.op in ("exp", "log", "sin", "cos", "tanh", "pow", "atan2") else 1)
+        return max(total, 1.0)
+
+    def _tasks(self, lane: Range | None, work: float) -> tuple[int, int, int]:
+        tasks = 1
+        for r in self.outer:
+            if r is not lane:
+                tasks *= self.size[r]
+        n = self.size[lane] if lane else 1
+        rows = min(max(ROWS, -(-int(WORK / work) // ROWS) * ROWS), 8192)
+        tasks *= -(-n // rows)
+        grain = max(int(WORK / (work * min(rows, max(n, 1)))), 1)
+        return tasks, rows, grain
+
+    # -- cells --
+
+    def _cell(self, kind: str, *what: object, fresh: bool = False) -> int:
+        key = (kind, *what)
+        if not fresh and key in self._cell_of:
+            return self._cell_of[key]
+        self.cells.append(key)
+        self._cell_of[key] = len(self.cells) - 1
+        return len(self.cells) - 1
+
+    def _address(self, buffer: int, at: Affine, dtype: str) -> Address:
+        pointer = self._cell("pointer", buffer)
+        terms = tuple(
+            (r, ("=", c) if abs(c) <= SMALL else ("@", self._cell("stride", buffer, r.name, c)))
+            for r, c in sorted(at.terms, key=lambda t: t[0].bit)
+        )
+        return Address(pointer, self._number(at, buffer), terms, dtype)
+
+    def _number(self, at: Affine, buffer: int = -1) -> Number:
+        if not at.slots and abs(at.const) <= 4 * SMALL:
+            return ("=", at.const)
+        return ("@", self._cell("affine", at.const, at.slots, buffer))
+
+    def _terms(self, at: Affine) -> tuple[tuple[Range, Number], ...]:
+        return tuple(
+            (r, ("=", c) if abs(c) <= SMALL else ("@", self._cell("stride", -1, r.name, c)))
+            for r, c in sorted(at.terms, key=lambda t: t[0].bit)
+        )
+
+    # -- placement --
+
+    def _blocks(self, lane: Range | None, writes: list[Write]) -> tuple[Block, Block, Block]:
+        self.inner = sum(r.bit for r in self.reduced)
+        self.depth: dict[int, int] = {}
+        for n in self.nodes:
+            d = max([self.depth[a.id] for a in n.args], default=0)
+            self.depth[n.id] = d + 1 if n.op == "reduce" else d
+        lane_bit = lane.bit if lane else 0
+        rest = sum(r.bit for r in self.outer if r is not lane)
+        levels: list[list[Node]] = [[], [], []]
+        for n in self.nodes:
+            if not n.mask & self.inner:
+                levels[2 if n.mask & lane_bit else 1 if n.mask & rest else 0].append(n)
+        self.inside = [w for w in writes if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)]
+        entry, task, row = (self._block(nodes, 0) for nodes in levels)
+        row.items.extend(w for w in writes if w not in self.inside)
+        return entry, task, row
+
+    def _block(self, nodes: list[Node], active: int) -> Block:
+        """`nodes` in an order in which loops come after what they read, one loop for all reductions over the same range
+        that do not wait for each other."""
+        loops: dict[tuple[int, int], list[Node]] = {}
+        items: list[tuple[tuple[int, int, int], Node | Loop]] = []
+        for n in nodes:
+            if n.op == "reduce":
+                loops.setdefault((self.depth[n.id], n.attr[1].bit), []).append(n)
+            else:
+                items.append(((self.depth[n.id], 1, n.id), n))
+        for (depth, bit), reduces in loops.items():
+            items.append(((depth, 0, bit), self._loop(reduces, active)))
+        return Block([x for _, x in sorted(items, key=lambda t: t[0])])
+
+    def _loop(self, reduces: list[Node], active: int) -> Loop:
+        r: Range = reduces[0].attr[1]
+        writes = [w for w in self.inside if any(q is r for q, _ in w.address.coefficients)] if not active else []
+        roots = [a for n in reduces for a in n.args] + [w.node for w in writes]
+        self.inside = [w for w in self.inside if w not in writes]
+        seen: dict[int, Node] = {}
+        stack = [n for n in roots if n.mask & r.bit]
+        while stack:
+            n = stack.pop()
+            if n.id not in seen:
+                seen[n.id] = n
+                stack.extend(a for a in n.args if a.mask & r.bit)
+        active |= r.bit
+        block = self._block([seen[k] for k in sorted(seen) if not seen[k].mask & self.inner & ~active], active)
+        block.items.extend(writes)
+        return Loop(r, reduces, block)
+
+
+class Printer:
+    """The loop form as text. Ranges are named by their place, so that equal kernels print equally."""
+
+    def __init__(self, k: Kernel) -> None:
+        self.k = k
+        self.names: dict[int, str] = {}
+        self.ranges = {r: f"o{i}" for i, r in enumerate(k.outer)}
+        self.lines: list[str] = []
+
+    def text(self) -> str:
+        k = self.k
+        for r in k.sizes:
+            if r not in self.ranges:
+                self.ranges[r] = f"r{len(self.ranges) - len(k.outer)}"
+        head = ", ".join(f"{self.ranges[r]} < @{k.sizes[r]}" + (" lanes" if r is k.lane else "") for r in k.outer)
+        self.lines.append(f"kernel over {head or 'one element'}")
+        for name, block, depth in (("once", k.entry, 1), ("task", k.task, 1), ("row", k.row, 1)):
+            if block.items:
+                self.lines.append(f"{name}:")
+                self._block(block, depth)
+        return "\n".join(self.lines)
+
+    def _block(self, block: Block, depth: int) -> None:
+        pad = "  " * depth
+        for item in block.items:
+            if isinstance(item, Loop):
+                self._loop(item, depth)
+            elif isinstance(item, Write):
+                self.lines.append(f"{pad}{self._address(item.address)} = {self._name(item.node)}")
+            else:
+                self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}")
+
+    def _loop(self, loop: Loop, depth: int) -> None:
+        pad = "  " * depth
+        r = self.ranges[loop.range]
+        self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, blocks of {BLOCK}:")
+        self._block(loop.block, depth + 1)
+        for n in loop.reduces:
+            body = ", ".join(self._name(a) for a in n.args)
+            self.lines.append(f"{pad}  {self._name(n)}:{n.dtype} {n.attr[0]}= {body}")
+
+    def _name(self, n: Node) -> str:
+        return self.names.setdefault(n.id, f"%{len(self.names)}")
+
+    def _expression(self, n: Node) -> str:
+        if n.op == "const":
+            return repr(n.attr)
+        if n.op == "arg":
+            return f"@{self.k.arguments[n.id]}"
+        if n.op == "index":
+            return self._sum(*self.k.indices[n.id])
+        if n.op == "load":
+            return self._address(self.k.addresses[n.id]) + (f" if {self._name(n.args[0])}" if n.args else "")
+        return f"{n.op}({', '.join(self._name(a) for a in n.args)})" + (f" {n.attr}" if n.attr is not None else "")
+
+    def _address(self, a: Address) -> str:
+        return f"{a.dtype}[@{a.pointer}: {self._sum(a.offset, a.coefficients)}]"
+
+    def _sum(self, offset: Number, terms: tuple[tuple[Range, Number], ...]) -> str:
+        parts = [] if offset == ("=", 0) and terms else [self._plain(offset)]
+        parts += [self.ranges[r] if c == ("=", 1) else f"{self._plain(c)}*{self.ranges[r]}" for r, c in terms]
+        return " + ".join(parts)
+
+    @staticmethod
+    def _plain(x: Number) -> str:
+        return str(x[1]) if x[0] == "=" else f"@{x[1]}"
+
+
+def bytes_of(dtype: str) -> int:
+    return TYPES[dtype][0]

@@ -1,0 +1,226 @@
+"""Plans: the kernels of a program in order, where each stored result lives, and how cells are filled at each run.
+
+A plan holds no value and no memory, so that it serves every later program of the same structure. Buffers are leaves (given at
+each run), results (allocated at each run) and temporaries (placed in one arena by lifetime). A write takes over the buffer
+of what it overwrites when nobody reads that later; otherwise it starts from a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from wengert.compiler.body import Body, NeedsBuffer, flat_index
+from wengert.compiler.expr import Affine
+from wengert.compiler.fuse import Anchor, Fused, Fuser, Store, gemm_operand, reachable
+from wengert.compiler.lower import Kernel, lower
+from wengert.compiler.program import Program
+from wengert.compiler.select import Selection
+
+ALIGN = 64
+
+
+@dataclass
+class Gemm:
+    """A dense product for BLAS: (op, row stride, column stride, batch stride, offset) of each operand, in elements."""
+
+    op: int
+    left: tuple[int, int, int, int, int]
+    right: tuple[int, int, int, int, int]
+    batch: int
+    m: int
+    n: int
+    k: int
+    dtype: Any
+
+
+@dataclass
+class Plan:
+    steps: list[Kernel | Gemm]
+    buffer_of: dict[int, int]  # stored op -> buffer
+    leaves: list[tuple[int, int]]  # (buffer, leaf number)
+    results: list[tuple[int, int]]  # (buffer, bytes)
+    temporaries: list[tuple[int, int]]  # (buffer, offset in the arena)
+    arena: int
+    outputs: list[tuple[int, int]]  # (cone position, buffer): what the caller keeps
+    donated: dict[int, int]  # buffer of an overwritten leaf -> leaf number
+    ops: list = field(default_factory=list)
+
+
+def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held: bool, donatable: list[bool]) -> Plan:
+    """The plan of a program.
+
+    `held`: by op, whether a value outside the cone needs it later; `store_held`: give those buffers too, unless virtual;
+    `donatable`: by leaf, whether nothing else shows its memory.
+    """
+    forced: set[int] = set()
+    while True:
+        try:
+            return _Planner(program, numbers, held, store_held, donatable, frozenset(forced)).run()
+        except NeedsBuffer as e:
+            if e.op in forced:
+                raise AssertionError(f"operation {e.op} is stored and still not readable") from None
+            forced.add(e.op)
+
+
+class _Planner:
+    def __init__(
+        self, program: Program, numbers: dict[int, Any], held: list[bool], store_held: bool, donatable: list[bool], forced: frozenset
+    ) -> None:
+        self.program = program
+        self.ops = program.ops
+        self.numbers = numbers
+        self.held = held
+        self.donatable = donatable
+        self.selection = Selection(program, forced, held, store_held)
+        self.fuser = Fuser(program, self.selection, numbers)
+
+    def run(self) -> Plan:
+        groups = self.fuser.run()
+        self.outputs = [i for i in sorted(self.selection.anchors) if self.held[i] or i in self.selection.wanted]
+        self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
+        steps: list[Kernel | Gemm] = []
+        last_use: dict[int, int] = {}
+        donated: dict[int, int] = {}
+        for g in groups:
+            first = g.members[0].op
+            kind = self.ops[first].kind
+            for a in g.members:
+                self.buffer_of[a.op] = a.op
+            if kind == "write":
+                before = self._start_of_write(first, g.members[0], donated)
+                if before is not None:
+                    steps.append(lower(before))
+                    self._touch(last_use, before, len(steps) - 1)
+            steps.append(self._gemm(first) if kind == "gemm" else lower(g))
+            self._touch(last_use, g, len(steps) - 1)
+        return self._place(steps, last_use, donated)
+
+    # -- writes --
+
+    def _start_of_write(self, i: int, anchor: Anchor, donated: dict[int, int]) -> Fused | None:
+        """Take over the base's buffer, or return a kernel that fills a new one with the base (or with zeros)."""
+        op = self.ops[i]
+        if len(op.args) == 2 and self.selection.stored(op.args[0]) and self._may_overwrite(op.args[0], i, anchor):
+            buffer = self.buffer_of[op.args[0]]
+            self.buffer_of[i] = buffer
+            if self.ops[buffer].kind == "leaf":
+                donated[buffer] = self.ops[buffer].value
+            return None
+        if len(op.args) == 2 and op.args[0] in self._loads_of_value(i):
+            pass  # the copy is made first, and the value then reads the base, which stays as it was
+        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
+        ranges = [body.b.range(f"o{k}", n, outer=True) for k, n in enumerate(n for n in op.shape if n != 1)]
+        left = iter(ranges)
+        index = tuple([Affine.of(next(left)) if n != 1 else Affine() for n in op.shape])
+        if len(op.args) == 2:
+            parts = body.value(op.args[0], index)
+        else:
+            machine = op.dtype.machine
+            parts = (body.b.const(0 if machine == "i64" else False if machine == "b1" else 0.0, machine),) * (1 + op.dtype.is_complex)
+        at = flat_index(index, op)
+        stores = [Store(i, at if len(parts) == 1 else at * 2 + k, p) for k, p in enumerate(parts)]
+        return Fused([anchor], anchor.level, ranges, stores, body.b)
+
+    def _loads_of_value(self, i: int) -> set[int]:
+        return {j for j, _ in self.fuser._loads(self.fuser.anchors[i])}
+
+    def _may_overwrite(self, base: int, i: int, anchor: Anchor) -> bool:
+        root = self.buffer_of[base]
+        if self.ops[root].kind == "leaf" and not (base == root and self.donatable[self.ops[root].value]) and not self._taken(root, base):
+            return False
+        if self.held[base] or base in self.selection.wanted:
+            return False
+        if self.selection.pinned >> base & 1:
+            return False
+        if any(self.fuser._level(r) >= anchor.level for r in self.fuser.readers.get(base, ()) if r != i):
+            return False
+        if base in self._loads_of_value(i) and anchor.outer:
+            # The value reads what it overwrites, at other elements: compute it first.
+            raise NeedsBuffer(self.ops[i].args[1])
+        return True
+
+    def _taken(self, root: int, base: int) -> bool:
+        """Whether the leaf's buffer was taken over before, so that it belongs to this program already."""
+        return base != root
+
+    # -- BLAS --
+
+    def _gemm(self, i: int) -> Gemm:
+        op = self.ops[i]
+        m, n, k = op.shape[-2], op.shape[-1], op.length
+        sides = [self._strides(a) for a in op.args]
+        batch = 1
+        for size in op.shape[:-2]:
+            batch *= size
+        return Gemm(i, sides[0], sides[1], batch, m, n, k, op.dtype)
+
+    def _strides(self, a: int) -> tuple[int, int, int, int, int]:
+        """How operand a lies in the buffer that it reads: (buffer op, row, column, batch, offset)."""
+        source, path = gemm_operand(self.ops, self.selection.stored, a)
+        shape = self.ops[a].shape
+        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
+        ranges = [body.b.range(f"o{k}", n, outer=True) for k, n in enumerate(shape)]
+        (node, *_) = body.value(a, tuple([Affine.of(r) for r in ranges]))
+        scale = 2 if self.ops[a].dtype.is_complex else 1
+        at: Affine = node.attr[1]
+        if node.op != "load" or at.slots or not path and node.attr[0] != source:
+            raise NeedsBuffer(a)
+        step = [at.coefficient(r) // scale for r in ranges]
+        batch = step[-3] if len(shape) > 2 else 0
+        for k in range(len(shape) - 3):  # leading axes must walk as one
+            if shape[k] != 1 and step[k] != step[k + 1] * shape[k + 1]:
+                raise NeedsBuffer(a)
+        row, column = step[-2], step[-1]
+        rows, columns = shape[-2], shape[-1]
+        plain = (column == 1 or columns == 1) and (rows == 1 or row >= columns)
+        turned = (row == 1 or rows == 1) and (columns == 1 or column >= rows)
+        if not plain and not turned or min(row, column, batch) < 0:
+            raise NeedsBuffer(a)
+        return source, row, column, batch, at.const // scale
+
+    # -- memory --
+
+    def _touch(self, last_use: dict[int, int], g: Fused, step: int) -> None:
+        for a in g.members:
+            last_use[self.buffer_of[a.op]] = step
+            op = self.ops[a.op]
+            if op.kind == "gemm":
+                for arg in op.args:
+                    last_use[self.buffer_of[gemm_operand(self.ops, self.selection.stored, arg)[0]]] = step
+        for n in reachable([s.node for s in g.stores]):
+            if n.op == "load":
+                last_use[self.buffer_of[n.attr[0]]] = step
+
+    def _place(self, steps: list[Kernel | Gemm], last_use: dict[int, int], donated: dict[int, int]) -> Plan:
+        kept = {self.buffer_of[i] for i in self.outputs}
+        made = sorted({b for b in self.buffer_of.values() if self.ops[b].kind != "leaf"})
+        results = [(b, self._bytes(b)) for b in made if b in kept]
+        first_use: dict[int, int] = {}
+        for step, s in enumerate(steps):
+            ops = [s.op] if isinstance(s, Gemm) else [c[1] for c in s.cells if c[0] == "pointer"]
+            for i in ops:
+                first_use.setdefault(self.buffer_of[i], step)
+        temporaries, arena = _arena([(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use])
+        leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
+        outputs = [(self.ops[i].value, self.buffer_of[i]) for i in self.outputs if self.ops[i].value >= 0]
+        return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, donated, self.ops)
+
+    def _bytes(self, b: int) -> int:
+        return self.ops[b].numel * self.ops[b].dtype.bytes
+
+
+def _arena(wanted: list[tuple[int, int, int, int]]) -> tuple[list[tuple[int, int]], int]:
+    """Offsets for (buffer, bytes, first step, last step): the first gap that is free for the whole lifetime."""
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
+    out, total = [], 0
+    for b, nbytes, first, last in sorted(wanted, key=lambda w: -w[1]):
+        size = max(-(-nbytes // ALIGN) * ALIGN, ALIGN)
+        at = 0
+        for lo, hi, f, l in sorted(placed):
+            if f <= last and first <= l and lo < at + size and at < hi:
+                at = hi
+        placed.append((at, at + size, first, last))
+        out.append((b, at))
+        total = max(total, at + size)
+    return out, total

@@ -1,0 +1,126 @@
+"""A cone of pending values as a program of its own: plain integers and tuples, with reductions cut to a fixed shape.
+
+Reductions are normalised here so that their order of additions follows from the record alone. One output element is the
+sum of blocks of 256, in order (`expr.Builder.reduce`). Where that leaves too little to do side by side, the reduced axis is
+cut first, by its length and the number of outputs only:
+
+    fewer than 8 outputs, longer than 256      chunks of 8192, in each 32 interleaved sums of 256 elements
+    fewer than 1024 outputs, 4096 and longer   chunks of 1024
+
+and the partial results are added in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wengert.dtypes import dtype
+from wengert.record.primitive import Contraction, Elementwise, Embed, Movement, Primitive, Reduction, Source
+from wengert.record.value import Value
+from wengert.shapes import Shape, numel
+
+CHUNK, LANES, SPLIT = 8192, 32, 1024
+UNROLL = 16  # a reduction up to this length is written out
+GEMM_FROM = 65  # a product with every extent at least this goes to BLAS: what the loop form does less well
+
+
+@dataclass
+class Op:
+    """One operation of a program; `args` are indices of earlier ones. `slot` is the number of its first run-time parameter."""
+
+    kind: str  # leaf full iota elementwise movement reduce embed write gemm
+    prim: Primitive
+    args: tuple[int, ...]
+    static: tuple
+    slot: int
+    shape: Shape
+    dtype: dtype
+    value: int = -1  # position in the cone, or -1
+    fold: str = ""  # reduce: sum, maximum, fma
+    axis: int = 0  # reduce: the folded axis of the body's index space (sum, maximum)
+    length: int = 0
+    chunk: int = 0  # a partial reduction: elements in each chunk
+    lanes: int = 0  # a partial reduction: interleaved sums in each chunk; 0 when its trailing axis is the chunk alone
+    inline: bool = False
+    numel: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numel = numel(self.shape)
+
+    @property
+    def partial(self) -> bool:
+        return self.chunk > 0
+
+
+@dataclass
+class Program:
+    ops: list[Op]
+    outputs: list[int]  # ops whose results the caller wants stored
+    of_value: list[int]  # cone position -> op
+    slots: int  # run-time parameters in all
+
+
+def build(cone: list[Value], leaves: list[Value], wanted: list[int]) -> Program:
+    """The program of a cone. On entry `v.index` is the position of v: leaves first, then the cone."""
+    ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
+    of_value = list(range(len(leaves)))
+    slots = 0
+    for v in cone:
+        args = tuple([of_value[x.index] for x in v.inputs])
+        prim, position = v.prim, len(of_value)
+        if isinstance(prim, Reduction):
+            axis, length = v.static
+            _reduction(ops, Op("reduce", prim, args, v.static, slots, v.shape, v.dtype, position, prim.op, axis, length))
+        elif isinstance(prim, Contraction):
+            m, n, k = v.shape[-2], v.shape[-1], v.inputs[0].shape[-1]
+            kind = "gemm" if min(m, n, k) >= GEMM_FROM and v.dtype.differentiable else "reduce"
+            op = Op(kind, prim, args, (), slots, v.shape, v.dtype, position, "fma", -1, k)
+            if kind == "gemm":
+                ops.append(op)
+            else:
+                _reduction(ops, op)
+        else:
+            ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, v.dtype, position))
+        slots += len(v.slots)
+        of_value.append(len(ops) - 1)
+    return Program(ops, [of_value[k] for k in wanted], of_value, slots)
+
+
+def _kind(v: Value) -> str:
+    if isinstance(v.prim, Elementwise):
+        return "elementwise"
+    if isinstance(v.prim, Movement):
+        return "movement"
+    if isinstance(v.prim, Source):
+        return v.prim.name
+    assert isinstance(v.prim, Embed)
+    # Only a dense slice can be read back by index arithmetic; another one is written into zeros.
+    return "embed" if len(v.prim.inputs) == 1 and all(s == 1 for s in v.static[0]) else "write"
+
+
+def _reduction(ops: list[Op], op: Op) -> None:
+    n, outputs = op.length, op.numel
+    if n > 256 and outputs < 8:
+        chunks = -(-n // CHUNK)
+        part = _part(op, (chunks, LANES), CHUNK, LANES)
+        ops.append(part)
+        ops.append(_final(op, part.shape, len(ops) - 1, inline=True))
+    elif n >= 4096 and outputs < 1024:
+        ops.append(_part(op, (-(-n // SPLIT),), SPLIT, 0))
+    else:
+        ops.append(op)
+        return
+    ops.append(_final(op, ops[-1].shape, len(ops) - 1, inline=False))
+    ops[-1].value = op.value
+
+
+def _part(op: Op, trailing: Shape, chunk: int, lanes: int) -> Op:
+    out = Op("reduce", op.prim, op.args, op.static, op.slot, (*op.shape, *trailing), op.dtype, -1, op.fold, op.axis, op.length)
+    out.chunk, out.lanes = chunk, lanes
+    return out
+
+
+def _final(op: Op, shape: Shape, arg: int, inline: bool) -> Op:
+    fold = "sum" if op.fold == "fma" else op.fold
+    axis = len(shape) - 1
+    return Op("reduce", op.prim, (arg,), (), op.slot, shape[:-1], op.dtype, -1, fold, axis, shape[-1], inline=inline)

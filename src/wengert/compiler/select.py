@@ -1,0 +1,111 @@
+"""Which operations get a buffer. The others are recomputed wherever they are read, tile by tile.
+
+*Anchors* are: what is wanted; reductions and writes; what a much larger operation reads again and again; and what keeps
+a kernel from growing without bound. *Virtual* operations are never anchors unless wanted: their result is at least
+`config.virtual_ratio` times as large as everything stored that they are computed from, so recomputing costs less than a
+round trip through memory that may not even hold them.
+"""
+
+from __future__ import annotations
+
+from wengert.compiler.program import UNROLL, Op, Program
+from wengert.config import config
+
+KERNEL_CAP = 120  # operations inlined into one anchor
+COSTS = {"exp": 15, "log": 15, "sin": 15, "cos": 15, "tanh": 20, "pow": 40, "div": 4, "sqrt": 4, "power": 4}
+STORED_FROM = 4  # cost from which a small operand of a large operation is worth a buffer
+
+
+class Selection:
+    """The anchors of a program, with what was found on the way."""
+
+    def __init__(self, program: Program, forced: frozenset[int], held: list[bool], store_held: bool) -> None:
+        ops = program.ops
+        n = len(ops)
+        self.ops = ops
+        self.held = held
+        self.store_held = store_held
+        self.anchors: set[int] = set()
+        self.wanted = set(program.outputs)
+        self.forced = forced | self.wanted
+        self.overwritten = 0  # bits of the bases of writes
+        self.pinned = 0  # bits of stored operations that a held recipe still reads
+        self.cost = [0] * n
+        self.sources = [0] * n  # bits of stored operations that it is computed from
+        self.inlined = [0] * n  # bits of operations that computing it repeats
+        self.largest = [0] * n  # numel of the largest source
+        self.virtual = [False] * n
+        self._grown: set[int] = set()
+        self._mark_growth()
+        for op in ops:
+            if op.kind == "write" and len(op.args) == 2:
+                self.overwritten |= 1 << op.args[0]
+        for i, op in enumerate(ops):
+            self._visit(i, op)
+
+    def stored(self, i: int) -> bool:
+        return self.ops[i].kind == "leaf" or i in self.anchors
+
+    def _mark_growth(self) -> None:
+        """Operands that an operation ten times their size reads."""
+        for op in self.ops:
+            if op.kind != "elementwise":
+                continue
+            for a in op.args:
+                while self.ops[a].kind == "movement":
+                    a = self.ops[a].args[0]
+                if 1 < self.ops[a].numel and op.numel >= config.virtual_ratio * self.ops[a].numel:
+                    self._grown.add(a)
+
+    def _visit(self, i: int, op: Op) -> None:
+        if op.kind == "leaf":
+            self.sources[i], self.largest[i] = 1 << i, op.numel
+            return
+        cost, sources, inlined, largest = 0, 0, 1 << i, 1
+        for a in op.args:
+            if self.stored(a):
+                sources |= 1 << a
+                largest = max(largest, self.ops[a].numel)
+            else:
+                cost += self.cost[a]
+                sources |= self.sources[a]
+                inlined |= self.inlined[a]
+                largest = max(largest, self.largest[a])
+        if op.kind == "elementwise":
+            cost += COSTS.get(op.prim.name, 1)
+        elif op.kind == "reduce":
+            cost = (cost + 2) * op.length
+        self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
+        self.virtual[i] = self._is_virtual(i, op)
+        if self._wants_buffer(i, op) or self._must_outlive(i):
+            self.anchors.add(i)
+        elif self.held[i]:
+            self.pinned |= self.sources[i]
+
+    def _is_virtual(self, i: int, op: Op) -> bool:
+        ratio = config.virtual_ratio
+        if op.numel < ratio * self.largest[i] or op.numel <= 64:
+            return False
+        total, bits = 0, self.sources[i]
+        while bits:
+            low = bits & -bits
+            total += self.ops[low.bit_length() - 1].numel
+            bits ^= low
+        return op.numel >= ratio * max(total, 1)
+
+    def _must_outlive(self, i: int) -> bool:
+        """A held operation whose recipe cannot be kept: pending work is being cut, or what it reads is overwritten."""
+        if not self.held[i] or self.virtual[i] or self.ops[i].kind in ("full", "iota"):
+            return False
+        return self.store_held or bool(self.sources[i] & self.overwritten)
+
+    def _wants_buffer(self, i: int, op: Op) -> bool:
+        if i in self.forced or op.kind in ("write", "gemm"):
+            return True
+        if self.virtual[i] or op.inline or op.kind in ("movement", "full", "iota"):
+            return False
+        if op.kind == "reduce" and (op.length > UNROLL or op.partial):
+            return True
+        if i in self._grown and self.cost[i] >= STORED_FROM:
+            return True
+        return self.inlined[i].bit_count() > KERNEL_CAP

@@ -1,0 +1,139 @@
+"""Methods that write: `x.add_(y)`, `x += y`, `x.zero_()`. Each records the new value; what was recorded before stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wengert import factories, shapes
+from wengert import functions as f
+from wengert.ops import composite as co
+from wengert.ops import elementwise as ew
+from wengert.ops.movement import expand, write
+from wengert.ops.source import full, scalar
+from wengert.record.value import Value, recorder
+from wengert.runtime.evaluate import constant
+from wengert.storage import twin
+from wengert.tensor import Tensor, _operand, tensor_value, value
+
+
+def _unary(name: str, op: Callable[[Value], Value], label: str | None = None) -> None:
+    def method(self: Tensor) -> Tensor:
+        v = value(self)
+        self._check_write()
+        out = op(v)
+        if label is not None and out is not v:
+            co.named(out, label)
+        return self._in_place(out, v)
+
+    method.__name__ = name
+    method.__doc__ = f"{name[:-1]} of the tensor, written into it."
+    setattr(Tensor, name, method)
+
+
+def _binary(name: str, op: Callable[[Any, Any], Value]) -> None:
+    def method(self: Tensor, other: Any) -> Tensor:
+        a, b = value(self), _operand(other)
+        if b is None:
+            if name.startswith("__"):
+                return NotImplemented
+            b = value(other)  # says what is wrong
+        self._check_write()
+        return self._in_place(op(a, b), a, b)
+
+    method.__name__ = name
+    setattr(Tensor, name, method)
+
+
+def _scaled(name: str, op: Callable[[Any, Any], Value]) -> None:
+    def method(self: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+        a, b = value(self), f._scaled(other, alpha)
+        self._check_write()
+        return self._in_place(op(a, b), a, b)
+
+    method.__name__ = name
+    setattr(Tensor, name, method)
+
+
+def _overwritten(old: Value, new: Value) -> Value:
+    """`new` in place of all of `old`: if old took part in differentiation it still does, with gradient zero."""
+    if recorder.grad and old.node is not None and new.node is None:
+        return write(old, new, (0,) * len(old.shape), (1,) * len(old.shape))
+    return twin(new)
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Write zeros."""
+    v = value(self)
+    self._check_write()
+    zeros = full(v.shape, 0, v.dtype)
+    return self._in_place(_overwritten(v, zeros) if recorder.grad and v.node is not None else zeros)
+
+
+def fill_(self: Tensor, number: Any) -> Tensor:
+    """Write one number, or a 0-d tensor."""
+    v, x = value(self), value(number)
+    self._check_write()
+    if isinstance(x, Value):
+        if x.shape:
+            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(x.shape)} dimensions.")
+        return self._in_place(_overwritten(v, expand(ew.cast(x, v.dtype), v.shape)), x)
+    filled = full(v.shape, scalar(x, v.dtype).slots[0], v.dtype)
+    return self._in_place(_overwritten(v, filled) if recorder.grad and v.node is not None else filled)
+
+
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """Write the elements of another tensor, converted and broadcast."""
+    v, x = value(self), value(src)
+    self._check_write()
+    x = ew.cast(ew.as_value(x), v.dtype)
+    if x.shape != v.shape:
+        x = expand(x, shapes.infer_expand(x.shape, v.shape))
+    return self._in_place(co.named(_overwritten(v, x), "CopyBackwards"), x)
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Write the tensor limited to [min, max]."""
+    v = value(self)
+    self._check_write()
+    return self._in_place(co.clamp(v, f._bound(min), f._bound(max)), v)
+
+
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Write a number where the mask holds."""
+    v = tensor_value(self)
+    self._check_write()
+    fill = ew.cast(tensor_value(value) if isinstance(value, Tensor) else ew.as_value(value), v.dtype)
+    return self._in_place(co.named(ew.where(tensor_value(mask, "mask"), fill, v), "MaskedFillBackward0"), v)
+
+
+def uniform_(self: Tensor, a: float = 0, b: float = 1) -> Tensor:
+    """Write uniform random numbers in [a, b)."""
+    v = value(self)
+    self._check_write()
+    return self._in_place(_overwritten(v, constant(a + (b - a) * factories._uniform(v.shape, v.dtype), v.dtype)))
+
+
+def normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
+    """Write normal random numbers."""
+    v = value(self)
+    self._check_write()
+    return self._in_place(_overwritten(v, constant(mean + std * factories._normal(v.shape, v.dtype), v.dtype)))
+
+
+for _name, _op in {
+    "exp_": ew.exp, "log_": ew.log, "sin_": ew.sin, "cos_": ew.cos, "tanh_": ew.tanh, "sqrt_": ew.sqrt, "neg_": ew.neg,
+    "abs_": ew.abs, "square_": co.square, "sigmoid_": co.sigmoid, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
+}.items():  # fmt: skip
+    _unary(_name, _op)
+_unary("rsqrt_", f._rsqrt, "RsqrtBackward0")
+_unary("reciprocal_", f._reciprocal, "ReciprocalBackward0")
+for _name, _bop in {
+    "mul_": ew.mul, "div_": ew.div, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul, "__itruediv__": ew.div,
+    "__ipow__": ew.pow,
+}.items():  # fmt: skip
+    _binary(_name, _bop)
+_scaled("add_", ew.add)
+_scaled("sub_", ew.sub)
+for _f in (zero_, fill_, copy_, clamp_, masked_fill_, uniform_, normal_):
+    setattr(Tensor, _f.__name__, _f)

@@ -1,0 +1,232 @@
+"""Products, joining, copies and conversions: Tensors in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from wengert import dtypes, shapes
+from wengert.attributes import LONG_NAMES, Device
+from wengert.dtypes import dtype
+from wengert.factories import LEGACY, Legacy
+from wengert.ops import composite as co
+from wengert.ops import elementwise as ew
+from wengert.ops.movement import expand, reshape
+from wengert.record.value import Value
+from wengert.runtime.evaluate import read
+from wengert.storage import plain, twin
+from wengert.tensor import Tensor, _operand, make, tensor_value
+
+# -- products --
+
+
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The sum of the products of two vectors."""
+    return make(co.dot(tensor_value(input), tensor_value(tensor, "tensor")))
+
+
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices."""
+    return make(co.mm(tensor_value(input), tensor_value(mat2, "mat2")))
+
+
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """The product of a matrix and a vector."""
+    a, b = tensor_value(input), tensor_value(vec, "vec")
+    if len(a.shape) != 2 or len(b.shape) != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {len(a.shape)}, {len(b.shape)}")
+    return make(co.matmul(a, b))
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Products of the matrices of two batches."""
+    a, b = tensor_value(input), tensor_value(mat2, "mat2")
+    if len(a.shape) != 3 or len(b.shape) != 3:
+        raise RuntimeError(f"batch1 must be a 3D tensor, and batch2 too: got {len(a.shape)}D and {len(b.shape)}D; use matmul")
+    if a.shape[0] != b.shape[0]:
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: {list(b.shape[:2])}.")
+    return make(co.matmul(a, b))
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The product of vectors, matrices, or batches of matrices that broadcast."""
+    return make(co.matmul(tensor_value(input), tensor_value(other, "other")))
+
+
+def _matmul(self: Tensor, other: Any) -> Tensor:
+    b = _operand(other)
+    return make(co.matmul(tensor_value(self), b)) if isinstance(b, Value) else NotImplemented
+
+
+def _rmatmul(self: Tensor, other: Any) -> Tensor:
+    a = _operand(other)
+    return make(co.matmul(a, tensor_value(self))) if isinstance(a, Value) else NotImplemented
+
+
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of the elements of two vectors."""
+    a, b = tensor_value(input), tensor_value(vec2, "vec2")
+    if len(a.shape) != 1 or len(b.shape) != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {len(a.shape)}-D and {len(b.shape)}-D")
+    return make(ew.mul(reshape(a, (*a.shape, 1)), b))
+
+
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * (mat1 @ mat2)."""
+    out = co.mm(tensor_value(mat1, "mat1"), tensor_value(mat2, "mat2"))
+    c = tensor_value(input)
+    out = out if alpha == 1 else ew.mul(out, alpha)
+    return make(co.named(ew.add(c if beta == 1 else ew.mul(c, beta), out), "AddmmBackward0"))
+
+
+# -- joining --
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors joined along an axis that they have."""
+    return make(co.cat([tensor_value(t, "tensors") for t in tensors], dim if axis is None else axis))
+
+
+concat = concatenate = cat
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors of one shape joined along a new axis."""
+    return make(co.stack([tensor_value(t, "tensors") for t in tensors], dim if axis is None else axis))
+
+
+def repeat(input: Tensor, *sizes: Any) -> Tensor:
+    """Copies of the tensor side by side, sizes[k] of them along axis k."""
+    v, times = tensor_value(input), shapes.shape_argument(sizes)
+    if len(times) < len(v.shape):
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    shape = (1,) * (len(times) - len(v.shape)) + v.shape
+    apart = reshape(v, tuple([m for n in shape for m in (1, n)]))
+    spread = expand(apart, tuple([m for r, n in zip(times, shape) for m in (r, n)]))
+    out = reshape(spread, tuple([r * n for r, n in zip(times, shape)]))
+    return make(co.named(twin(v) if out is v else out, "RepeatBackward0"))
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Coordinates of the grid over several vectors."""
+    if indexing != "ij":
+        raise NotImplementedError("meshgrid: only indexing='ij' is implemented")
+    parts = list(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else list(tensors)
+    shape = tuple([t.numel() for t in parts])
+    return tuple([t.reshape([-1 if j == k else 1 for j in range(len(parts))]).expand(shape) for k, t in enumerate(parts)])
+
+
+# -- copies and conversions --
+
+
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy, through which gradients pass."""
+    return make(co.named(twin(tensor_value(input)), "CloneBackward0"))
+
+
+def contiguous(input: Tensor) -> Tensor:
+    """The tensor itself if it lies in row-major order, else a copy that does."""
+    return input if input.is_contiguous() else make(co.named(twin(tensor_value(input)), "CloneBackward0"))
+
+
+def _to(x: Tensor, d: dtype, copy: bool = False) -> Tensor:
+    v = tensor_value(x)
+    if v.dtype is d:
+        return clone(x) if copy else x
+    return make(ew.cast(v, d))
+
+
+def _is_device(x: Any) -> bool:
+    return isinstance(x, str | Device)
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    """Another dtype: `to(dtype)`, `to(other)`, `to(device, dtype)`. The tensor itself if nothing changes."""
+    for x in args:
+        if isinstance(x, Tensor):
+            dtype = x.dtype
+        elif isinstance(x, dtypes.dtype):
+            dtype = x
+        elif isinstance(x, bool):
+            pass  # non_blocking
+        else:
+            device = x
+    if device is not None:
+        Device(device)
+    return _to(self, dtype or self.dtype, copy)
+
+
+def type(self: Tensor, dtype: Any = None) -> Any:
+    """The name of the tensor's type; or the tensor converted to a dtype, an old constructor's, or one so named."""
+    if dtype is None:
+        return f"torch.{LONG_NAMES[self.dtype.name]}Tensor"
+    if isinstance(dtype, str):
+        name = dtype.rpartition(".")[2]
+        if name not in LEGACY:
+            raise ValueError(f"invalid type: '{dtype}'")
+        dtype = LEGACY[name]
+    if isinstance(dtype, dtypes.dtype):
+        return _to(self, dtype)
+    if isinstance(dtype, Legacy) or hasattr(dtype, "dtype"):
+        return _to(self, dtype.dtype)
+    if dtype is Tensor:
+        return _to(self, dtypes.get_default_dtype())
+    raise TypeError("dtype must be a type, str, or dtype object")
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    return _to(self, other.dtype)
+
+
+def _converter(name: str, d: dtype) -> Any:
+    def function(self: Tensor) -> Tensor:
+        return _to(self, d)
+
+    function.__name__ = name
+    function.__doc__ = f"The tensor as {d.name}."
+    return function
+
+
+def cpu(self: Tensor) -> Tensor:
+    return self
+
+
+def cuda(self: Tensor, *_: Any) -> Tensor:
+    raise RuntimeError("wengert runs on the CPU only: no GPU is available; check torch.cuda.is_available() first")
+
+
+# -- comparisons of whole tensors --
+
+
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether |input - other| <= atol + rtol |other| everywhere."""
+    a, b = (read(plain(tensor_value(x))) for x in (input, other))
+    return bool(np.allclose(a, b, rtol, atol, equal_nan))
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether shapes and elements are equal."""
+    a, b = (read(plain(tensor_value(x))) for x in (input, other))
+    return a.shape == b.shape and bool(np.array_equal(a, b))
+
+
+def numel(input: Tensor) -> int:
+    return input.numel()
+
+
+def is_tensor(x: Any) -> bool:
+    return isinstance(x, Tensor)
+
+
+METHODS = (dot, mm, mv, bmm, matmul, outer, addmm, repeat, clone, contiguous, to, type, type_as, cpu, cuda, allclose, equal)
+for _f in METHODS:
+    setattr(Tensor, _f.__name__, _f)
+for _name, _d in {
+    "float": dtypes.float32, "double": dtypes.float64, "long": dtypes.int64, "bool": dtypes.bool_, "cfloat": dtypes.complex64,
+    "cdouble": dtypes.complex128,
+}.items():  # fmt: skip
+    setattr(Tensor, _name, _converter(_name, _d))
+setattr(Tensor, "__matmul__", _matmul)  # noqa: B010 -- mypy does not allow the assignment
+setattr(Tensor, "__rmatmul__", _rmatmul)  # noqa: B010

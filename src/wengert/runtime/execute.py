@@ -1,0 +1,274 @@
+"""Running plans: cells are filled, buffers allocated, and one native call walks all kernels.
+
+A kernel is known by its loop form. The first time it is needed it is run by the tile interpreter (`tier0`) while a thread
+compiles it, unless it has so much to do that waiting for the compiler costs less than interpreting.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+import numpy as np
+
+from wengert.compiler.lower import Kernel
+from wengert.compiler.plan import Gemm, Plan
+from wengert.compiler.render_llvm import render
+from wengert.config import config
+from wengert.errors import TooLarge
+from wengert.record.value import counters
+from wengert.runtime import blas, jit, threads, tier0
+from wengert.runtime.buffers import ALIGN, Buffer, pool
+
+SLAB = 4096  # results up to this many bytes share a block
+INTERPRET = 1.5e-9  # seconds for one node evaluation by the interpreter, about
+LARGE = 1 << 26  # bytes from which a buffer is checked against the limit
+
+
+class KernelCode:
+    """The machine code of one loop form, once there is any."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.address = 0
+        self.spent = 0.0  # seconds of interpreting so far, estimated
+        self.queued = False
+
+    @property
+    def compile_seconds(self) -> float:
+        return 0.012 + 2.5e-4 * self.kernel.nodes
+
+    def compile(self) -> None:
+        found = jit.load_cached(self.kernel.text)
+        if found is None:
+            found = jit.compile_ir(render(self.kernel), self.kernel.text)
+            counters.kernels_compiled += 1
+        else:
+            counters.kernels_loaded += 1
+        self.address = found.address("kernel")
+
+    def ready(self, work: float) -> bool:
+        """Whether to run compiled code now; interpreting `work` node evaluations is the alternative."""
+        if self.address:
+            return True
+        if config.tier == "0":
+            return False
+        seconds = work * INTERPRET + self.kernel.nodes * 4e-6
+        if config.tier == "1" or seconds > self.compile_seconds:
+            self.compile()
+            return True
+        self.spent += seconds
+        if self.spent > self.compile_seconds and not self.queued:
+            self.queued = True
+            background.submit(self)
+        return False
+
+
+class Background:
+    """One thread that compiles kernels in the order of their requests."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[KernelCode] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, code: KernelCode) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="wengert-compiler", daemon=True)
+            self._thread.start()
+        self._queue.put(code)
+
+    def _work(self) -> None:
+        while True:
+            code = self._queue.get()
+            if not code.address:
+                code.compile()
+
+
+background = Background()
+_codes: dict[str, KernelCode] = {}
+
+
+def code_of(kernel: Kernel) -> KernelCode:
+    found = _codes.get(kernel.text)
+    if found is None:
+        found = _codes[kernel.text] = KernelCode(kernel)
+    return found
+
+
+class Executable:
+    """A plan with its cells: what is the same at each run is filled in once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.codes: list[KernelCode | None] = []
+        self.pointers: list[tuple[int, int, int]] = []  # (cell, buffer, byte offset)
+        self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
+        self.affine: list[tuple[int, int, tuple]] = []
+        template: list[int] = []
+        self.steps: list[tuple[int, int, int, int]] = []  # (address or 0, first cell, tasks, grain)
+        for step in plan.steps:
+            first = len(template)
+            if isinstance(step, Gemm):
+                self.codes.append(None)
+                self.steps.append((*self._gemm(step, template), first))  # type: ignore[arg-type]
+            else:
+                self.codes.append(code_of(step))
+                self._kernel(step, template)
+                self.steps.append((0, step.tasks, step.grain, first))
+        self.cells = np.array(template or [0], np.int64)
+        self._as_int = memoryview(self.cells)
+        self._as_f64 = memoryview(self.cells.view(np.float64))
+        self._as_f32 = memoryview(self.cells.view(np.float32))
+        base = self.cells.ctypes.data
+        table = [[address, base + 8 * first, tasks, grain] for address, tasks, grain, first in self.steps]
+        self.program = np.array(table or [[0, 0, 0, 0]], np.int64)
+        self.program_address = self.program.ctypes.data
+        self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
+        self.compiled = all(c is None for c in self.codes)
+        self.entries = len(plan.ops) - len(plan.leaves)
+        self._results()
+
+    def _kernel(self, k: Kernel, template: list[int]) -> None:
+        for cell in k.cells:
+            at = len(template)
+            kind = cell[0]
+            template.append(0)
+            if kind == "pointer":
+                self.pointers.append((at, self.plan.buffer_of[cell[1]], 0))
+            elif kind == "number":
+                self.numbers.append((at, cell[1], cell[2], cell[3]))
+            elif kind == "affine":
+                if cell[2]:
+                    self.affine.append((at, cell[1], cell[2]))
+                template[at] = cell[1]
+            elif kind == "stride":
+                template[at] = cell[3]
+            else:
+                template[at] = cell[1]
+
+    def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
+        (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
+        left = blas.operand(0, g.m, g.k, a_row, a_col, a_batch)
+        right = blas.operand(0, g.k, g.n, b_row, b_col, b_batch)
+        assert left is not None and right is not None
+        step = blas.gemm_step(g.dtype.np, left, right, 0, g.m, g.n, g.k, g.batch)
+        first = len(template)
+        template.extend(step.cells)
+        for k, (op, at) in enumerate(((a, a_at), (b, b_at), (g.op, 0))):
+            self.pointers.append((first + k, self.plan.buffer_of[op], at * g.dtype.bytes))
+        return step.kernel, step.tasks, step.grain
+
+    def _results(self) -> None:
+        """Small results share one block."""
+        self.slab, self.large = 0, []
+        self.small: list[tuple[int, int, int]] = []
+        for b, nbytes in self.plan.results:
+            if nbytes <= SLAB:
+                self.small.append((b, self.slab, nbytes))
+                self.slab += -(-max(nbytes, 1) // ALIGN) * ALIGN
+            else:
+                self.large.append((b, nbytes))
+
+    def run(self, leaves: list[Buffer], slots: list[Any]) -> list[tuple[int, Buffer]]:
+        """Run on the given leaves and run-time numbers; the buffers of the plan's outputs, by cone position."""
+        plan = self.plan
+        buffers: dict[int, Buffer] = {b: leaves[k] for b, k in plan.leaves}
+        for b, nbytes in self.large:
+            if nbytes > LARGE:
+                check_size(nbytes)
+            buffers[b] = Buffer(pool.take(nbytes), 0, nbytes)
+        if self.small:
+            slab = pool.take(self.slab)
+            for b, offset, nbytes in self.small:
+                buffers[b] = Buffer(slab, offset, nbytes)
+        address = {b: buffer.address for b, buffer in buffers.items()}
+        if plan.arena:
+            if plan.arena > LARGE:
+                check_size(plan.arena)
+            arena = pool.take(plan.arena)  # lives until the end of this run
+            for b, offset in plan.temporaries:
+                address[b] = arena.address + offset
+        ints = self._as_int
+        for cell, b, offset in self.pointers:
+            ints[cell] = address[b] + offset
+        if self.numbers:
+            self._fill_numbers(slots)
+        for cell, const, terms in self.affine:
+            for slot, c in terms:
+                const += c * slots[slot]
+            ints[cell] = const
+        if self.compiled or self._ready():
+            threads.run_program(self.program_address, len(self.steps), self.parallel)
+        else:
+            self._interpret()
+        counters.kernels_run += len(self.steps)
+        counters.entries_evaluated += self.entries
+        return [(position, buffers[b]) for position, b in plan.outputs]
+
+    def _fill_numbers(self, slots: list[Any]) -> None:
+        for cell, slot, part, kind in self.numbers:
+            x = slots[slot]
+            if part == 1:
+                x = x.imag
+            elif kind[0] == "f" and isinstance(x, complex | np.complexfloating):
+                x = x.real
+            if kind == "f32":
+                self._as_f32[2 * cell] = x if -3.4e38 < x < 3.4e38 else float(np.float32(x))
+            elif kind == "f64":
+                self._as_f64[cell] = x
+            else:
+                self._as_int[cell] = int(x) if kind != "b1" else int(bool(x))
+
+    def _ready(self) -> bool:
+        """Whether all kernels are compiled; their addresses are then part of the program for good."""
+        everything = True
+        for k, code in enumerate(self.codes):
+            if code is None or self.program[k, 0]:
+                continue
+            step = code.kernel
+            _, tasks, _, _ = self.steps[k]
+            if code.ready(self._work(self.plan.steps[k])):
+                self.program[k, 0] = code.address
+            else:
+                everything = False
+            del step, tasks
+        self.compiled = everything
+        return everything
+
+    def _work(self, k: Any) -> float:
+        rows = 1.0
+        for cell in [k.sizes[r] for r in k.outer]:
+            rows *= k.cells[cell][1]
+        return k.work * rows
+
+    def _interpret(self) -> None:
+        """Step by step: native where compiled, by tiles where not."""
+        for k, step in enumerate(self.plan.steps):
+            if self.program[k, 0]:
+                threads.run_program(self.program_address + 32 * k, 1, self.parallel)
+            else:
+                counters.tier0_run += 1
+                _, _, _, first = self.steps[k]
+                tier0.run(step, self.cells[first : first + len(step.cells)])  # type: ignore[arg-type, union-attr]
+
+
+def check_size(nbytes: int) -> None:
+    """Raise TooLarge when one buffer would take more than the limit."""
+    limit = config.memory_limit
+    if limit is None:
+        limit = int(0.8 * _available())
+    if nbytes > limit:
+        raise TooLarge(f"a buffer of {nbytes / 1e9:.3g} GB is needed, and the limit is {limit / 1e9:.3g} GB")
+
+
+def _available() -> int:
+    """Bytes that the machine can still give."""
+    try:
+        with open("/proc/meminfo") as f:
+            for line in f:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 8 << 30

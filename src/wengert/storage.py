@@ -1,0 +1,319 @@
+"""What tensors share: memory that several handles see, and the lenses through which a view sees a part of it.
+
+    Tensor ── lenses ──> Storage ── lenses ──> Memory (── array)
+    a handle             one autograd history     numbers alone      NumPy holds them too
+
+A `Storage` is what a base tensor and its views have in common: one current value, with its node. A write records a new
+value and moves the storage to it; views derive theirs again when they are next read. A `Memory` joins the storages of a
+tensor and of what was detached from it: the same numbers under different histories. Most tensors have neither.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import Any
+
+import numpy as np
+
+from wengert import shapes
+from wengert.ops import movement
+from wengert.ops.movement import RESHAPE
+from wengert.record.primitive import ALIAS, alias
+from wengert.record.value import Value, record
+from wengert.runtime.evaluate import constant, read
+
+Shape = tuple[int, ...]
+
+EXPANDED = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone()"
+    " the tensor before performing the operation."
+)
+
+
+class Slice:
+    """Elements starts + steps * [0, sizes) of each axis."""
+
+    __slots__ = ("sizes", "starts", "steps")
+
+    def __init__(self, starts: Shape, sizes: Shape, steps: Shape) -> None:
+        self.starts, self.sizes, self.steps = starts, sizes, steps
+
+    def get(self, v: Value) -> Value:
+        return movement.slice_(v, self.starts, self.sizes, self.steps)
+
+    def put(self, base: Value, v: Value) -> Value:
+        return movement.write(base, v, self.starts, self.steps)
+
+    def after(self, inner: Slice) -> Slice:
+        """The one slice that equals `inner`, then this."""
+        starts = tuple([a + b * s for a, b, s in zip(inner.starts, self.starts, inner.steps)])
+        return Slice(starts, self.sizes, tuple([a * b for a, b in zip(inner.steps, self.steps)]))
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        offset += sum(a * s for a, s in zip(self.starts, strides))
+        return self.sizes, tuple([a * b for a, b in zip(strides, self.steps)]), offset
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return x[movement._slices(self.starts, self.sizes, self.steps)]
+
+
+class Reshape:
+    """The same elements under another shape, in row-major order."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: Shape, new: Shape) -> None:
+        self.old, self.new = old, new
+
+    def get(self, v: Value) -> Value:
+        return record(RESHAPE, (v,), (self.new,), self.new, v.dtype)
+
+    def put(self, base: Value, v: Value) -> Value:
+        return record(RESHAPE, (v,), (self.old,), self.old, v.dtype)
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        # There are such strides, or there would be no view.
+        return self.new, shapes.view_strides(shape, strides, self.new) or shapes.contiguous_strides(self.new), offset
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(self.new)
+
+
+class Permute:
+    """The axes in another order."""
+
+    __slots__ = ("dims",)
+
+    def __init__(self, dims: Shape) -> None:
+        self.dims = dims
+
+    def get(self, v: Value) -> Value:
+        return movement.permute(v, self.dims)
+
+    def put(self, base: Value, v: Value) -> Value:
+        inverse = [0] * len(self.dims)
+        for k, d in enumerate(self.dims):
+            inverse[d] = k
+        return movement.permute(v, tuple(inverse))
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        return tuple([shape[d] for d in self.dims]), tuple([strides[d] for d in self.dims]), offset
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return x.transpose(self.dims)
+
+
+class Expand:
+    """Axes of size 1, and new leading axes, repeated. It cannot be written through."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+    def get(self, v: Value) -> Value:
+        return movement.expand(v, self.shape)
+
+    def put(self, base: Value, v: Value) -> Value:
+        raise RuntimeError(EXPANDED)
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        lead = len(self.shape) - len(shape)
+        kept = [s if m == n else 0 for m, n, s in zip(shape, self.shape[lead:], strides)]
+        return self.shape, (0,) * lead + tuple(kept), offset
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(x, self.shape)
+
+
+Lens = Slice | Reshape | Permute | Expand
+
+
+def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...]:
+    """`lenses`, then `more`; slices that meet become one."""
+    if lenses and more and type(lenses[-1]) is Slice and type(more[0]) is Slice:
+        return (*lenses[:-1], more[0].after(lenses[-1]), *more[1:])
+    return lenses + more
+
+
+def get(lenses: tuple[Lens, ...], v: Value) -> Value:
+    """What the lenses show of v."""
+    for lens in lenses:
+        v = lens.get(v)
+    return v
+
+
+def put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
+    """`base` with v in the place that the lenses show."""
+    if not lenses:
+        return v
+    if any(type(lens) is Expand for lens in lenses):
+        raise RuntimeError(EXPANDED)
+    # Only a slice needs to know what lies around it, and mostly there is one slice, at the beginning.
+    outer = [base]
+    for lens in lenses[:-1]:
+        outer.append(lens.get(outer[-1]))
+    for lens, around in zip(reversed(lenses), reversed(outer)):
+        v = lens.put(around, v)
+    return v
+
+
+def layout(lenses: tuple[Lens, ...], shape: Shape, strides: Shape, offset: int = 0) -> tuple[Shape, Shape, int]:
+    """Shape, strides and offset of what the lenses show of memory that lies as given."""
+    for lens in lenses:
+        shape, strides, offset = lens.layout(shape, strides, offset)
+    return shape, strides, offset
+
+
+def plain(v: Value) -> Value:
+    """v, or its twin without a node."""
+    return v if v.node is None else alias(v)
+
+
+def twin(v: Value) -> Value:
+    """v under an identity of its own; gradients pass."""
+    return record(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+class Memory:
+    """Numbers that storages of different histories share. While NumPy holds them too they are in `array`, and `value` is
+    what was last seen there: a copy, so that what was recorded stays as it was."""
+
+    __slots__ = ("array", "tick", "value", "version")
+
+    def __init__(self, value: Value, version: int = 0) -> None:
+        self.value = value  # carries no node: a detached tensor must not keep a graph alive
+        self.version = version  # counts writes, as users see it
+        self.tick = 0  # counts changes of `value`
+        self.array: np.ndarray | None = None
+
+    def current(self) -> Value:
+        if self.array is not None:
+            self._look()
+        return self.value
+
+    def _look(self) -> None:
+        """Take a snapshot if NumPy wrote; let the array go if nobody else holds it."""
+        alone = references(self) == ALONE
+        x: Any = self.array
+        if not _same(read(self.value), x):
+            self.value = constant(x, self.value.dtype)
+            self.tick += 1
+        if alone and x.flags.owndata:
+            self.array = None
+
+    def expose(self) -> np.ndarray:
+        """An array that writes go to, and that is looked at by every read."""
+        self.current()
+        if self.array is None:
+            self.array = read(self.value).copy()
+        return self.array
+
+    def write(self, lenses: tuple[Lens, ...], v: Value) -> None:
+        x = self.array
+        if x is None:
+            self.value = put(lenses, self.value, plain(v))
+        else:
+            self._look()  # NumPy's writes elsewhere come first
+            place = x
+            for lens in lenses:
+                place = lens.array(place)
+            place[...] = read(v)
+            self.value = constant(x, v.dtype)
+        self.tick += 1
+        self.version += 1
+
+
+def references(m: Memory) -> int:
+    """How many hold the array."""
+    return sys.getrefcount(m.array)
+
+
+def _alone() -> int:
+    """What `references` counts when nobody outside does."""
+    m = Memory.__new__(Memory)
+    m.array = np.empty(0)
+    return references(m)
+
+
+ALONE = _alone()
+
+
+def _same(a: np.ndarray, b: Any) -> bool:
+    """Equal bit for bit, so that a NaN equals itself and -0 differs from 0."""
+    if a.flags.c_contiguous and b.flags.c_contiguous:
+        return np.array_equal(a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8))
+    return a.tobytes() == b.tobytes()
+
+
+class Storage:
+    """The current value of a base tensor. `tick` counts its changes, and tells views when to derive theirs anew."""
+
+    __slots__ = ("__weakref__", "lenses", "memory", "owner", "seen", "tick", "value", "version")
+
+    def __init__(self, value: Value, owner: Any) -> None:
+        self.value = value
+        self.tick = 0
+        self.version = 0
+        self.owner = weakref.ref(owner)  # the tensor that is the whole of it
+        self.memory: Memory | None = None
+        self.lenses: tuple[Lens, ...] = ()  # the part of the memory that this storage is
+        self.seen = 0
+
+    def share(self) -> Memory:
+        """The memory, made if there was none."""
+        if self.memory is None:
+            self.memory = Memory(plain(self.value), self.version)
+        return self.memory
+
+    def current(self) -> Value:
+        m = self.memory
+        if m is not None:
+            numbers = m.current()
+            if self.seen != m.tick:
+                node = self.value.node
+                self.value = get(self.lenses, numbers)
+                if node is not None:
+                    self.value = alias(self.value)
+                    self.value.node = node
+                self.seen = m.tick
+                self.tick += 1
+        return self.value
+
+    def write(self, v: Value) -> None:
+        m = self.memory
+        self.value = v
+        self.tick += 1
+        if m is None:
+            self.version += 1
+        else:
+            m.write(self.lenses, v)
+            self.seen = m.tick
+
+    def layout(self) -> tuple[Shape, Shape, int]:
+        """Shape, strides and offset of this storage in its memory."""
+        m = self.memory
+        if m is None:
+            return self.value.shape, shapes.contiguous_strides(self.value.shape), 0
+        strides = shapes.contiguous_strides(m.value.shape)
+        if m.array is not None:
+            strides = tuple([s // m.array.itemsize for s in m.array.strides])
+        return layout(self.lenses, m.value.shape, strides)
+
+
+def detached(storage: Storage, lenses: tuple[Lens, ...], owner: Any) -> Storage:
+    """A storage for the same numbers, with no history."""
+    memory = storage.share()
+    whole = compose(storage.lenses, lenses)
+    out = Storage(get(whole, memory.current()), owner)
+    out.memory, out.lenses, out.seen = memory, whole, memory.tick
+    return out
+
+
+def outside(x: np.ndarray, value: Value, owner: Any) -> Storage:
+    """A storage whose numbers lie in array x, seen now as `value`."""
+    out = Storage(value, owner)
+    out.share().array = x
+    return out
+

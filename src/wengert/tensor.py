@@ -1,0 +1,694 @@
+"""The handle that users hold. It names a value of the record, which an in-place write replaces by another; it carries
+`.grad`; its methods are thin. What they compute is in `ops`, how they share memory in `storage`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from wengert import dtypes, indexing, shapes, storage
+from wengert.attributes import CPU, LONG_NAMES, Device, Size
+from wengert.autograd.differentiate import backward
+from wengert.dtypes import dtype
+from wengert.ops import elementwise as ew
+from wengert.ops import movement
+from wengert.ops.elementwise import ADD, DIV, MUL, SUB
+from wengert.ops.source import FULL, full, scalar
+from wengert.record.graph import AccumulateGrad, Node, wrap
+from wengert.record.primitive import ALIAS, Elementwise, alias
+from wengert.record.value import Value, record, recorder
+from wengert.runtime.evaluate import constant, read
+from wengert.storage import Lens, Storage, plain, twin
+
+_new = object.__new__
+_frame = sys._getframe
+_NUMBERS = (int, float, complex, np.number, np.bool_)
+
+IN_PLACE_LEAF = "leaf Variable that requires grad is being used in an in-place operation."
+NON_LEAF_GRAD = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during"
+    " autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the"
+    " non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
+    " github.com/pytorch/pytorch/pull/30531 for more informations."
+)
+NOT_A_LEAF = (
+    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that"
+    " doesn't require differentiation use var_no_grad = var.detach()."
+)
+
+
+def make(v: Value) -> Tensor:
+    """A handle on v; what v was called for is the line that called our caller."""
+    frame = _frame(2)
+    v.code, v.lasti = frame.f_code, frame.f_lasti
+    n = v.node
+    if n is not None:
+        n.code, n.lasti = v.code, v.lasti
+        if v.prim is ALIAS and v.inputs and v.inputs[0].code is None:  # the twin of a result that its own rule saves
+            v.inputs[0].code, v.inputs[0].lasti = v.code, v.lasti
+    t = _new(Tensor)
+    t._v = v
+    t._store = None
+    return t
+
+
+def handle(v: Value) -> Tensor:
+    """A handle on v that does not say who made it."""
+    t = _new(Tensor)
+    t._v = v
+    t._store = None
+    return t
+
+
+def value(x: Any) -> Any:
+    """The current value of a tensor; a number is itself; an array is copied.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(x, Tensor):
+        return x._v if x._store is None else x._current()
+    if isinstance(x, _NUMBERS):
+        return x
+    if isinstance(x, np.ndarray):
+        return constant(x, dtypes.from_numpy(x.dtype))
+    raise TypeError(f"expected a Tensor or a number, but got {type(x).__name__}")
+
+
+def tensor_value(x: Any, name: str = "input") -> Value:
+    """The current value of a tensor, and of nothing else."""
+    if isinstance(x, Tensor):
+        return x._v if x._store is None else x._current()
+    raise TypeError(f"argument '{name}' must be Tensor, not {type(x).__name__}")
+
+
+def _operand(x: Any) -> Any:
+    """What `value` gives, or None for what is no operand."""
+    if isinstance(x, Tensor):
+        return x._v if x._store is None else x._current()
+    if isinstance(x, _NUMBERS):
+        return x
+    return constant(x, dtypes.from_numpy(x.dtype)) if isinstance(x, np.ndarray) else None
+
+
+def binary(name: str, op: Callable[[Any, Any], Value], label: str | None = None) -> tuple[Callable, Callable]:
+    """The methods of an operator and of its reflection."""
+
+    def forward(self: Tensor, other: Any) -> Tensor:
+        b = _operand(other)
+        return NotImplemented if b is None else make(op(self._v if self._store is None else self._current(), b))
+
+    def reflected(self: Tensor, other: Any) -> Tensor:
+        a = _operand(other)
+        if a is None:
+            return NotImplemented
+        out = op(a, self._v if self._store is None else self._current())
+        if label is not None and out.node is not None:
+            out.node.label = label
+        return make(out)
+
+    forward.__name__, reflected.__name__ = f"__{name}__", f"__r{name}__"
+    return forward, reflected
+
+
+def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], category: int) -> Callable:
+    """The method of a common operator, with a short path for equal shapes and dtypes, and for floats.
+
+    `category`: the lowest category of dtypes that the primitive takes as they are.
+    """
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        a = self._v if self._store is None else self._current()
+        d = a.dtype
+        if type(other) is Tensor:
+            b = other._v if other._store is None else other._current()
+            if d is b.dtype and a.shape == b.shape and d.category >= category:
+                v = record(prim, (a, b), (), a.shape, d)
+            else:
+                v = op(a, b)
+        elif type(other) is float and d.is_floating_point:
+            v = record(prim, (a, Value(FULL, (), (), (), d, (other,))), (), a.shape, d)
+        elif (b := _operand(other)) is None:
+            return NotImplemented
+        else:
+            v = op(a, b)
+        frame = _frame(1)
+        v.code, v.lasti = frame.f_code, frame.f_lasti
+        if (n := v.node) is not None:
+            n.code, n.lasti = v.code, v.lasti
+        t = _new(Tensor)
+        t._v = v
+        t._store = None
+        return t
+
+    method.__name__ = f"__{name}__"
+    return method
+
+
+class Tensor:
+    """A multi-dimensional array of one dtype, with automatic differentiation.
+
+    Made by `wengert.tensor`, `wengert.zeros` and others; calling the class is the old way, which makes float tensors.
+
+    >>> import wengert
+    >>> x = wengert.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    # _lenses and _tick exist once _store does; _grad once it was set.
+    __slots__ = ("__weakref__", "_grad", "_lenses", "_store", "_tick", "_v")
+    __array_priority__ = 1000
+
+    _v: Value
+    _store: Storage | None
+    _lenses: tuple[Lens, ...]
+    _tick: int
+    _grad: Tensor | None
+
+    def __init__(self, *args: Any) -> None:
+        d = dtypes.get_default_dtype()
+        self._store = None
+        if len(args) == 1 and isinstance(args[0], Tensor):
+            self._v = alias(value(args[0]))
+        elif len(args) == 1 and not isinstance(args[0], int):
+            self._v = constant(args[0], d)
+        else:  # sizes; the contents are whatever they are, and zeros are as good as any
+            self._v = full(shapes.check_sizes(shapes.shape_argument(args)) if args else (0,), 0, d)
+
+    # -- the value --
+
+    def _current(self) -> Value:
+        """The value of a tensor that has a storage."""
+        s: Any = self._store
+        if s.memory is not None:
+            s.current()
+        if self._tick != s.tick:
+            grad, recorder.grad = recorder.grad, True  # a view differentiates as its base does, whoever looks
+            try:
+                v = storage.get(self._lenses, s.value)
+            finally:
+                recorder.grad = grad
+            if self._lenses and v.node is not None:
+                v.node.label = "AsStridedBackward0"
+            self._v, self._tick = v, s.tick
+        return self._v
+
+    def _storage(self) -> Storage:
+        s = self._store
+        if s is None:
+            s = self._store = Storage(self._v, self)
+            self._lenses, self._tick = (), 0
+        return s
+
+    def _through(self, lenses: tuple[Lens, ...], v: Value, frame: Any) -> Tensor:
+        """The view that `lenses` show of this tensor, with value v, for the call in `frame`."""
+        t = _new(Tensor)
+        s = self._store or self._storage()
+        if v.node is None and s.value.node is not None:
+            s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
+            t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
+        else:
+            t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick
+        v.code, v.lasti = frame.f_code, frame.f_lasti
+        if v.node is not None:
+            v.node.code, v.node.lasti = v.code, v.lasti
+        return t
+
+    def _base_value(self) -> Value:
+        s = self._store
+        return self._v if s is None else s.current()
+
+    def _check_write(self) -> None:
+        if recorder.grad and type(self._base_value().node) is AccumulateGrad:
+            raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
+
+    def _put(self, v: Value, lenses: tuple[Lens, ...] = ()) -> None:
+        """Replace what `lenses` show of this tensor by v, which is nobody else's."""
+        s = self._store or self._storage()
+        old = s.current()
+        kept = self._retained()
+        new = storage.put(storage.compose(self._lenses, lenses), old, v)
+        if not recorder.grad:
+            new.node = old.node
+        s.write(new)
+        if not self._lenses:
+            self._v, self._tick = new, s.tick
+        if kept is not None and recorder.grad:
+            self._retain_on(value(self).node, kept)
+
+    def _retained(self) -> Any:
+        n = self._v.node
+        if n is not None and n.retain:
+            for r in n.retain:
+                if r() is self:
+                    n.retain = [x for x in n.retain if x is not r] or None
+                    return r
+        return None
+
+    def _retain_on(self, n: Node | None, reference: Any) -> None:
+        if n is not None:
+            n.retain = [*(n.retain or ()), reference]
+
+    def _in_place(self, v: Value, *operands: Any) -> Tensor:
+        """Finish `x.op_()`, whose result is v."""
+        old = value(self)
+        if v.shape != old.shape:
+            raise RuntimeError(f"output with shape {list(old.shape)} doesn't match the broadcast shape {list(v.shape)}")
+        if v.dtype is not old.dtype:
+            if v.dtype.category > old.dtype.category:
+                raise RuntimeError(
+                    f"result type {LONG_NAMES[v.dtype.name]} can't be cast to the desired output type {LONG_NAMES[old.dtype.name]}"
+                )
+            v = ew.cast(v, old.dtype)
+        if v is old or any(v is x for x in operands):
+            v = twin(v)
+        frame = _frame(2)
+        v.code, v.lasti = frame.f_code, frame.f_lasti
+        if v.node is not None:
+            v.node.code, v.node.lasti = v.code, v.lasti
+        self._put(v)
+        return self
+
+    # -- what it is --
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._v.shape)
+
+    @property
+    def dtype(self) -> dtype:
+        return self._v.dtype
+
+    @property
+    def device(self) -> Device:
+        return CPU
+
+    @property
+    def ndim(self) -> int:
+        return len(self._v.shape)
+
+    @property
+    def requires_grad(self) -> bool:
+        return (self._v if self._store is None else self._current()).node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, flag: bool) -> None:
+        self.requires_grad_(flag)
+
+    @property
+    def is_leaf(self) -> bool:
+        n = (self._v if self._store is None else self._current()).node
+        return n is None or type(n) is AccumulateGrad
+
+    @property
+    def grad_fn(self) -> Node | None:
+        n = (self._v if self._store is None else self._current()).node
+        return None if type(n) is AccumulateGrad else n
+
+    @property
+    def is_cuda(self) -> bool:
+        return False
+
+    def size(self, dim: int | None = None) -> Any:
+        s = self._v.shape
+        return Size(s) if dim is None else s[shapes.normalize_axis(dim, len(s))]
+
+    def dim(self) -> int:
+        return len(self._v.shape)
+
+    def numel(self) -> int:
+        return math.prod(self._v.shape)
+
+    nelement = numel
+    ndimension = dim
+
+    def element_size(self) -> int:
+        return self._v.dtype.bytes
+
+    def is_floating_point(self) -> bool:
+        return self._v.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        return self._v.dtype.is_complex
+
+    def _layout(self) -> tuple[shapes.Shape, shapes.Shape, int]:
+        s = self._store
+        if s is None:
+            return self._v.shape, shapes.contiguous_strides(self._v.shape), 0
+        return storage.layout(self._lenses, *s.layout())
+
+    def stride(self, dim: int | None = None) -> Any:
+        strides = self._layout()[1]
+        return strides if dim is None else strides[shapes.normalize_axis(dim, len(strides))]
+
+    def storage_offset(self) -> int:
+        return self._layout()[2]
+
+    def is_contiguous(self) -> bool:
+        shape, strides, _ = self._layout()
+        if 0 in shape:
+            return True
+        return all(n == 1 or a == b for n, a, b in zip(shape, strides, shapes.contiguous_strides(shape)))
+
+    def data_ptr(self) -> int:
+        """The address of the first element; it holds until the next write."""
+        s = self._storage()
+        s.current()
+        m = s.memory
+        v = s.value if m is None else m.value
+        start = read(v) if m is None or m.array is None else m.array
+        return start.__array_interface__["data"][0] + self._layout()[2] * v.dtype.bytes
+
+    def _is_view(self) -> bool:
+        return self._store is not None and bool(self._lenses)
+
+    @property
+    def _base(self) -> Tensor | None:
+        if not self._is_view():
+            return None
+        s: Any = self._store
+        owner = s.owner()
+        if owner is None or owner._store is not s:
+            owner = handle(s.current())
+            owner._store, owner._lenses, owner._tick = s, (), s.tick
+            s.owner = weakref.ref(owner)
+        return owner
+
+    @property
+    def _version(self) -> int:
+        s = self._store
+        return 0 if s is None else s.version if s.memory is None else s.memory.version
+
+    # -- differentiation --
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for gradients with respect to this tensor, a leaf (or no longer ask)."""
+        v = value(self)
+        if v.node is not None and type(v.node) is not AccumulateGrad:
+            if not requires_grad:
+                raise RuntimeError(NOT_A_LEAF)
+            return self
+        if bool(requires_grad) == (v.node is not None):
+            return self
+        if requires_grad and not v.dtype.differentiable:
+            raise RuntimeError(
+                f"only Tensors of floating point dtype can require gradients, not {v.dtype!r}; convert with .float() or .double()"
+            )
+        if self._is_view():  # from here on it has a history of its own
+            self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
+            self._tick = self._store.tick
+        new = alias(v)
+        if requires_grad:
+            new.node = AccumulateGrad(new, self)
+        self._v = new
+        if self._store is not None:
+            self._store.value = new  # views keep what they have until the next write
+        return self
+
+    def backward(self, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf that it depends on."""
+        backward(self, gradient, retain_graph, create_graph, inputs)
+
+    @property
+    def grad(self) -> Tensor | None:
+        g = getattr(self, "_grad", None)
+        if g is None:
+            n = value(self).node
+            if n is not None and type(n) is not AccumulateGrad and not n.retain:
+                warnings.warn(NON_LEAF_GRAD, UserWarning, stacklevel=2)
+        return g
+
+    @grad.setter
+    def grad(self, g: Any) -> None:
+        if g is None:
+            self._grad = None
+            return
+        if not isinstance(g, Tensor):
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}")
+        v, mine = value(g), value(self)
+        if g is self:
+            raise RuntimeError("can't assign Variable as its own grad")
+        if v.shape != mine.shape:
+            raise RuntimeError(
+                f"attempting to assign a gradient of size '{list(v.shape)}' to a tensor of size '{list(mine.shape)}'. Please ensure"
+                " that the gradient and the tensor are the same size"
+            )
+        if v.dtype is not mine.dtype:
+            raise RuntimeError(
+                f"attempting to assign a gradient with dtype '{v.dtype.name}' to a tensor with grad_dtype"
+                f" '{LONG_NAMES[mine.dtype.name]}'. The gradient must match the tensor's dtype; convert it with .to()"
+            )
+        self._grad = g
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this non-leaf tensor in `.grad`."""
+        n = value(self).node
+        if n is None:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if type(n) is not AccumulateGrad and not self.retains_grad:
+            self._retain_on(n, weakref.ref(self))
+
+    @property
+    def retains_grad(self) -> bool:
+        n = value(self).node
+        return n is not None and any(r() is self for r in n.retain or ())
+
+    def detach(self) -> Tensor:
+        """The same memory, with no history."""
+        s = self._store or self._storage()
+        t = _new(Tensor)
+        s = storage.detached(s, self._lenses, t)
+        t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
+        return t
+
+    def detach_(self) -> Tensor:
+        if self._is_view():
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training,"
+                " and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be"
+                " called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in"
+                " torch/optim/optimizer.py as a solution."
+            )
+        v = plain(value(self))
+        self._v = v
+        if self._store is not None:
+            self._store.value = v
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, other: Any) -> None:
+        if not isinstance(other, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(other).__name__}")
+        v = value(other)
+        n = value(self).node
+        if n is not None and not v.dtype.differentiable:
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        s = storage.detached(other._storage(), other._lenses, self)
+        if n is not None:
+            s.value = alias(s.value)
+            if type(n) is AccumulateGrad and (v.shape, v.dtype) != (n.shape, n.dtype):
+                n.shape, n.dtype = v.shape, v.dtype
+            s.value.node = n
+        self._v, self._store, self._lenses, self._tick = s.value, s, (), s.tick
+
+    # -- looking --
+
+    def _read(self) -> np.ndarray:
+        """The numbers, not to be written to."""
+        return read(self._v if self._store is None else self._current())
+
+    def item(self) -> Any:
+        x = self._read()
+        if x.size != 1:
+            raise RuntimeError(f"a Tensor with {x.size} elements cannot be converted to Scalar")
+        return x.item()
+
+    def tolist(self) -> Any:
+        return self._read().tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The tensor's memory as an array: writes to either are seen by both."""
+        if value(self).node is not None:
+            if not force:
+                raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+            return self.detach().numpy()
+        s = self._storage()
+        x = s.share().expose()
+        for lens in storage.compose(s.lenses, self._lenses):
+            x = lens.array(x)
+        return x[...] if x is s.share().array else x  # never the array itself, so that its holders can be counted
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        x = self.numpy()
+        if copy or (dtype is not None and x.dtype != dtype):
+            return np.array(x, dtype)
+        return x
+
+    def _single(self) -> Any:
+        x = self._read()
+        if x.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return x.item()
+
+    def __bool__(self) -> bool:
+        x = self._read()
+        if x.size != 1:
+            what = "no values" if x.size == 0 else "more than one value"
+            raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
+        return bool(x.item())
+
+    def __float__(self) -> float:
+        return float(self._single())
+
+    def __int__(self) -> int:
+        return int(self._single())
+
+    def __complex__(self) -> complex:
+        return complex(self._single())
+
+    def __index__(self) -> int:
+        x = self._read()
+        if x.size != 1 or x.dtype.kind not in "ib":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(x.item())
+
+    def __len__(self) -> int:
+        if not self._v.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._v.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._v.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(self._v.shape[0])])
+
+    def __format__(self, spec: str) -> str:
+        if not self._v.shape:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __contains__(self, x: Any) -> bool:
+        return bool((self == x)._read().any())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. If you"
+                " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
+            )
+        return _rebuild, (self._read().copy(), self._v.dtype, self.requires_grad)
+
+    # -- indexing --
+
+    def __getitem__(self, index: Any) -> Tensor:
+        v = self._v if self._store is None else self._current()
+        lenses, name = indexing.lenses(v.shape, index)
+        if not lenses:
+            out = twin(v)
+        else:
+            out = storage.get(lenses, v)
+            if out.node is not None:
+                out.node.label = name
+        return self._through(lenses, out, _frame(1))
+
+    def __setitem__(self, index: Any, x: Any) -> None:
+        v = self._v if self._store is None else self._current()
+        self._check_write()
+        lenses, _ = indexing.lenses(v.shape, index)
+        shape = storage.layout(lenses, v.shape, v.shape)[0]
+        new = value(x)
+        if not isinstance(new, Value):
+            new = scalar(new, v.dtype) if not (isinstance(new, complex) and not v.dtype.is_complex) else ew.as_value(new)
+        if new.dtype.is_complex and not v.dtype.is_complex:
+            raise RuntimeError("value cannot be converted to type without overflow: it is complex and the tensor is not")
+        new = ew.cast(new, v.dtype)
+        while len(new.shape) > len(shape) and new.shape[0] == 1:
+            new = movement.reshape(new, new.shape[1:])
+        if new.shape != shape:
+            new = movement.expand(new, shapes.infer_expand(new.shape, shape))
+        if not lenses and not self._lenses:
+            new = twin(new)
+        frame = _frame(1)
+        new.code, new.lasti = frame.f_code, frame.f_lasti
+        self._put(new, lenses)
+
+    # -- arithmetic --
+
+    __add__ = arithmetic("add", ADD, ew.add, 1)
+    __sub__ = arithmetic("sub", SUB, ew.sub, 1)
+    __mul__ = arithmetic("mul", MUL, ew.mul, 1)
+    __truediv__ = arithmetic("truediv", DIV, ew.div, 2)
+    __radd__ = binary("add", ew.add)[1]
+    __rmul__ = binary("mul", ew.mul)[1]
+    __rsub__ = binary("sub", ew.sub, "RsubBackward1")[1]
+    __rtruediv__ = binary("truediv", ew.div)[1]
+    __pow__, _ = binary("pow", ew.pow)
+    _, __rpow__ = binary("pow", ew.pow, "PowBackward2")
+    __lt__, _ = binary("lt", ew.lt)
+    __le__, _ = binary("le", ew.le)
+    __gt__, _ = binary("gt", ew.gt)
+    __ge__, _ = binary("ge", ew.ge)
+    __eq__, _ = binary("eq", ew.eq)  # type: ignore[assignment]
+    __ne__, _ = binary("ne", ew.ne)  # type: ignore[assignment]
+    del _
+
+    def __neg__(self) -> Tensor:
+        return make(ew.neg(self._v if self._store is None else self._current()))
+
+    def __pos__(self) -> Tensor:
+        return self
+
+
+def _rebuild(x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
+    t = handle(constant(x, d))
+    return t.requires_grad_() if requires_grad else t
+
+
+# -- what differentiation knows of handles --
+
+
+def accumulate(t: Tensor, g: Value, create_graph: bool) -> None:
+    """Add g to t.grad: a new tensor first, then, unless the sum is to be differentiated, the same one."""
+    old = getattr(t, "_grad", None)
+    if old is None:
+        t._grad = handle(g)
+        return
+    if create_graph:
+        t._grad = handle(ew.add(value(old), g))
+        return
+    grad, recorder.grad = recorder.grad, False
+    try:
+        old._put(ew.add(value(old), g))
+    finally:
+        recorder.grad = grad
+
+
+def _retain(t: Tensor, g: Value) -> None:
+    t._grad = handle(g)
+
+
+wrap["value"] = tensor_value
+wrap["tensor"] = handle
+wrap["saved"] = handle
+wrap["accumulate"] = accumulate
+wrap["retain"] = _retain

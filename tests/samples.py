@@ -1,0 +1,223 @@
+"""One table of sample inputs for every primitive: derivatives, forward mode and the evaluators are all tested with it.
+
+An entry is a name of `TABLE` and a list of `Sample`s. `make(draw)` draws the arguments inside the domain of the primitive,
+away from kinks; `apply` records the primitive on values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wengert import dtypes
+from wengert.ops import composite, movement, reduction
+from wengert.ops import elementwise as ew
+from wengert.ops.source import full, iota
+from wengert.record.primitive import ALIAS
+from wengert.record.value import Value, record
+
+
+class Draw:
+    """Random arrays of one dtype from one seed."""
+
+    def __init__(self, dt: dtypes.dtype, seed: int = 0) -> None:
+        self.dtype = dt
+        self.rng = np.random.default_rng(seed)
+
+    def normal(self, *shape: int) -> np.ndarray:
+        x = self.rng.standard_normal(shape)
+        if self.dtype.is_complex:
+            x = x + 1j * self.rng.standard_normal(shape)
+        return np.asarray(x, self.dtype.np)
+
+    def positive(self, *shape: int) -> np.ndarray:
+        """Within [0.5, 2]; for complex numbers, that modulus and an argument within [-2, 2]: no branch cut is near."""
+        x = self.rng.uniform(0.5, 2, shape)
+        if self.dtype.is_complex:
+            x = x * np.exp(1j * self.rng.uniform(-2, 2, shape))
+        return np.asarray(x, self.dtype.np)
+
+    def away(self, *shape: int) -> np.ndarray:
+        """Both signs, no smaller than 0.5 in modulus."""
+        x = self.positive(*shape)
+        return x if self.dtype.is_complex else np.asarray(x * self.rng.choice([-1, 1], shape), self.dtype.np)
+
+    def distinct(self, *shape: int) -> np.ndarray:
+        """No two elements closer than 0.1."""
+        x = self.rng.permutation(np.arange(np.prod(shape))) * 0.2 + self.rng.uniform(0, 0.1, int(np.prod(shape)))
+        return np.asarray(x.reshape(shape) - 1, self.dtype.np)
+
+    def truth(self, *shape: int) -> np.ndarray:
+        return np.asarray(self.rng.integers(0, 2, shape), bool)
+
+
+@dataclass(frozen=True)
+class Sample:
+    make: Callable[[Draw], list[np.ndarray]]
+    apply: Callable[..., Value]
+    real: bool = True  # taken with real inputs
+    complex: bool = True  # and with complex ones
+
+
+def _pairs(f: Callable, second: str = "normal", **flags: Any) -> list[Sample]:
+    """A binary operation: equal shapes, broadcasts of every sort, 0-d, empty, numbers on either side."""
+    shapes = [
+        ((3, 4), (3, 4)),
+        ((3, 1), (4,)),
+        ((2, 3, 4), (1, 1)),
+        ((), (3,)),
+        ((3,), ()),
+        ((), ()),
+        ((0, 3), (1, 3)),
+        ((1,), (1,)),
+    ]
+    out = [Sample(lambda d, s=s: [d.away(*s[0]), getattr(d, second)(*s[1])], f, **flags) for s in shapes]
+    out.append(Sample(lambda d: [getattr(d, second)(3)], lambda b: f(2.5, b), **flags))
+    out.append(Sample(lambda d: [d.away(3)], lambda a: f(a, 1.5), **flags))
+    return out
+
+
+def _maps(f: Callable, kind: str = "normal", **flags: Any) -> list[Sample]:
+    return [Sample(lambda d, s=s: [getattr(d, kind)(*s)], f, **flags) for s in ((3, 4), (), (1,), (0, 2), (33,))]
+
+
+def _one(f: Callable, *shapes: tuple, kind: str = "normal", **flags: Any) -> Sample:
+    return Sample(lambda d: [getattr(d, kind)(*s) for s in shapes], f, **flags)
+
+
+def _compares(f: Callable, **flags: Any) -> list[Sample]:
+    same = Sample(lambda d: [x := d.normal(4, 5), np.where(d.truth(4, 5), x, d.normal(4, 5))], f, **flags)
+    return [same, *_pairs(f, **flags)]
+
+
+def _logic(f: Callable) -> list[Sample]:
+    return [
+        Sample(lambda d, s=s: [d.truth(*s[0]), d.truth(*s[1])], f) for s in (((5, 6), (5, 6)), ((5, 1), (6,)), ((), ()))
+    ]
+
+
+def _where() -> list[Sample]:
+    shapes = [((3, 4),) * 3, ((4,), (3, 1), ()), ((), (3,), (3,)), ((2, 1), (1, 3), (2, 3)), ((0,), (1,), ())]
+    out = [Sample(lambda d, s=s: [d.truth(*s[0]), d.normal(*s[1]), d.normal(*s[2])], ew.where) for s in shapes]
+    out.append(Sample(lambda d: [d.truth(3), d.normal(3)], lambda c, a: ew.where(c, a, 0)))
+    return out
+
+
+def _ordered(f: Callable) -> list[Sample]:
+    real = {"complex": False}
+    ties = Sample(lambda d: [d.distinct(12)], lambda x: f(x, ew.ones_like(x)), **real)
+    two = Sample(lambda d: np.split(d.distinct(2, 3, 4), 2), f, **real)
+    wide = Sample(lambda d: [d.distinct(8)[:4], d.distinct(8)[4:].reshape(4, 1) + 0.05], f, **real)
+    return [ties, two, wide, Sample(lambda d: [d.distinct(7)], lambda x: f(x, 0.33), **real)]
+
+
+def _casts() -> list[Sample]:
+    narrow = {"complex": False}
+    to = (dtypes.float32, dtypes.float64, dtypes.complex128)
+    out = [
+        _one(lambda x, t=t: ew.cast(ew.cast(x, dtypes.complex64 if t.is_complex else dtypes.float32), t), (3, 4))
+        for t in to
+    ]
+    out.append(_one(lambda x: ew.cast(x, dtypes.complex128), (5,), **narrow))
+    out.append(_one(lambda x: ew.cast(ew.cast(x, dtypes.complex128), dtypes.float64), (5,)))
+    return out
+
+
+def _slices() -> list[Sample]:
+    f = movement.slice_
+    return [
+        _one(lambda x: f(x, (1, 0), (2, 3), (1, 1)), (4, 3)),
+        _one(lambda x: f(x, (1, 3), (2, 2), (2, -2)), (4, 5)),
+        _one(lambda x: f(x, (3,), (4,), (-1,)), (4,)),
+        _one(lambda x: f(x, (2, 1), (1, 0), (1, 1)), (4, 5)),
+        _one(lambda x: f(x, (), (), ()), ()),
+        _one(lambda x: f(x, (0, 1), (2, 1), (1, 1)) + f(x, (1, 0), (2, 1), (1, 1)), (3, 2)),
+        _one(lambda x: f(x, (0,), (2,), (1,)) * f(x, (1,), (2,), (1,)) * 3, (3,)),
+        _one(lambda x: f(x * x, (0,), (2,), (1,)) - f(x, (1,), (2,), (1,)), (3,)),
+    ]
+
+
+def _reductions(f: Callable, *extra: tuple, kind: str = "normal", **flags: Any) -> list[Sample]:
+    cases = [((3, 4), 0), ((3, 4), 1), ((2, 3, 4), 1), ((7,), 0), ((40, 3), 0), ((2, 2, 30), 2), *extra]
+    return [_one(lambda x, k=k: f(x, k), s, kind=kind, **flags) for s, k in cases]
+
+
+POWER = [_one(lambda x, p=p: ew.pow(x, p), (3, 4), kind="away") for p in (-2, -1, 2, 3)]
+POWER += [_one(lambda x, p=p: ew.pow(x, p), (5,), kind="positive") for p in (-0.5, 0.5)]
+
+SAMPLES: dict[str, list[Sample]] = {
+    "add": _pairs(ew.add),
+    "sub": _pairs(ew.sub),
+    "mul": [
+        *_pairs(ew.mul),
+        _one(lambda x: x * x * x, (3,)),
+        _one(lambda x, s: x * s * s - s / x, (3,), (1,), kind="away"),
+    ],
+    "div": [*_pairs(ew.div, "away"), _one(lambda x, s: x / s / s + s, (3, 2), (), kind="away")],
+    "neg": _maps(ew.neg),
+    "exp": _maps(ew.exp),
+    "log": _maps(ew.log, "positive"),
+    "sin": _maps(ew.sin),
+    "cos": _maps(ew.cos),
+    "tanh": _maps(ew.tanh),
+    "sqrt": _maps(ew.sqrt, "positive"),
+    "power": POWER,
+    "pow": [
+        Sample(lambda d, s=s: [d.positive(*s[0]), d.normal(*s[1])], ew.pow)
+        for s in (((3, 4), (3, 4)), ((3, 1), (2,)), ((), (2,)))
+    ]
+    + [_one(lambda x: ew.pow(x, 2.5), (4,), kind="positive"), _one(lambda x: ew.pow(1.7, x), (4,))],
+    "lt": _compares(ew.lt, complex=False),
+    "le": _compares(ew.le, complex=False),
+    "gt": _compares(ew.gt, complex=False),
+    "ge": _compares(ew.ge, complex=False),
+    "eq": _compares(ew.eq),
+    "ne": _compares(ew.ne),
+    "logical_and": _logic(ew.logical_and),
+    "logical_or": _logic(ew.logical_or),
+    "logical_not": [Sample(lambda d: [d.truth(5, 6)], ew.logical_not)],
+    "where": _where(),
+    "maximum": _ordered(ew.maximum),
+    "minimum": _ordered(ew.minimum),
+    "sign": _maps(ew.sign, "away", complex=False),
+    "abs": _maps(ew.abs, "away"),
+    "conj": _maps(ew.conj, real=False),
+    "real": _maps(ew.real, real=False),
+    "imag": _maps(ew.imag, real=False),
+    "cast": _casts(),
+    "alias": [_one(lambda x: record(ALIAS, (x,), (), x.shape, x.dtype), (3, 2))],
+    "expand": [
+        _one(lambda x, t=t: movement.expand(x, t), s) for s, t in (((3, 1), (2, 3, 4)), ((), (3,)), ((1,), (0,)))
+    ],
+    "reshape": [
+        _one(lambda x, t=t: movement.reshape(x, t), s)
+        for s, t in (((3, 4), (2, 6)), ((3, 4), (12,)), ((1, 3), (3,)), ((1,), ()))
+    ],
+    "permute": [
+        _one(lambda x, p=p: movement.permute(x, p), s) for s, p in (((2, 3, 4), (2, 0, 1)), ((3, 4), (1, 0)), ((), ()))
+    ],
+    "slice": _slices(),
+    "embed": [
+        _one(lambda x: movement.embed(x, (4, 5), (1, 4), (2, -2)), (2, 3)),
+        _one(lambda x: movement.embed(x, (4,), (1,), (1,)), (2,)),
+    ],
+    "write": [
+        _one(lambda a, b: movement.write(a, b, (1, 0), (2, 1)), (4, 3), (2, 3)),
+        _one(lambda a: movement.write(a, movement.slice_(a, (0,), (2,), (1,)) * 3.0, (1,), (1,)), (3,)),
+        _one(lambda b: movement.write(full((4,), 1.5, b.dtype), b, (3,), (-2,)), (2,)),
+        _one(lambda a: movement.write(a, full((2,), 1.5, a.dtype), (0,), (1,)), (3,)),
+        _one(lambda b: composite.cat([b, b * b], 1), (2, 3)),
+    ],
+    "sum": _reductions(reduction.sum_axis, ((0, 3), 0)) + [_one(lambda x: reduction.sum(x * x), (3, 4))],
+    "amax": _reductions(lambda x, k: reduction.amax(x, k), kind="distinct", complex=False)
+    + [_one(lambda x: reduction.amax(ew.where(ew.gt(x, 0), x, -x)), (3, 4), complex=False)],
+    "matmul": [
+        _one(reduction.contract, *s)
+        for s in (((3, 4), (4, 2)), ((2, 3, 4), (2, 4, 5)), ((1, 3), (3, 1)), ((2, 0), (0, 3)))
+    ],
+    "full": [Sample(lambda d: [], lambda: full((3, 4), 1.5, dtypes.float64))],
+    "iota": [Sample(lambda d: [], lambda: iota(9, dtypes.int64, 3, -2))],
+}
