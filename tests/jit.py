@@ -1,4 +1,4 @@
-"""Compiling textual LLVM IR for the tests: a function of arrays from an elementary function."""
+"""Compiling textual LLVM IR for the tests: functions of arrays from elementary functions, and errors in ulps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,27 @@ from wengert.compiler.elementary import function
 from wengert.compiler.llvm_ops import define_function, function_name, llvm_type
 
 DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+
+
+def ulps(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """|got - exact| in units of the last place of got's type, exact being of a wider one.
+
+    A unit is at least the smallest subnormal. A wrong infinity, NaN or sign of zero is an infinite error.
+    """
+    kind = np.finfo(got.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = exact.astype(got.dtype)
+    top = exact.dtype.type(2) ** kind.maxexp
+    exponent = np.frexp(np.clip(np.abs(rounded), kind.tiny, kind.max))[1]
+    ulp = np.ldexp(exact.dtype.type(1), exponent - kind.nmant - 1)
+    value = np.where(np.isinf(got), np.copysign(top, got), got.astype(exact.dtype))
+    with np.errstate(invalid="ignore"):
+        error = np.abs(value - np.clip(exact, -top, top)) / ulp
+    nan = np.isnan(exact)
+    error[nan] = np.where(np.isnan(got[nan]), 0.0, np.inf)
+    error[~nan & np.isnan(got)] = np.inf
+    error[(rounded == 0) & (got == 0) & (np.signbit(rounded) != np.signbit(got))] = np.inf
+    return error
 
 
 def target_machine() -> llvm.TargetMachine:

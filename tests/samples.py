@@ -1,6 +1,6 @@
 """One table of sample inputs for every primitive: derivatives, forward mode and the evaluators are all tested with it.
 
-An entry is a name of `TABLE` and a list of `Sample`s. `make(draw)` draws the arguments inside the domain of the primitive,
+An entry is a name of `TABLE` and a list of `Sample`s. `make(draw)` draws the arguments inside the primitive's domain,
 away from kinks; `apply` records the primitive on values.
 """
 

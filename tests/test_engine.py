@@ -356,6 +356,33 @@ def test_looking_and_eager_evaluation_change_no_bit():
         assert lazy == run(False)
 
 
+def test_the_users_own_entries_are_not_opened():
+    """A gradient that is a user's z * s * t, or expand(s), is taken as it is, stored or not."""
+    data = np.random.default_rng(2).standard_normal((4, 6))
+
+    def run(look: bool) -> bytes:
+        x, z, s, t = (Variable(a, dtypes.float32) for a in (data[0], data[1], data[2, 0], data[3, 0]))
+        weight = z.value * s.value * t.value
+        spread = movement.expand(s.value, (2, 3))
+        if look:
+            read(weight), read(spread)
+        a = reduction.sum(x.value * weight)
+        v = x.value
+        b = reduction.sum(movement.reshape(v * v * v * z.value, (2, 3)) * spread)
+        return b"".join(read(g).tobytes() for out in (a, b) for g in gradients(out, [v]))
+
+    assert run(False) == run(True)
+
+
+def test_a_uniform_factor_does_not_widen_the_gradient():
+    x = Variable(2.0, dtypes.float32)
+    k = constant([1.0, 2, 3], dtypes.float64)
+    out = ew.sqrt(reduction.sum(movement.expand(ew.cast(x.value, dtypes.float64), (3,)) * k))
+    (g,) = gradients(out, [x.value])
+    assert g.dtype is dtypes.float32
+    assert float(read(g)) == pytest.approx(6 / (2 * np.sqrt(12)), rel=1e-6)
+
+
 # -- scaled cotangents --
 
 

@@ -58,6 +58,10 @@ def _first(data: Any) -> Any:
 
 def _check_even(data: Any, axis: int = 0) -> None:
     """Name the place where nested sequences differ in length."""
+    if isinstance(data, list | tuple) and data and not isinstance(data[0], list | tuple):
+        for x in data:
+            if isinstance(x, list | tuple):
+                raise TypeError(f"{type(x).__name__!r} object cannot be interpreted as a number, at dim {axis + 1}")
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
         for x in data:
             n = len(x) if isinstance(x, list | tuple) else None

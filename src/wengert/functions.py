@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections import namedtuple
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wengert import dtypes
 from wengert.ops import composite as co
@@ -18,8 +17,17 @@ from wengert.record.value import Value
 from wengert.storage import twin
 from wengert.tensor import Tensor, make, tensor_value, value
 
-max_result = namedtuple("max", "values indices")  # noqa: PYI024 -- the name that PyTorch prints
-min_result = namedtuple("min", "values indices")  # noqa: PYI024
+
+class _Extremes(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+    def __repr__(self) -> str:
+        return f"wengert.return_types.{type(self).__name__}(\nvalues={self.values},\nindices={self.indices})"
+
+
+max_result = type("max", (_Extremes,), {"__slots__": ()})
+min_result = type("min", (_Extremes,), {"__slots__": ()})
 
 
 def _own(out: Value, *operands: Any) -> Value:

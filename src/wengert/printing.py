@@ -32,7 +32,8 @@ class Numbers:
         self.dot = False
         x = x.reshape(-1)
         if self.kind == "f":
-            good = np.abs(x[np.isfinite(x) & (x != 0)].astype(np.float64))
+            x = x[np.isfinite(x) & (x != 0)]  # the others fit, or stand out
+            good = np.abs(x.astype(np.float64))
             if good.size:
                 low, high = float(good.min()), float(good.max())
                 wide = high / low > 1000 or high > 1e8

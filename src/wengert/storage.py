@@ -250,7 +250,7 @@ def _same(a: np.ndarray, b: Any) -> bool:
 class Storage:
     """The current value of a base tensor. `tick` counts its changes, and tells views when to derive theirs anew."""
 
-    __slots__ = ("__weakref__", "lenses", "memory", "owner", "seen", "tick", "value", "version")
+    __slots__ = ("__weakref__", "lenses", "memory", "owner", "seen", "tick", "untracked", "value", "version")
 
     def __init__(self, value: Value, owner: Any) -> None:
         self.value = value
@@ -260,6 +260,7 @@ class Storage:
         self.memory: Memory | None = None
         self.lenses: tuple[Lens, ...] = ()  # the part of the memory that this storage is
         self.seen = 0
+        self.untracked = False  # made as a view under no_grad, of what has a history
 
     def share(self) -> Memory:
         """The memory, made if there was none."""

@@ -32,6 +32,11 @@ _frame = sys._getframe
 _NUMBERS = (int, float, complex, np.number, np.bool_)
 
 IN_PLACE_LEAF = "leaf Variable that requires grad is being used in an in-place operation."
+UNTRACKED = (
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case is ambiguous"
+    " and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both inside the"
+    " no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+)
 NON_LEAF_GRAD = (
     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during"
     " autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the"
@@ -98,18 +103,24 @@ def _operand(x: Any) -> Any:
     return constant(x, dtypes.from_numpy(x.dtype)) if isinstance(x, np.ndarray) else None
 
 
-def binary(name: str, op: Callable[[Any, Any], Value], label: str | None = None) -> tuple[Callable, Callable]:
-    """The methods of an operator and of its reflection."""
+def binary(
+    name: str, op: Callable[[Any, Any], Value], label: str | None = None, prim: Elementwise | None = None
+) -> tuple[Callable, Callable]:
+    """The methods of an operator and of its reflection; with `prim`, a number in front takes a short path."""
 
     def forward(self: Tensor, other: Any) -> Tensor:
         b = _operand(other)
         return NotImplemented if b is None else make(op(self._v if self._store is None else self._current(), b))
 
     def reflected(self: Tensor, other: Any) -> Tensor:
-        a = _operand(other)
-        if a is None:
+        b = self._v if self._store is None else self._current()
+        d = b.dtype
+        if prim is not None and d.is_floating_point and (type(other) is float or type(other) is int):
+            out = record(prim, (Value(FULL, (), (), (), d, (other,)), b), (), b.shape, d)
+        elif (a := _operand(other)) is None:
             return NotImplemented
-        out = op(a, self._v if self._store is None else self._current())
+        else:
+            out = op(a, b)
         if label is not None and out.node is not None:
             out.node.label = label
         return make(out)
@@ -133,7 +144,7 @@ def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], ca
                 v = record(prim, (a, b), (), a.shape, d)
             else:
                 v = op(a, b)
-        elif type(other) is float and d.is_floating_point:
+        elif d.is_floating_point and (type(other) is float or type(other) is int):
             v = record(prim, (a, Value(FULL, (), (), (), d, (other,))), (), a.shape, d)
         elif (b := _operand(other)) is None:
             return NotImplemented
@@ -215,6 +226,7 @@ class Tensor:
         s = self._store or self._storage()
         if v.node is None and s.value.node is not None:
             s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
+            s.untracked = True
             t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
         else:
             t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick
@@ -228,8 +240,11 @@ class Tensor:
         return self._v if s is None else s.current()
 
     def _check_write(self) -> None:
-        if recorder.grad and type(self._base_value().node) is AccumulateGrad:
-            raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
+        if recorder.grad:
+            if type(self._base_value().node) is AccumulateGrad:
+                raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
+            if self._store is not None and self._store.untracked:
+                raise RuntimeError(UNTRACKED)
 
     def _put(self, v: Value, lenses: tuple[Lens, ...] = ()) -> None:
         """Replace what `lenses` show of this tensor by v, which is nobody else's."""
@@ -638,10 +653,10 @@ class Tensor:
     __sub__ = arithmetic("sub", SUB, ew.sub, 1)
     __mul__ = arithmetic("mul", MUL, ew.mul, 1)
     __truediv__ = arithmetic("truediv", DIV, ew.div, 2)
-    __radd__ = binary("add", ew.add)[1]
-    __rmul__ = binary("mul", ew.mul)[1]
-    __rsub__ = binary("sub", ew.sub, "RsubBackward1")[1]
-    __rtruediv__ = binary("truediv", ew.div)[1]
+    __radd__ = binary("add", ew.add, None, ADD)[1]
+    __rmul__ = binary("mul", ew.mul, None, MUL)[1]
+    __rsub__ = binary("sub", ew.sub, "RsubBackward1", SUB)[1]
+    __rtruediv__ = binary("truediv", ew.div, None, DIV)[1]
     __pow__, _ = binary("pow", ew.pow)
     _, __rpow__ = binary("pow", ew.pow, "PowBackward2")
     __lt__, _ = binary("lt", ew.lt)

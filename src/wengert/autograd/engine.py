@@ -191,9 +191,7 @@ class _Walk:
         if x.dtype is not d:
             if u is not None and x.dtype.real is not d.real:
                 c, u, x = 1.0, None, _multiplied((c, u, x, None))
-            if x.dtype.is_complex and not d.is_complex:
-                x = ew.real(x)
-            x = full(x.shape, 1, d) if _is_one(x) else ew.cast(x, d)
+            x = full(x.shape, 1, d) if _is_one(x) else ew.cast(x, d)  # from complex to real: the real part
         embeds = x.prim is mv.EMBED and x.inputs and x is not g
         return c, u, x, x.inputs[0] if embeds else None
 

@@ -79,6 +79,7 @@ class _Planner:
         groups = self.fuser.run()
         self.outputs = [i for i in sorted(self.selection.anchors) if self.held[i] or i in self.selection.wanted]
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
+        self._drop_unread(groups)
         steps: list[Kernel | Gemm] = []
         last_use: dict[int, int] = {}
         donated: dict[int, int] = {}
@@ -95,6 +96,20 @@ class _Planner:
             steps.append(self._gemm(first) if kind == "gemm" else lower(g))
             self._touch(last_use, g, len(steps) - 1)
         return self._place(steps, last_use, donated)
+
+    def _drop_unread(self, groups: list[Fused]) -> None:
+        """Anchors that only their own kernel reads need no memory."""
+        read = set(self.outputs)
+        for g in groups:
+            for a in g.members:
+                op = self.ops[a.op]
+                if op.kind == "gemm":
+                    read.update(gemm_operand(self.ops, self.selection.stored, arg)[0] for arg in op.args)
+                elif op.kind == "write":
+                    read.update((a.op, *op.args))
+            read.update(n.attr[0] for n in reachable([s.node for s in g.stores]) if n.op == "load")
+        for g in groups:
+            g.stores = [s for s in g.stores if s.op in read]
 
     # -- writes --
 

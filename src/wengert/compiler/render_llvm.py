@@ -14,7 +14,7 @@ from wengert.compiler.llvm_ops import any_lane, constant, define_functions, emit
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Write
 
 MEMORY = {"f32": ("float", 4), "f64": ("double", 8), "i64": ("i64", 8), "i32": ("i32", 4), "b1": ("i8", 1)}
-CROWDED = 5  # accumulators from which one register of rows is enough
+CROWDED = 8  # accumulators from which one register of rows is enough
 
 
 def render(k: Kernel, vector_bytes: int = 32) -> str:

@@ -133,5 +133,7 @@ def first_index(x: Value, axis: int, extremum: Value) -> Value:
 
 
 def contract(a: Value, b: Value) -> Value:
-    """(*batch, m, k) with (*batch, k, n) to (*batch, m, n): shapes were checked by the caller."""
+    """(*batch, m, k) with (*batch, k, n) to (*batch, m, n): shapes were checked by the caller. With k = 1 nothing is summed."""
+    if a.shape[-1] == 1:
+        return a * b
     return record(MATMUL, (a, b), (), (*a.shape[:-1], b.shape[-1]), a.dtype)
