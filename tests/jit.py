@@ -41,22 +41,26 @@ def target_machine() -> llvm.TargetMachine:
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
     features = llvm.get_host_cpu_features().flatten()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="small")
+    cpu = llvm.get_host_cpu_name()
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small")
 
 
 def optimised(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """Verified, and through the passes that kernels go through."""
     module = llvm.parse_assembly(ir)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2)))
     return module
 
 
 def loop(name: str, call: str, types: list[str], result: str, lanes: int) -> str:
-    """A function (pointers to the arguments, pointer to the result, i64 n) that calls `call` on `lanes` elements at a time."""
+    """A function (pointers to arguments, pointer to results, i64 n) that calls `call` on `lanes` elements at a time."""
     width = {"float": 4, "double": 8, "i32": 4, "i64": 8}
     params = ", ".join([f"ptr noalias %p{i}" for i in range(len(types) + 1)])
     lines = []

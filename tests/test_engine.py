@@ -420,6 +420,9 @@ def test_number_factors_fold_without_overflow():
     w = x.value * 1e-25 * 1e-25
     (g,) = gradients(reduction.sum(w), [x.value])
     assert read(g).tolist() == [0, 0]  # as the forward pass underflows
+    z = constant([1e-30, 2e-30], dtypes.float32)
+    (g,) = gradients(reduction.sum(x.value * 1e25 * 1e25 * z), [x.value])
+    np.testing.assert_allclose(read(g), [1e20, 2e20], rtol=1e-6)  # though 1e50 is too large for float32
 
 
 def test_zero_factor_keeps_nan():

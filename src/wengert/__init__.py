@@ -11,39 +11,171 @@ from __future__ import annotations
 
 import math as _math
 
-from wengert import autograd, cuda, dtypes, inplace, printing
+from wengert import autograd, cuda
+from wengert import inplace as _inplace  # noqa: F401 -- these three attach methods
+from wengert import looking as _looking  # noqa: F401
+from wengert import printing as _printing  # noqa: F401
 from wengert.attributes import Device as device
 from wengert.attributes import Size
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import config, configure
-from wengert.dtypes import bool_ as bool  # noqa: A004
+from wengert.dtypes import bool_ as bool
 from wengert.dtypes import complex64, complex128, dtype, float32, float64, get_default_dtype, int64, set_default_dtype
 from wengert.errors import InternalError, TooLarge
 from wengert.factories import (
-    BoolTensor, DoubleTensor, FloatTensor, LongTensor, Variable, arange, as_tensor, asarray, empty, empty_like, eye, from_numpy, full,
-    full_like, initial_seed, linspace, manual_seed, ones, ones_like, rand, rand_like, randint, randn, randn_like, randperm, tensor,
-    zeros, zeros_like,
+    BoolTensor,
+    DoubleTensor,
+    FloatTensor,
+    LongTensor,
+    Variable,
+    arange,
+    as_tensor,
+    asarray,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    initial_seed,
+    linspace,
+    manual_seed,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
 )  # fmt: skip
 from wengert.functions import (
-    abs, absolute, add, all, amax, amin, any, argmax, argmin, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, clamp, clamp_max,
-    clamp_min, clip, conj, cos, div, divide, eq, exp, ge, greater, greater_equal, gt, imag, isfinite, isinf, isnan, le, less,
-    less_equal, log, log_softmax, logical_and, logical_not, logical_or, logical_xor, logsumexp, lt, masked_fill, max, maximum, mean,
-    min, minimum, mul, multiply, ne, neg, negative, norm, not_equal, pow, real, reciprocal, relu, rsqrt, sgn, sigmoid, sign, sin,
-    softmax, sqrt, square, std, sub, subtract, sum, tanh, true_divide, var, where,
+    abs,
+    absolute,
+    add,
+    all,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    clamp,
+    clamp_max,
+    clamp_min,
+    clip,
+    conj,
+    cos,
+    div,
+    divide,
+    eq,
+    exp,
+    ge,
+    greater,
+    greater_equal,
+    gt,
+    imag,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    less,
+    less_equal,
+    log,
+    log_softmax,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    logsumexp,
+    lt,
+    masked_fill,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    mul,
+    multiply,
+    ne,
+    neg,
+    negative,
+    norm,
+    not_equal,
+    pow,
+    real,
+    reciprocal,
+    relu,
+    rsqrt,
+    sgn,
+    sigmoid,
+    sign,
+    sin,
+    softmax,
+    sqrt,
+    square,
+    std,
+    sub,
+    subtract,
+    sum,
+    tanh,
+    true_divide,
+    var,
+    where,
 )  # fmt: skip
 from wengert.joining import (
-    addmm, allclose, bmm, cat, clone, concat, concatenate, dot, equal, is_tensor, matmul, meshgrid, mm, mv, numel, outer, stack,
+    addmm,
+    allclose,
+    bmm,
+    cat,
+    clone,
+    concat,
+    concatenate,
+    dot,
+    equal,
+    is_tensor,
+    matmul,
+    meshgrid,
+    mm,
+    mv,
+    numel,
+    outer,
+    stack,
 )  # fmt: skip
 from wengert.record.value import counters
 from wengert.tensor import Tensor
 from wengert.views import (
-    broadcast_to, chunk, detach, flatten, moveaxis, movedim, narrow, permute, ravel, reshape, select, split, squeeze, swapaxes,
-    swapdims, t, transpose, unbind, unflatten, unsqueeze,
+    broadcast_to,
+    chunk,
+    detach,
+    flatten,
+    moveaxis,
+    movedim,
+    narrow,
+    permute,
+    ravel,
+    reshape,
+    select,
+    split,
+    squeeze,
+    swapaxes,
+    swapdims,
+    t,
+    transpose,
+    unbind,
+    unflatten,
+    unsqueeze,
 )  # fmt: skip
 
 __version__ = "0.1.0"
 
-float = float32  # noqa: A001 -- PyTorch's names
+float = float32
 double = float64
 long = int64
 cfloat = complex64
@@ -53,3 +185,24 @@ newaxis = None
 
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
 autograd.Variable = Variable  # type: ignore[attr-defined]
+
+__all__ = [  # sorted
+    "BoolTensor", "DoubleTensor", "FloatTensor", "InternalError", "LongTensor", "Size", "Tensor", "TooLarge",
+    "Variable", "__version__", "abs", "absolute", "add", "addmm", "all", "allclose", "amax", "amin", "any",
+    "arange", "argmax", "argmin", "as_tensor", "asarray", "autograd", "bitwise_and", "bitwise_not", "bitwise_or",
+    "bitwise_xor", "bmm", "bool", "broadcast_to", "cat", "cdouble", "cfloat", "chunk", "clamp", "clamp_max",
+    "clamp_min", "clip", "clone", "complex64", "complex128", "concat", "concatenate", "config", "configure", "conj",
+    "cos", "counters", "cuda", "detach", "device", "div", "divide", "dot", "double", "dtype", "e", "empty",
+    "empty_like", "enable_grad", "eq", "equal", "exp", "eye", "flatten", "float", "float32", "float64",
+    "from_numpy", "full", "full_like", "ge", "get_default_dtype", "greater", "greater_equal", "gt", "imag", "inf",
+    "initial_seed", "int64", "is_grad_enabled", "is_tensor", "isfinite", "isinf", "isnan", "le", "less",
+    "less_equal", "linspace", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "long", "lt", "manual_seed", "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid", "min",
+    "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan", "narrow", "ne", "neg", "negative",
+    "newaxis", "no_grad", "norm", "not_equal", "numel", "ones", "ones_like", "outer", "permute", "pi", "pow",
+    "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "ravel", "real", "reciprocal", "relu",
+    "reshape", "rsqrt", "select", "set_default_dtype", "set_grad_enabled", "sgn", "sigmoid", "sign", "sin",
+    "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes",
+    "swapdims", "t", "tanh", "tensor", "transpose", "true_divide", "unbind", "unflatten", "unsqueeze", "var",
+    "where", "zeros", "zeros_like",
+]  # fmt: skip

@@ -20,7 +20,7 @@ class Size(tuple):
         return math.prod(self)
 
     def __repr__(self) -> str:
-        return f"torch.Size({list(self)})"
+        return f"wengert.Size({list(self)})"
 
 
 class Device:

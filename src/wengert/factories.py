@@ -28,7 +28,8 @@ def _finish(t: Tensor, device: Any, requires_grad: bool) -> Tensor:
         v = t._v
         if not v.dtype.differentiable:
             raise RuntimeError(
-                f"Only Tensors of floating point and complex dtype can require gradients, not {v.dtype!r}; give a floating dtype"
+                f"Only Tensors of floating point and complex dtype can require gradients, not {v.dtype!r}; give a"
+                " floating dtype"
             )
         v.node = AccumulateGrad(v, t)
     return t
@@ -135,8 +136,10 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     if not array.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is"
-                         " currently not supported.")  # fmt: skip
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders is"
+            " currently not supported."
+        )
     t = make(constant(array, dtypes.from_numpy(array.dtype)))
     t._store, t._lenses = storage.outside(array, t._v, t), ()
     t._tick = t._store.tick
@@ -207,7 +210,9 @@ def arange(
         raise RuntimeError("step must be nonzero")
     if (b - a) * s < 0:
         raise RuntimeError(f"upper bound and lower bound inconsistent with step sign: arange({a}, {b}, {s})")
-    d = dtype or (dtypes.int64 if all(isinstance(x, int | np.integer) for x in (a, b, s)) else dtypes.get_default_dtype())
+    d = dtype or (
+        dtypes.int64 if all(isinstance(x, int | np.integer) for x in (a, b, s)) else dtypes.get_default_dtype()
+    )
     n = math.ceil((b - a) / s) if not all(isinstance(x, int) for x in (a, b, s)) else -(-(b - a) // s)
     return _finish(make(iota(n, d, a, s)), device, requires_grad)
 
@@ -281,13 +286,17 @@ def _normal(shape: shapes.Shape, d: dtype) -> np.ndarray:
 def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform in [0, 1)."""
     d = dtype or dtypes.get_default_dtype()
-    return _finish(make(constant(_uniform(shapes.check_sizes(shapes.shape_argument(size)), d), d)), device, requires_grad)
+    return _finish(
+        make(constant(_uniform(shapes.check_sizes(shapes.shape_argument(size)), d), d)), device, requires_grad
+    )
 
 
 def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Normal with mean 0 and variance 1."""
     d = dtype or dtypes.get_default_dtype()
-    return _finish(make(constant(_normal(shapes.check_sizes(shapes.shape_argument(size)), d), d)), device, requires_grad)
+    return _finish(
+        make(constant(_normal(shapes.check_sizes(shapes.shape_argument(size)), d), d)), device, requires_grad
+    )
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

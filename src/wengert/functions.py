@@ -114,7 +114,13 @@ def bitwise_not(input: Tensor) -> Tensor:
 
 def _scaled(other: Any, alpha: Any) -> Any:
     other = value(other)
-    return other if isinstance(alpha, int) and alpha == 1 else ew.mul(other, alpha) if isinstance(other, Value) else other * alpha
+    return (
+        other
+        if isinstance(alpha, int) and alpha == 1
+        else ew.mul(other, alpha)
+        if isinstance(other, Value)
+        else other * alpha
+    )
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -166,7 +172,9 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
     """`input` where the condition holds, else `other`."""
     if input is None or other is None:
-        raise NotImplementedError("where(condition) alone (nonzero) is not implemented; give where(condition, input, other)")
+        raise NotImplementedError(
+            "where(condition) alone (nonzero) is not implemented; give where(condition, input, other)"
+        )
     return make(ew.where(tensor_value(condition, "condition"), value(input), value(other)))
 
 
@@ -229,7 +237,9 @@ def _bitwise(name: str, op: Callable[[Value, Value], Value]) -> Callable[[Tensor
     def function(input: Tensor, other: Any) -> Tensor:
         a, b = tensor_value(input), ew.as_value(value(other))
         if a.dtype is not dtypes.bool_ or b.dtype is not dtypes.bool_:
-            raise NotImplementedError(f"{name} of {a.dtype!r} and {b.dtype!r} is not implemented; it works on bool tensors")
+            raise NotImplementedError(
+                f"{name} of {a.dtype!r} and {b.dtype!r} is not implemented; it works on bool tensors"
+            )
         return make(op(a, b))
 
     function.__name__ = function.__qualname__ = name
@@ -258,7 +268,13 @@ def _keep(keepdim: bool, keepdims: bool | None) -> bool:
 
 
 def sum(
-    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: bool | None = None
+    input: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    axis: Any = None,
+    keepdims: bool | None = None,
 ) -> Tensor:
     """The sum over all elements, or over the axes `dim`."""
     v = tensor_value(input)
@@ -268,7 +284,13 @@ def sum(
 
 
 def mean(
-    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: bool | None = None
+    input: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    axis: Any = None,
+    keepdims: bool | None = None,
 ) -> Tensor:
     """The mean over all elements, or over the axes `dim`."""
     v = tensor_value(input)
@@ -286,39 +308,53 @@ def _spread_arguments(dim: Any, unbiased: Any) -> tuple[Any, Any]:
 
 
 def var(
-    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, axis: Any = None,
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None,
+    axis: Any = None,
     keepdims: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """The variance: squared deviations over n - correction (1)."""
     dim, unbiased = _spread_arguments(dim, unbiased)
-    return make(co.var(tensor_value(input), _dims(dim, axis), _correction(unbiased, correction), _keep(keepdim, keepdims)))
+    return make(
+        co.var(tensor_value(input), _dims(dim, axis), _correction(unbiased, correction), _keep(keepdim, keepdims))
+    )
 
 
 def std(
-    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, axis: Any = None,
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None,
+    axis: Any = None,
     keepdims: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation."""
     dim, unbiased = _spread_arguments(dim, unbiased)
-    return make(co.std(tensor_value(input), _dims(dim, axis), _correction(unbiased, correction), _keep(keepdim, keepdims)))
+    return make(
+        co.std(tensor_value(input), _dims(dim, axis), _correction(unbiased, correction), _keep(keepdim, keepdims))
+    )
 
 
-def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Tensor:
+def norm(
+    input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Tensor:
     """The p-norm for p = 1, 2 or infinity."""
     return make(co.norm(tensor_value(input), 2 if p == "fro" else p, _dims(dim, axis), _keep(keepdim, keepdims)))
 
 
-def amax(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Tensor:
+def amax(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Tensor:
     """The largest element over `dim`; equal ones share the gradient."""
     return make(co.amax_(tensor_value(input), _dims(dim, axis), _keep(keepdim, keepdims)))
 
 
-def amin(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Tensor:
+def amin(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Tensor:
     """The smallest element over `dim`; equal ones share the gradient."""
     return make(co.amin(tensor_value(input), _dims(dim, axis), _keep(keepdim, keepdims)))
 
 
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Any:
+def max(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Any:
     """The largest element; with `dim`, (values, indices); with a second tensor, elementwise."""
     if isinstance(dim, Tensor):
         return make(ew.maximum(tensor_value(input), value(dim)))
@@ -329,7 +365,9 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
     return max_result(make(values), make(indices))
 
 
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Any:
+def min(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Any:
     """The smallest element; with `dim`, (values, indices); with a second tensor, elementwise."""
     if isinstance(dim, Tensor):
         return make(ew.minimum(tensor_value(input), value(dim)))
@@ -340,15 +378,21 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
     return min_result(make(values), make(indices))
 
 
-def argmax(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Tensor:
+def argmax(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Tensor:
     return make(co.argmax(tensor_value(input), _dims(dim, axis), _keep(keepdim, keepdims)))
 
 
-def argmin(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Tensor:
+def argmin(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Tensor:
     return make(co.argmin(tensor_value(input), _dims(dim, axis), _keep(keepdim, keepdims)))
 
 
-def logsumexp(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None) -> Tensor:
+def logsumexp(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
+) -> Tensor:
     """log(sum(exp(input))) over `dim`, without overflow."""
     return make(co.logsumexp(tensor_value(input), _dims(dim, axis), _keep(keepdim, keepdims)))
 
@@ -376,17 +420,23 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
 
 
 METHODS = (
-    exp, log, sin, cos, tanh, sqrt, rsqrt, reciprocal, square, neg, abs, sign, sgn, sigmoid, relu, conj, logical_not, isnan, isinf,
-    isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min, clamp_max, lt, le, gt, ge, eq,
-    ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum, mean, var, std, norm, amax, amin, max, min,
+    exp, log, sin, cos, tanh, sqrt, rsqrt, reciprocal, square, neg, abs, sign, sgn, sigmoid, relu, conj, logical_not,
+    isnan, isinf,
+    isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min, clamp_max, lt,
+    le, gt, ge, eq,
+    ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum, mean, var, std, norm, amax,
+    amin, max, min,
     argmax, argmin, logsumexp, softmax, log_softmax, all, any,
 )  # fmt: skip
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {
-    "where": _where_method, "clip": clamp, "negative": neg, "absolute": abs, "subtract": sub, "multiply": mul, "divide": div,
-    "true_divide": div, "less": lt, "less_equal": le, "greater": gt, "greater_equal": ge, "not_equal": ne, "__abs__": abs,
-    "__invert__": bitwise_not, "__and__": bitwise_and, "__or__": bitwise_or, "__xor__": bitwise_xor, "__rand__": bitwise_and,
+    "where": _where_method, "clip": clamp, "negative": neg, "absolute": abs, "subtract": sub, "multiply": mul,
+    "divide": div,
+    "true_divide": div, "less": lt, "less_equal": le, "greater": gt, "greater_equal": ge, "not_equal": ne,
+    "__abs__": abs,
+    "__invert__": bitwise_not, "__and__": bitwise_and, "__or__": bitwise_or, "__xor__": bitwise_xor,
+    "__rand__": bitwise_and,
     "__ror__": bitwise_or, "__rxor__": bitwise_xor,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _f)

@@ -1,4 +1,4 @@
-"""Basic indexing: ints, slices, None and Ellipsis become lenses. What selects by values is not there yet, and says so."""
+"""Basic indexing: ints, slices, None and Ellipsis become lenses. Selecting by values is not there yet, and says so."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def lenses(shape: Shape, index: Any) -> tuple[tuple[Lens, ...], str]:
         if shape:
             return _select(shape, index), "SelectBackward0"
         raise IndexError(
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim"
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a"
+            " 0-dim"
             " tensor to a number"
         )
     items = index if isinstance(index, tuple) else (index,)
@@ -121,13 +122,20 @@ def _integer(x: Any, axis: int, n: int, items: tuple) -> int:
 
 
 def _refuse(items: tuple) -> None:
-    kinds = ", ".join(sorted({type(x).__name__ for x in items if not isinstance(x, int | slice | None) or isinstance(x, bool)} - {"ellipsis"}))
+    kinds = ", ".join(
+        sorted(
+            {type(x).__name__ for x in items if not isinstance(x, int | slice | None) or isinstance(x, bool)}
+            - {"ellipsis"}
+        )
+    )
     if not kinds:
         raise IndexError(
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim"
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a"
+            " 0-dim"
             " tensor to a number"
         )
     raise NotImplementedError(
-        f"indexing with {kinds} (gather, mask) is not implemented; use wengert.where(mask, x, y) for masks, a comparison with"
+        f"indexing with {kinds} (gather, mask) is not implemented; use wengert.where(mask, x, y) for masks, a"
+        " comparison with"
         " wengert.arange and a sum or matmul for gathers, and stack for lists of indices"
     )

@@ -1,4 +1,4 @@
-"""Methods that write: `x.add_(y)`, `x += y`, `x.zero_()`. Each records the new value; what was recorded before stays."""
+"""Methods that write: `x.add_(y)`, `x += y`, `x.zero_()`. Each records a new value; what was recorded before stays."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def fill_(self: Tensor, number: Any) -> Tensor:
     self._check_write()
     if isinstance(x, Value):
         if x.shape:
-            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(x.shape)} dimensions.")
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {len(x.shape)} dimensions."
+            )
         return self._in_place(_overwritten(v, expand(ew.cast(x, v.dtype), v.shape)), x)
     filled = full(v.shape, scalar(x, v.dtype).slots[0], v.dtype)
     return self._in_place(_overwritten(v, filled) if recorder.grad and v.node is not None else filled)
@@ -129,7 +131,8 @@ for _name, _op in {
 _unary("rsqrt_", f._rsqrt, "RsqrtBackward0")
 _unary("reciprocal_", f._reciprocal, "ReciprocalBackward0")
 for _name, _bop in {
-    "mul_": ew.mul, "div_": ew.div, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul, "__itruediv__": ew.div,
+    "mul_": ew.mul, "div_": ew.div, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul,
+    "__itruediv__": ew.div,
     "__ipow__": ew.pow,
 }.items():  # fmt: skip
     _binary(_name, _bop)

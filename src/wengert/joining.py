@@ -44,9 +44,14 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of the matrices of two batches."""
     a, b = tensor_value(input), tensor_value(mat2, "mat2")
     if len(a.shape) != 3 or len(b.shape) != 3:
-        raise RuntimeError(f"batch1 must be a 3D tensor, and batch2 too: got {len(a.shape)}D and {len(b.shape)}D; use matmul")
+        raise RuntimeError(
+            f"batch1 must be a 3D tensor, and batch2 too: got {len(a.shape)}D and {len(b.shape)}D; use matmul"
+        )
     if a.shape[0] != b.shape[0]:
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: {list(b.shape[:2])}.")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got:"
+            f" {list(b.shape[:2])}."
+        )
     return make(co.matmul(a, b))
 
 
@@ -115,7 +120,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         raise NotImplementedError("meshgrid: only indexing='ij' is implemented")
     parts = list(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else list(tensors)
     shape = tuple([t.numel() for t in parts])
-    return tuple([t.reshape([-1 if j == k else 1 for j in range(len(parts))]).expand(shape) for k, t in enumerate(parts)])
+    return tuple(
+        [t.reshape([-1 if j == k else 1 for j in range(len(parts))]).expand(shape) for k, t in enumerate(parts)]
+    )
 
 
 # -- copies and conversions --
@@ -142,7 +149,9 @@ def _is_device(x: Any) -> bool:
     return isinstance(x, str | Device)
 
 
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+) -> Tensor:
     """Another dtype: `to(dtype)`, `to(other)`, `to(device, dtype)`. The tensor itself if nothing changes."""
     for x in args:
         if isinstance(x, Tensor):
@@ -220,11 +229,30 @@ def is_tensor(x: Any) -> bool:
     return isinstance(x, Tensor)
 
 
-METHODS = (dot, mm, mv, bmm, matmul, outer, addmm, repeat, clone, contiguous, to, type, type_as, cpu, cuda, allclose, equal)
+METHODS = (
+    dot,
+    mm,
+    mv,
+    bmm,
+    matmul,
+    outer,
+    addmm,
+    repeat,
+    clone,
+    contiguous,
+    to,
+    type,
+    type_as,
+    cpu,
+    cuda,
+    allclose,
+    equal,
+)
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _d in {
-    "float": dtypes.float32, "double": dtypes.float64, "long": dtypes.int64, "bool": dtypes.bool_, "cfloat": dtypes.complex64,
+    "float": dtypes.float32, "double": dtypes.float64, "long": dtypes.int64, "bool": dtypes.bool_,
+    "cfloat": dtypes.complex64,
     "cdouble": dtypes.complex128,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _converter(_name, _d))

@@ -201,7 +201,7 @@ def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:
             elif group_old[k] == 1:
                 parts.append(zero)
             else:
-                pair = flat.divmod(group_old[k])  
+                pair = flat.divmod(group_old[k])
                 if pair is None:
                     return None
                 flat, part = pair

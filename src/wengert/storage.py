@@ -26,7 +26,8 @@ from wengert.runtime.evaluate import constant, read
 Shape = tuple[int, ...]
 
 EXPANDED = (
-    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone()"
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please"
+    " clone()"
     " the tensor before performing the operation."
 )
 
@@ -177,7 +178,7 @@ def twin(v: Value) -> Value:
 
 
 class Memory:
-    """Numbers that storages of different histories share. While NumPy holds them too they are in `array`, and `value` is
+    """Numbers that storages of different histories share. While NumPy holds them too they are in `array`; `value` is
     what was last seen there: a copy, so that what was recorded stays as it was."""
 
     __slots__ = ("array", "tick", "value", "version")
@@ -317,4 +318,3 @@ def outside(x: np.ndarray, value: Value, owner: Any) -> Storage:
     out = Storage(value, owner)
     out.share().array = x
     return out
-

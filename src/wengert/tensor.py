@@ -8,8 +8,8 @@ import math
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,18 +33,24 @@ _NUMBERS = (int, float, complex, np.number, np.bool_)
 
 IN_PLACE_LEAF = "leaf Variable that requires grad is being used in an in-place operation."
 UNTRACKED = (
-    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case is ambiguous"
-    " and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both inside the"
-    " no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case"
+    " is ambiguous"
+    " and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both"
+    " inside the"
+    " no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be"
+    " tracked)."
 )
 NON_LEAF_GRAD = (
-    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during"
-    " autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the"
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be"
+    " populated during"
+    " autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use"
+    " .retain_grad() on the"
     " non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
     " github.com/pytorch/pytorch/pull/30531 for more informations."
 )
 NOT_A_LEAF = (
-    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that"
+    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph"
+    " that"
     " doesn't require differentiation use var_no_grad = var.detach()."
 )
 
@@ -281,7 +287,8 @@ class Tensor:
         if v.dtype is not old.dtype:
             if v.dtype.category > old.dtype.category:
                 raise RuntimeError(
-                    f"result type {LONG_NAMES[v.dtype.name]} can't be cast to the desired output type {LONG_NAMES[old.dtype.name]}"
+                    f"result type {LONG_NAMES[v.dtype.name]} can't be cast to the desired output type"
+                    f" {LONG_NAMES[old.dtype.name]}"
                 )
             v = ew.cast(v, old.dtype)
         if v is old or any(v is x for x in operands):
@@ -416,7 +423,8 @@ class Tensor:
             return self
         if requires_grad and not v.dtype.differentiable:
             raise RuntimeError(
-                f"only Tensors of floating point dtype can require gradients, not {v.dtype!r}; convert with .float() or .double()"
+                f"only Tensors of floating point dtype can require gradients, not {v.dtype!r}; convert with .float()"
+                " or .double()"
             )
         if self._is_view():  # from here on it has a history of its own
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
@@ -429,7 +437,9 @@ class Tensor:
             self._store.value = new  # views keep what they have until the next write
         return self
 
-    def backward(self, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf that it depends on."""
         backward(self, gradient, retain_graph, create_graph, inputs)
 
@@ -454,7 +464,8 @@ class Tensor:
             raise RuntimeError("can't assign Variable as its own grad")
         if v.shape != mine.shape:
             raise RuntimeError(
-                f"attempting to assign a gradient of size '{list(v.shape)}' to a tensor of size '{list(mine.shape)}'. Please ensure"
+                f"attempting to assign a gradient of size '{list(v.shape)}' to a tensor of size '{list(mine.shape)}'."
+                " Please ensure"
                 " that the gradient and the tensor are the same size"
             )
         if v.dtype is not mine.dtype:
@@ -492,8 +503,10 @@ class Tensor:
     def detach_(self) -> Tensor:
         if self._is_view():
             raise RuntimeError(
-                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training,"
-                " and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be"
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for"
+                " training,"
+                " and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_()"
+                " cannot be"
                 " called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in"
                 " torch/optim/optimizer.py as a solution."
             )
@@ -523,95 +536,16 @@ class Tensor:
             s.value.node = n
         self._v, self._store, self._lenses, self._tick = s.value, s, (), s.tick
 
-    # -- looking --
-
     def _read(self) -> np.ndarray:
         """The numbers, not to be written to."""
         return read(self._v if self._store is None else self._current())
 
-    def item(self) -> Any:
-        x = self._read()
-        if x.size != 1:
-            raise RuntimeError(f"a Tensor with {x.size} elements cannot be converted to Scalar")
-        return x.item()
-
-    def tolist(self) -> Any:
-        return self._read().tolist()
-
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The tensor's memory as an array: writes to either are seen by both."""
-        if value(self).node is not None:
-            if not force:
-                raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-            return self.detach().numpy()
-        s = self._storage()
-        x = s.share().expose()
-        for lens in storage.compose(s.lenses, self._lenses):
-            x = lens.array(x)
-        return x[...] if x is s.share().array else x  # never the array itself, so that its holders can be counted
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        x = self.numpy()
-        if copy or (dtype is not None and x.dtype != dtype):
-            return np.array(x, dtype)
-        return x
-
-    def _single(self) -> Any:
-        x = self._read()
-        if x.size != 1:
-            raise ValueError("only one element tensors can be converted to Python scalars")
-        return x.item()
-
-    def __bool__(self) -> bool:
-        x = self._read()
-        if x.size != 1:
-            what = "no values" if x.size == 0 else "more than one value"
-            raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
-        return bool(x.item())
-
-    def __float__(self) -> float:
-        return float(self._single())
-
-    def __int__(self) -> int:
-        return int(self._single())
-
-    def __complex__(self) -> complex:
-        return complex(self._single())
-
-    def __index__(self) -> int:
-        x = self._read()
-        if x.size != 1 or x.dtype.kind not in "ib":
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(x.item())
-
-    def __len__(self) -> int:
-        if not self._v.shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self._v.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if not self._v.shape:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(self._v.shape[0])])
-
-    def __format__(self, spec: str) -> str:
-        if not self._v.shape:
-            return format(self.item(), spec)
-        return object.__format__(self, spec)
-
-    def __contains__(self, x: Any) -> bool:
-        return bool((self == x)._read().any())
-
     def __hash__(self) -> int:
         return id(self)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        if not self.is_leaf:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. If you"
-                " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
-            )
-        return _rebuild, (self._read().copy(), self._v.dtype, self.requires_grad)
+    if TYPE_CHECKING:  # what the modules above attach
+
+        def __getattr__(self, name: str) -> Any: ...
 
     # -- indexing --
 
@@ -633,9 +567,13 @@ class Tensor:
         shape = storage.layout(lenses, v.shape, v.shape)[0]
         new = value(x)
         if not isinstance(new, Value):
-            new = scalar(new, v.dtype) if not (isinstance(new, complex) and not v.dtype.is_complex) else ew.as_value(new)
+            new = (
+                scalar(new, v.dtype) if not (isinstance(new, complex) and not v.dtype.is_complex) else ew.as_value(new)
+            )
         if new.dtype.is_complex and not v.dtype.is_complex:
-            raise RuntimeError("value cannot be converted to type without overflow: it is complex and the tensor is not")
+            raise RuntimeError(
+                "value cannot be converted to type without overflow: it is complex and the tensor is not"
+            )
         new = ew.cast(new, v.dtype)
         while len(new.shape) > len(shape) and new.shape[0] == 1:
             new = movement.reshape(new, new.shape[1:])
@@ -672,11 +610,6 @@ class Tensor:
 
     def __pos__(self) -> Tensor:
         return self
-
-
-def _rebuild(x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
-    t = handle(constant(x, d))
-    return t.requires_grad_() if requires_grad else t
 
 
 # -- what differentiation knows of handles --

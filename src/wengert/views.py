@@ -17,7 +17,8 @@ from wengert.tensor import Tensor, make, tensor_value
 _frame = sys._getframe
 
 NO_VIEW = (
-    "view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous"
+    "view size is not compatible with input tensor's size and stride (at least one dimension spans across two"
+    " contiguous"
     " subspaces). Use .reshape(...) instead."
 )
 
@@ -126,7 +127,8 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     n = len(tensor_value(input).shape)
     if len(given) != n:
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of"
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired"
+            " ordering of"
             f" dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(given)}"
         )
     order = tuple([shapes.normalize_axis(d, n) for d in given])
@@ -179,7 +181,9 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     a = [shapes.normalize_axis(d, n) for d in ([source] if isinstance(source, int) else source)]
     b = [shapes.normalize_axis(d, n) for d in ([destination] if isinstance(destination, int) else destination)]
     if len(a) != len(b) or len(set(a)) < len(a) or len(set(b)) < len(b):
-        raise RuntimeError(f"movedim: repeated or unequal numbers of dims in source ({source}) and destination ({destination})")
+        raise RuntimeError(
+            f"movedim: repeated or unequal numbers of dims in source ({source}) and destination ({destination})"
+        )
     rest = iter([d for d in range(n) if d not in a])
     order = tuple([a[b.index(k)] if k in b else next(rest) for k in range(n)])
     return _view(input, Permute(order), "PermuteBackward0")
@@ -275,7 +279,8 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
         sizes = list(size)
         if sum(sizes) != n:
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {k}), but got"
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {k}),"
+                " but got"
                 f" split_sizes={sizes}"
             )
     out, at = [], 0
@@ -300,7 +305,8 @@ def detach(input: Tensor) -> Tensor:
 
 
 METHODS = (
-    view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze, unsqueeze, permute, transpose, t, movedim, expand,
+    view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze, unsqueeze, permute, transpose, t, movedim,
+    expand,
     expand_as, broadcast_to, narrow, select, unbind, split, chunk,
 )  # fmt: skip
 for _f in METHODS:

@@ -1,0 +1,8 @@
+"""Differentiation as a walk over the record: the engine, forward mode, grad mode, and `torch.autograd`'s functions."""
+
+from __future__ import annotations
+
+from wengert.autograd.differentiate import backward, grad
+from wengert.autograd.modes import enable_grad, no_grad, set_grad_enabled
+
+__all__ = ["backward", "enable_grad", "grad", "no_grad", "set_grad_enabled"]

@@ -121,11 +121,13 @@ class _Walk:
             if root.node is None:
                 continue
             c = _product(1.0, g.slots[0]) if g is not None and g.prim is FULL and g.dtype.is_floating_point else None
-            self.push(root.node, (c or 1.0, None, one if g is None or c else g, None))
+            new = c or 1.0, None, one if g is None or c else g, None
+            old = self.pending.get(root.node)
+            self.pending[root.node] = new if old is None else _sum(old, new)
 
     def run(self, order: list[Node], retain_graph: bool) -> None:
         r, pending, wanted, eager = recorder, self.pending, self.wanted, config.eager
-        limit = config.pending_limit
+        limit = config.pending_limit if self.may_cut else 1 << 62
         while order:
             node = order.pop()
             total = pending.pop(node, None)
@@ -137,28 +139,29 @@ class _Walk:
             if u is not None and node.prim in _MASKS:
                 c, u, g = 1.0, None, _multiplied(total)
             r.site = (node.code, node.lasti)
-            saved, edge = saved_values(node), None
-            for i, rule, arguments in node.rules.steps:
+            rules = node.rules
+            saved = saved_values(node) if rules.saves_result else node.saved
+            for i, rule, arguments in rules.steps:
                 edge = node.edges[i]
                 if edge in wanted:
                     x = rule(g, *_fetch(arguments, node, saved, edge)) if arguments else rule(g)
-                    if x is not None:
-                        self.push(edge, self.fitted(c, u, x, g, edge))
-                        if eager:
-                            evaluator["eager"](pending[edge][2])
+                    if x is None:
+                        continue
+                    if x is g and x.shape == edge.shape and x.dtype is edge.dtype:
+                        new: Scaled = (c, u, x, None)
+                    else:
+                        new = self.fitted(c, u, x, g, edge)
+                    old = pending.get(edge)
+                    pending[edge] = new if old is None else _sum(old, new)
+                    if eager:
+                        evaluator["eager"](pending[edge][2])
             if saved and not retain_graph:
                 node.saved = None
-            if self.may_cut:
-                _, u, x, _ = pending[edge] if edge in pending else total
-                latest = x if u is None or u.seq < x.seq else u
-                if latest.seq - r.start >= limit:
-                    r.busy = False
-                    _check_pending(latest)
-                    r.busy = True
-
-    def push(self, edge: Node, new: Scaled) -> None:
-        old = self.pending.get(edge)
-        self.pending[edge] = new if old is None else _sum(old, new)
+            due = r.start + limit
+            if g.seq >= due or (u is not None and u.seq >= due):
+                r.busy = False
+                _check_pending(g if u is None or u.seq < g.seq else u)
+                r.busy = True
 
     def show(self, node: Node, total: Scaled) -> None:
         """Hand a finished gradient to whoever asked for it."""
@@ -208,8 +211,10 @@ class _Walk:
                 c, x = -c, x.inputs[0]
             elif prim is ew.MUL or prim is ew.DIV:
                 a, b = x.inputs
-                found = self.factor(c, u, a, b, x, prim)
-                if found is None and prim is ew.MUL:
+                found = None
+                if b.prim is FULL or b.shape != x.shape:
+                    found = self.factor(c, u, a, b, x, prim)
+                if found is None and prim is ew.MUL and (a.prim is FULL or a.shape != x.shape):
                     found = self.factor(c, u, b, a, x, prim)
                 if found is None:
                     break
@@ -272,7 +277,7 @@ def saved_values(node: Node) -> tuple[Value, ...]:
     return saved
 
 
-def _fetch(arguments: tuple, node: Node, saved: tuple[Value, ...], edge: Node) -> list:
+def _fetch(arguments: tuple, node: Node, saved: Any, edge: Node) -> list:
     """What a rule reads besides the gradient."""
     out: list[Any] = []
     for kind, k in arguments:

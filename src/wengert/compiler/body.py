@@ -41,10 +41,11 @@ class Body:
     """Expressions of a kernel. `stored(i)` says whether operation i has a buffer; `members` are the anchors that this kernel
     itself computes, which are inlined where they are read."""
 
-    def __init__(self, ops: list[Op], numbers: dict[int, object], stored: Callable[[int], bool], members: frozenset[int]) -> None:
+    def __init__(self, ops: list[Op], numbers: dict[int, object], stored: Callable[[int], bool], members: frozenset[int], maps: frozenset[int] = frozenset()) -> None:
         self.ops = ops
         self.numbers = numbers  # slot -> static number
         self.members = members
+        self.maps = maps  # members that are stored inside a loop, under its guard
         self._stored = stored
         self.b = Builder()
         self._memo: dict[Key, Parts] = {}
@@ -53,9 +54,9 @@ class Body:
     def loads(self, i: int) -> bool:
         return i not in self.members and self._stored(i)
 
-    def define(self, i: int, index: Index) -> Parts:
+    def define(self, i: int, index: Index, guard: Node | None = None) -> Parts:
         """The expression that computes anchor i at `index`, whatever `loads` says of it."""
-        return self._run((i, index, None, 0, True))
+        return self._run((i, index, guard, 0, True))
 
     def value(self, i: int, index: Index, guard: Node | None = None) -> Parts:
         return self._run((i, index, guard, 0, False))
@@ -87,7 +88,7 @@ class Body:
         if not root and self.loads(i):
             return [], lambda: self._load(i, flat_index(index, op), guard)
         if not root and i in self.members:  # at row level, where it is computed anyway
-            return [(i, index, None, 0, True)], lambda x: x
+            return [(i, index, guard if i in self.maps else None, 0, True)], lambda x: x
         return getattr(self, "_" + op.kind)(i, op, index, guard, depth)
 
     # -- one method for each kind of operation --

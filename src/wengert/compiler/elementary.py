@@ -1,8 +1,8 @@
 """The bodies of the elementary functions, as expressions: one body each, for every renderer and every lane count.
 
-Within 1 ulp in f32 and 2 in f64, special values as IEEE 754 and C99 have them, subnormals included. There are no tables and
-no branches, but for `rare`. The polynomials are minimax fits (Remez or Lawson, coefficients rounded from the lowest
-power up) in the relative error of the whole function; `benchmarks/accuracy.py` measures what comes out.
+Within 1 ulp in f32 and 2 in f64, special values as IEEE 754 and C99 have them, subnormals included. There are no tables
+and no branches, but for `rare`. The polynomials are minimax fits (Lawson's iteration, coefficients rounded from the
+lowest power up) in the relative error of the whole function; `benchmarks/accuracy.py` measures what comes out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def function(name: str, dtype: str) -> Function:
 
 @dataclass(frozen=True, eq=False)
 class _V:
-    """A node with its builder, so that bodies read as formulas. A Python number stands for a constant of the same type."""
+    """A node with its builder, so that bodies read as formulas. Python numbers stand for constants of its type."""
 
     b: Builder
     n: Node
@@ -181,10 +181,11 @@ _FORMATS = {
 
 # (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2; those of f32 were then moved to lessen the error after rounding
 _EXP = {
-    "f32": (0.4999998211860657, 0.16666504740715027, 0.0416717529296875, 0.008369124494493008, 0.0013580904342234135),
+    "f32": (0.4999998211860657, 0.16666510701179504, 0.04167190194129944, 0.008369054645299911, 0.0013582296669483185),
     "f64": (
-        0.5000000000000011, 0.1666666666666645, 0.04166666666652734, 0.008333333333474458, 0.001388888894422732,
-        0.00019841269545293572, 2.4801492561833465e-05, 2.7557554491745002e-06, 2.763042234966885e-07, 2.5009561568826947e-08,
+        0.5000000000000011, 0.1666666666666645, 0.04166666666652734, 0.008333333333474458,
+        0.001388888894422732, 0.00019841269545293572, 2.4801492561833465e-05, 2.7557554491745002e-06,
+        2.763042234966885e-07, 2.5009561568826947e-08,
     ),
 }  # fmt: skip
 
@@ -240,7 +241,7 @@ def _tanh_f32(x: _V) -> _V:
 
 
 def _tanh_f64(x: _V) -> _V:
-    """k / (2 - k) where k = 1 - exp(-2 |x|), each rounding error of the quotient put back: 1 / (2 - k) = (1 + tanh) / 2."""
+    """k / (2 - k) where k = 1 - exp(-2 |x|), the quotient's rounding errors put back: 1 / (2 - k) = (1 + tanh) / 2."""
     u, t = _exp_parts(_clamped(x.abs() * -2.0, -80.0, 0.0), 1023)
     scale = (t.bits() << 52).real()
     rest = 1.0 - scale
@@ -330,8 +331,8 @@ _LOG2 = (
     0.14474914799816832, -0.14283457109581474, 0.07736404244053952,
 )  # fmt: skip
 _EXP2 = (
-    1.0000000005552314, 0.693147205766528, 0.2402264688473068, 0.055503287127907336,
-    0.009618489390377337, 0.0013399957310879186, 0.00015345749720905037,
+    1.0, 0.6931472028863125, 0.24022647909581937, 0.05550332401189064,
+    0.00961843765127369, 0.0013398902851551135, 0.00015353335166828365,
 )  # fmt: skip
 # (log((1 + s) / (1 - s)) - 2 s - 2 s^3 / 3) / s^5 in s^2
 _POW_F64 = (
@@ -381,7 +382,7 @@ def _log_f64_pair(e: _V, m: _V) -> tuple[_V, _V]:
 
 
 def _power_f64(log: tuple[_V, _V], y: _V) -> _V:
-    """exp(y log x). A y beyond +-2^66 overflows or underflows any x but 1, like 2^66, and makes no infinities on the way."""
+    """exp(y log x). A y beyond +-2^66 does to every x what 2^66 does, but for the infinities on the way."""
     y = _clamped(y, -(2.0**66), 2.0**66)
     product = y * log[0]
     low = y.fma(log[1], y.fma(log[0], -product))
@@ -455,7 +456,7 @@ def _circle(q: _V, r: _V, low: _V, dtype: str) -> _V:
 
 
 def _reduced(a: _V, turn: int) -> tuple[_V, _V, _V]:
-    """(q, r, low) with a = (pi / 2)(q - turn) + r + low, |r| <= pi / 4, for moderate a >= 0: Cody and Waite's reduction.
+    """(q, r, low) with a = (pi / 2)(q - turn) + r + low, |r| <= pi / 4, for moderate a >= 0, by Cody and Waite.
 
     With a fused product the first step is exact: both sides are multiples of the last digit of one, and |r| < 1.
     """
@@ -481,7 +482,7 @@ def _two_over_pi(start: _V, count: int) -> list[_V]:
 
 
 def _far_f32(a: _V, turn: int) -> _V:
-    """Payne and Hanek's reduction: a * 2 / pi modulo 4 from the bits of 2 / pi that matter, as a 64-bit fixed-point number."""
+    """Payne and Hanek's reduction: a * 2 / pi modulo 4 in 64-bit fixed point, from the bits of 2 / pi that matter."""
     bits = a.bits().cast("i64")
     m = (bits & 0x7FFFFF) | 0x800000
     w = _two_over_pi((bits >> 23) - 120, 3)

@@ -59,6 +59,7 @@ class Store:
     op: int
     at: Affine
     node: Node
+    guard: Node | None = None  # the store happens where it holds
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Fused:
     stores: list[Store]
     builder: Builder
     sources: int = 0
+    maps: list[Anchor] = field(default_factory=list)  # stored inside the loop of a flat reduction over the same elements
 
 
 class Fuser:
@@ -204,6 +206,8 @@ class Fuser:
         groups.append(Fused([anchor], level, [], [], Builder()))
 
     def _join(self, anchor: Anchor, groups: list[Fused]) -> None:
+        if self._join_flat(anchor, groups):
+            return
         sources = self.selection.sources[anchor.op]
         size = len(anchor.components())
         write = self.ops[anchor.op].kind == "write"
@@ -221,9 +225,33 @@ class Fuser:
                 return
         groups.append(Fused([anchor], anchor.level, [], [], Builder(), sources))
 
+    def _join_flat(self, anchor: Anchor, groups: list[Fused]) -> bool:
+        """An elementwise result over the very elements that a flat reduction at its level folds is stored on the way."""
+        if self.ops[anchor.op].kind != "elementwise" or len(anchor.shape) != 1:
+            return False
+        for g in groups:
+            first = self.ops[g.members[0].op]
+            if first.lanes and g.level == anchor.level and first.length == anchor.shape[0]:
+                if g.sources & self.selection.sources[anchor.op] and len(g.maps) < MEMBERS:
+                    g.maps.append(anchor)
+                    return True
+        return False
+
+    def _flat_stores(self, g: Fused, body: Body) -> None:
+        part = self.ops[g.members[0].op]
+        r = body.b.range("r0", part.chunk // part.lanes)
+        chunk, lane = [Affine.of(q) for q in (*_all_ranges(g, body.b),)]
+        at = chunk * part.chunk + Affine.of(r) * part.lanes + lane
+        guard = body.b.op("lt", body.b.index(at), body.b.size(part.length)) if part.length % part.chunk else None
+        for a in g.maps:
+            parts = body.define(a.op, (at,), guard)
+            for k, node in enumerate(parts):
+                g.stores.append(Store(a.op, at if len(parts) == 1 else at * 2 + k, node, guard))
+
     def _expressions(self, g: Fused) -> None:
         members = frozenset(a.op for a in g.members)
-        body = Body(self.ops, self.numbers, self.selection.stored, members)
+        maps = frozenset(a.op for a in g.maps)
+        body = Body(self.ops, self.numbers, self.selection.stored, members | maps, maps)
         g.builder = body.b
         g.outer = _outer_ranges(body.b, g.members[0].outer)
         for a in g.members:
@@ -234,6 +262,8 @@ class Fuser:
                 at = self._store_index(op, index)
                 for k, node in enumerate(parts):
                     g.stores.append(Store(a.op, at if len(parts) == 1 else at * 2 + k, node))
+        if g.maps:
+            self._flat_stores(g, body)
 
     def _store_index(self, op: Op, index: Index) -> Affine:
         """Where an element goes in the anchor's buffer; for a write, through the slice's start and steps."""
@@ -259,6 +289,13 @@ def gemm_operand(ops: list[Op], stored, i: int) -> tuple[int, list[int]]:  # typ
 
 def _outer_ranges(b: Builder, sizes: tuple[int, ...]) -> list[Range]:
     return [b.range(f"o{k}", n, outer=True) for k, n in enumerate(sizes)]
+
+
+def _all_ranges(g: Fused, b: Builder) -> tuple[Range, Range]:
+    """The ranges over chunks and lanes of a flat reduction; one of size 1 stands for a single chunk."""
+    if len(g.outer) == 2:
+        return g.outer[0], g.outer[1]
+    return b.range("o", 1, outer=True), g.outer[0]
 
 
 def _axis_names(anchor: Anchor) -> dict[int, str]:

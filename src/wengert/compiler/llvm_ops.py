@@ -1,8 +1,8 @@
 """Textual LLVM IR for expression nodes: one operation at a time, and whole elementary functions.
 
-Everything is written for a number of lanes: 1 spells scalars, L > 1 spells <L x T>. A b1 is an i1 in registers. There are
-no fast-math flags, and the only fused operation is `fma`, so that every lane count, and every renderer, gives the same
-bits. Intrinsics need no declaration: LLVM declares `llvm.*` at its first use.
+Everything is written for a number of lanes: 1 spells scalars, L > 1 spells <L x T>. A b1 is an i1 in registers. There
+are no fast-math flags, and the only fused operation is `fma`, so that every lane count, and every renderer, gives the
+same bits. Intrinsics need no declaration: LLVM declares `llvm.*` at its first use.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from wengert.compiler.expr import ELEMENTARY, TYPES, Node
 _F32_OVERFLOW = 2.0**128 - 2.0**103  # from here on a double rounds to infinity
 
 Fresh = Callable[[], str]
+Operands = tuple[str, ...] | list[str]
 
 SCALARS = {"f32": "float", "f64": "double", "i32": "i32", "i64": "i64", "b1": "i1"}
 _FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
@@ -85,15 +86,15 @@ def emit_op(
     dtype: str,
     arg_dtypes: tuple[str, ...],
     attr: object,
-    operands: tuple[str, ...] | list[str],
+    operands: Operands,
     lanes: int,
     fresh: Fresh,
     lines: list[str],
 ) -> str:
     """Append the instructions of one operation to `lines`; return the name (or literal) of its result.
 
-    Arguments: the operation and the dtype of its result, the dtypes and the operands of its arguments, the node's attr, and
-    `fresh`, which makes new register names. `rare` is a select here: both sides are operands, hence computed.
+    Arguments: the operation and the dtype of its result, the dtypes and the operands of its arguments, the node's attr,
+    and `fresh`, which makes new register names. `rare` is a select here: both sides are operands, hence computed.
     An integer `div` truncates and never traps: x / 0 is x and the smallest integer over -1 is itself.
     A float to integer `cast` saturates, NaN becomes 0, unless attr is "exact": then the value is known to fit.
     """
@@ -108,7 +109,7 @@ def emit_op(
     return result
 
 
-def _instruction(op: str, dtype: str, arg_dtypes: tuple[str, ...], operands: tuple[str, ...] | list[str], lanes: int) -> str:
+def _instruction(op: str, dtype: str, arg_dtypes: tuple[str, ...], operands: Operands, lanes: int) -> str:
     t = llvm_type(dtype, lanes)
     given = ", ".join(f"{llvm_type(d, lanes)} {a}" for d, a in zip(arg_dtypes, operands, strict=True))
     floating = TYPES[dtype][1]
@@ -150,7 +151,7 @@ def _instruction(op: str, dtype: str, arg_dtypes: tuple[str, ...], operands: tup
     raise NotImplementedError(f"no LLVM instruction for {op} on {dtype}")
 
 
-def _pair(dtype: str, operands: tuple[str, ...] | list[str], lanes: int) -> str:
+def _pair(dtype: str, operands: Operands, lanes: int) -> str:
     return f"{llvm_type(dtype, lanes)} {operands[0]}, {operands[1]}"
 
 
@@ -180,7 +181,7 @@ def _cast(dtype: str, source: str, attr: object, a: str, lanes: int, fresh: Fres
     return result
 
 
-def _safe_divisor(dtype: str, operands: tuple[str, ...] | list[str], lanes: int, fresh: Fresh, lines: list[str]) -> str:
+def _safe_divisor(dtype: str, operands: Operands, lanes: int, fresh: Fresh, lines: list[str]) -> str:
     """The divisor, or 1 where dividing would trap."""
     t, mask = llvm_type(dtype, lanes), llvm_type("b1", lanes)
     least = -(1 << (8 * TYPES[dtype][0] - 1))
@@ -202,8 +203,8 @@ def _safe_divisor(dtype: str, operands: tuple[str, ...] | list[str], lanes: int,
 def define_function(f: Function, lanes: int) -> str:
     """The text of `define internal T @w.<name>.<dtype>.<lanes>(...)`, to be inlined always.
 
-    The slow side of each `rare` becomes a function of its own, called behind a branch that is taken if any lane needs it, so
-    that a kernel with ten sines holds the long argument reduction once.
+    The slow side of each `rare` becomes a function of its own, called behind a branch that is taken if any lane needs
+    it, so that a kernel with ten sines holds the long argument reduction once.
     """
     texts: list[str] = []
     texts.append(_define(f, f.result, function_name(f.name, f.dtype, lanes), "alwaysinline", lanes, texts))
@@ -230,8 +231,8 @@ def _define(f: Function, result: Node, name: str, attribute: str, lanes: int, ot
         if node in names:
             continue
         if node.op != "rare":
-            dtypes = tuple([a.dtype for a in node.args])
-            names[node] = emit_op(node.op, node.dtype, dtypes, node.attr, [names[a] for a in node.args], lanes, fresh, lines)
+            dtypes, operands = tuple([a.dtype for a in node.args]), [names[a] for a in node.args]
+            names[node] = emit_op(node.op, node.dtype, dtypes, node.attr, operands, lanes, fresh, lines)
             continue
         c, slow, fast = node.args
         k = count[1]

@@ -53,6 +53,7 @@ class Loop:
 class Write:
     address: Address
     node: Node
+    guard: Node | None = None
 
 
 @dataclass
@@ -86,7 +87,7 @@ def lower(g: Fused) -> Kernel:
 class _Lowering:
     def __init__(self, g: Fused) -> None:
         self.g = g
-        self.nodes = reachable([s.node for s in g.stores] + [])
+        self.nodes = reachable([n for s in g.stores for n in (s.node, s.guard) if n is not None])
         self.size = {r: r.size for r in g.builder.ranges}
         self.at = {n.id: n.attr[1] for n in self.nodes if n.op == "load"}
         self.indexed = {n.id: n.attr for n in self.nodes if n.op == "index"}
@@ -110,7 +111,7 @@ class _Lowering:
         addresses = {n.id: self._address(n.attr[0], self.at[n.id], n.dtype) for n in self.nodes if n.op == "load"}
         indices = {i: (self._number(a), self._terms(a)) for i, a in self.indexed.items()}
         arguments = {n.id: self._cell("number", *n.attr, n.dtype) for n in self.nodes if n.op == "arg"}
-        writes = [Write(self._address(s.op, at, s.node.dtype), s.node) for s, at in zip(self.g.stores, self.targets, strict=True)]
+        writes = [Write(self._address(s.op, at, s.node.dtype), s.node, s.guard) for s, at in zip(self.g.stores, self.targets, strict=True)]
         entry, task, row = self._blocks(lane, writes)
         k = Kernel(
             self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain, work, len(self.nodes)
@@ -175,6 +176,8 @@ class _Lowering:
                 tasks *= self.size[r]
         n = self.size[lane] if lane else 1
         rows = min(max(ROWS, -(-int(WORK / work) // ROWS) * ROWS), 8192)
+        if n <= 4 * ROWS:
+            rows = 4 * ROWS
         tasks *= -(-n // rows)
         grain = max(int(WORK / (work * min(rows, max(n, 1)))), 1)
         return tasks, rows, grain
@@ -223,8 +226,9 @@ class _Lowering:
             if not n.mask & self.inner:
                 levels[2 if n.mask & lane_bit else 1 if n.mask & rest else 0].append(n)
         self.inside = [w for w in writes if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)]
+        outside = [w for w in writes if w not in self.inside]
         entry, task, row = (self._block(nodes, 0) for nodes in levels)
-        row.items.extend(w for w in writes if w not in self.inside)
+        row.items.extend(outside)
         return entry, task, row
 
     def _block(self, nodes: list[Node], active: int) -> Block:
@@ -244,7 +248,7 @@ class _Lowering:
     def _loop(self, reduces: list[Node], active: int) -> Loop:
         r: Range = reduces[0].attr[1]
         writes = [w for w in self.inside if any(q is r for q, _ in w.address.coefficients)] if not active else []
-        roots = [a for n in reduces for a in n.args] + [w.node for w in writes]
+        roots = [a for n in reduces for a in n.args] + [n for w in writes for n in (w.node, w.guard) if n is not None]
         self.inside = [w for w in self.inside if w not in writes]
         seen: dict[int, Node] = {}
         stack = [n for n in roots if n.mask & r.bit]
@@ -287,7 +291,8 @@ class Printer:
             if isinstance(item, Loop):
                 self._loop(item, depth)
             elif isinstance(item, Write):
-                self.lines.append(f"{pad}{self._address(item.address)} = {self._name(item.node)}")
+                guard = f" if {self._name(item.guard)}" if item.guard is not None else ""
+                self.lines.append(f"{pad}{self._address(item.address)} = {self._name(item.node)}{guard}")
             else:
                 self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}")
 

@@ -86,7 +86,7 @@ class _Planner:
         for g in groups:
             first = g.members[0].op
             kind = self.ops[first].kind
-            for a in g.members:
+            for a in (*g.members, *g.maps):
                 self.buffer_of[a.op] = a.op
             if kind == "write":
                 before = self._start_of_write(first, g.members[0], donated)
@@ -197,7 +197,7 @@ class _Planner:
     # -- memory --
 
     def _touch(self, last_use: dict[int, int], g: Fused, step: int) -> None:
-        for a in g.members:
+        for a in (*g.members, *g.maps):
             last_use[self.buffer_of[a.op]] = step
             op = self.ops[a.op]
             if op.kind == "gemm":

@@ -190,10 +190,12 @@ class _Renderer:
             step = self._lane_step(a)
             if step not in (("=", 0), ("=", 1)) and step not in self.shifts:
                 self.shifts[step] = self._row_offsets(step)
-            if any(r in inner for r, _ in a.coefficients):
-                outer = tuple(t for t in a.coefficients if t[0] not in inner)
-                if outer and (a.offset, outer) not in self.bases:
-                    self.bases[a.offset, outer] = self._sum(a.offset, outer)
+        sums = [(a.offset, a.coefficients) for a in self.k.addresses.values()] + list(self.k.indices.values())
+        for offset, terms in sums:
+            if any(r in inner for r, _ in terms):
+                outer = tuple(t for t in terms if t[0] not in inner)
+                if outer and (offset, outer) not in self.bases:
+                    self.bases[offset, outer] = self._sum(offset, outer)
 
     # -- nodes --
 
@@ -235,10 +237,26 @@ class _Renderer:
         if n.op == "load":
             return self._load(n)
         lanes = self._width(n)
+        if n.op == "lt" and lanes > 1 and self._counts_rows(n):
+            return self._row_guard(n)
         if n.op in ELEMENTARY:
             self.used.add((n.op, n.dtype))
         operands = [self._operand(a, lanes) for a in n.args]
         return emit_op(n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, operands, lanes, self._fresh, self.lines)
+
+    def _counts_rows(self, n: Node) -> bool:
+        """Whether n compares an index that grows by 1 from row to row with something uniform."""
+        a, b = n.args
+        return a.op == "index" and not self._varies(b) and dict(self.k.indices[a.id][1]).get(self.k.lane) == ("=", 1)  # type: ignore[arg-type]
+
+    def _row_guard(self, n: Node) -> str:
+        """The first rows for which an index is below a bound: how many, compared with 0, 1, 2... as short integers."""
+        a, b = n.args
+        left = self._let(f"sub i64 {self._operand(b, 1)}, {self._sum(*self.k.indices[a.id])}")
+        low = self._let(f"call i64 @llvm.smax.i64(i64 {left}, i64 0)")
+        rows = self._let(f"call i64 @llvm.smin.i64(i64 {low}, i64 {self.lanes})")
+        short = self._let(f"trunc i64 {rows} to i32")
+        return self._let(f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(short, 'i32')}")
 
     def _index(self, n: Node) -> str:
         offset, terms = self.k.indices[n.id]
@@ -361,25 +379,34 @@ class _Renderer:
             return
         whole, part, after = (self._new_label(s) for s in ("whole", "part", "stored"))
         vt = f"<{lanes} x {t}>"
-        self._emit(f"br i1 %full, label %{whole}, label %{part}")
+        mask, full = self._store_mask(w)
+        self._emit(f"br i1 {full}, label %{whole}, label %{part}")
         self._start(whole)
         if step == ("=", 1):
             self._emit(f"store {vt} {value}, ptr {self._pointer(a, base)}, align {size}")
         else:
-            self._scatter(a, base, step, value, masked=False)
+            self._scatter(a, base, step, value, None)
         self._emit(f"br label %{after}")
         self._start(part)
         if step == ("=", 1):
             kind = f"v{lanes}{'i8' if a.dtype == 'b1' else a.dtype}"
             p = self._pointer(a, base)
-            self._emit(f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {self.mask})")
+            self._emit(f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})")
             self._emit(f"br label %{after}")
         else:
-            self._scatter(a, base, step, value, masked=True)
+            self._scatter(a, base, step, value, mask)
             self._emit(f"br label %{after}")
         self._start(after)
 
-    def _scatter(self, a: Address, base: str, step: Number, value: str, masked: bool) -> None:
+    def _store_mask(self, w: Write) -> tuple[str, str]:
+        """The rows to store, and whether these are all of them."""
+        if w.guard is None:
+            return self.mask, "%full"
+        mask = self._let(f"and <{self.lanes} x i1> {self.mask}, {self._operand(w.guard, self.lanes)}")
+        bits = self._let(f"bitcast <{self.lanes} x i1> {mask} to i{self.lanes}")
+        return mask, self._let(f"icmp eq i{self.lanes} {bits}, -1")
+
+    def _scatter(self, a: Address, base: str, step: Number, value: str, mask: str | None) -> None:
         t, size = MEMORY[a.dtype]
         plain = self._plain(step)
         for lane in range(self.lanes):
@@ -387,12 +414,13 @@ class _Renderer:
             shift = str(lane * int(plain)) if step[0] == "=" else self._let(f"mul i64 {plain}, {lane}")
             at = self._let(f"add i64 {base}, {shift}")
             p = self._pointer(a, at)
-            if masked:
+            if mask is not None:
                 yes, no = self._new_label("put"), self._new_label("next")
-                self._emit(f"br i1 {self.valid[lane]}, label %{yes}, label %{no}")
+                here = self._let(f"extractelement <{self.lanes} x i1> {mask}, i32 {lane}")
+                self._emit(f"br i1 {here}, label %{yes}, label %{no}")
                 self._start(yes)
             self._emit(f"store {t} {one}, ptr {p}, align {size}")
-            if masked:
+            if mask is not None:
                 self._emit(f"br label %{no}")
                 self._start(no)
 

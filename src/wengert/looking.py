@@ -1,0 +1,122 @@
+"""Looking at numbers: methods that leave the record for Python or NumPy, and evaluate what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from wengert import storage
+from wengert.dtypes import dtype
+from wengert.runtime.evaluate import constant
+from wengert.tensor import Tensor, handle, value
+
+
+def item(self: Tensor) -> Any:
+    x = self._read()
+    if x.size != 1:
+        raise RuntimeError(f"a Tensor with {x.size} elements cannot be converted to Scalar")
+    return x.item()
+
+
+def tolist(self: Tensor) -> Any:
+    return self._read().tolist()
+
+
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
+    """The tensor's memory as an array: writes to either are seen by both."""
+    if value(self).node is not None:
+        if not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.detach().numpy()
+    s = self._storage()
+    x = s.share().expose()
+    for lens in storage.compose(s.lenses, self._lenses):
+        x = lens.array(x)
+    return x[...] if x is s.share().array else x  # never the array itself, so that its holders can be counted
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    x = self.numpy()
+    if copy or (dtype is not None and x.dtype != dtype):
+        return np.array(x, dtype)
+    return x
+
+
+def _single(self: Tensor) -> Any:
+    x = self._read()
+    if x.size != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return x.item()
+
+
+def __bool__(self: Tensor) -> bool:
+    x = self._read()
+    if x.size != 1:
+        what = "no values" if x.size == 0 else "more than one value"
+        raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
+    return bool(x.item())
+
+
+def __float__(self: Tensor) -> float:
+    return float(self._single())
+
+
+def __int__(self: Tensor) -> int:
+    return int(self._single())
+
+
+def __complex__(self: Tensor) -> complex:
+    return complex(self._single())
+
+
+def __index__(self: Tensor) -> int:
+    x = self._read()
+    if x.size != 1 or x.dtype.kind not in "ib":
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(x.item())
+
+
+def __len__(self: Tensor) -> int:
+    if not self._v.shape:
+        raise TypeError("len() of a 0-d tensor")
+    return self._v.shape[0]
+
+
+def __iter__(self: Tensor) -> Iterator[Tensor]:
+    if not self._v.shape:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter([self[i] for i in range(self._v.shape[0])])
+
+
+def __format__(self: Tensor, spec: str) -> str:
+    if not self._v.shape:
+        return format(self.item(), spec)
+    return object.__format__(self, spec)
+
+
+def __contains__(self: Tensor, x: Any) -> bool:
+    return bool((self == x)._read().any())
+
+
+def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+            " If you"
+            " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
+        )
+    return _rebuild, (self._read().copy(), self._v.dtype, self.requires_grad)
+
+
+def _rebuild(x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
+    t = handle(constant(x, d))
+    return t.requires_grad_() if requires_grad else t
+
+
+for _f in (
+    item, tolist, numpy, __array__, _single, __bool__, __float__, __int__, __complex__, __index__, __len__, __iter__,
+    __format__, __contains__, __reduce_ex__,
+):  # fmt: skip
+    setattr(Tensor, _f.__name__, _f)
