@@ -13,6 +13,7 @@ from samples import SAMPLES, Draw, Sample
 from wengert import dtypes
 from wengert.autograd import differentiate, engine
 from wengert.autograd.forward import jvp
+from wengert.autograd.gradcheck import gradcheck
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import configure
 from wengert.ops import composite, movement, reduction
@@ -27,6 +28,13 @@ from wengert.runtime.evaluate import constant, read
 @pytest.fixture(autouse=True)
 def _reference():
     with configure(backend="reference"):
+        yield
+
+
+@pytest.fixture
+def pending():
+    """For tests that look at the record: what was evaluated has dropped its inputs."""
+    with configure(eager=False):
         yield
 
 
@@ -74,7 +82,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 CASES = [
     pytest.param(s, d, id=f"{name}-{k}-{d.name}")
     for name, samples in SAMPLES.items()
-    if TABLE[name].vjp
+    if TABLE[name].vjp and name != "cast"  # a difference quotient through float32 says nothing: see test_casts
     for k, s in enumerate(samples)
     for d in (dtypes.float64, dtypes.complex128)
     if (s.complex if d.is_complex else s.real)
@@ -131,14 +139,11 @@ def _like(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return np.asarray(y + 1j * rng.standard_normal(x.shape) if x.dtype.kind == "c" else y, x.dtype)
 
 
-def _narrow(sample: Sample) -> bool:
-    return sample in SAMPLES["cast"]
-
-
 def test_every_primitive_has_samples():
     assert set(TABLE) - {"leaf"} == set(SAMPLES)
 
 
+@pytest.mark.usefixtures("pending")
 def test_every_sample_records_its_primitive():
     for name, samples in SAMPLES.items():
         for s in samples:
@@ -157,8 +162,6 @@ def test_every_sample_records_its_primitive():
 @pytest.mark.parametrize(("sample", "dt"), CASES)
 def test_first_derivatives(sample, dt):
     """Reverse and forward mode against central differences, and against each other."""
-    if _narrow(sample):
-        pytest.skip("a cast through float32 has no useful difference quotient: see test_casts")
     case = Case(sample, dt)
     quotient = case.quotient(lambda values: case.apply(*values))
     expected = _dot(quotient, case.weight)
@@ -176,8 +179,6 @@ def test_first_derivatives(sample, dt):
 @pytest.mark.parametrize(("sample", "dt"), CASES)
 def test_second_derivatives(sample, dt):
     """The gradient of <gradient, direction>, and its tangent, against differences of the gradient."""
-    if _narrow(sample):
-        pytest.skip("a cast through float32 has no useful difference quotient: see test_casts")
     case = Case(sample, dt)
 
     def slope(values: list[Value], weight: Value) -> Value:
@@ -205,12 +206,12 @@ def test_second_derivatives(sample, dt):
         np.testing.assert_allclose(read(grads[-1]), read(t), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("sample", SAMPLES["cast"])
-@pytest.mark.parametrize("dt", [dtypes.float64, dtypes.complex128])
+@pytest.mark.parametrize(
+    ("sample", "dt"),
+    [(s, d) for s in SAMPLES["cast"] for d in (dtypes.float64, dtypes.complex128) if s.complex or not d.is_complex],
+)
 def test_casts(sample, dt):
     """A cast is linear, and its gradient has the dtype of its input; what is rounded is rounded once."""
-    if not (sample.complex if dt.is_complex else sample.real):
-        pytest.skip("takes real inputs only")
     case = Case(sample, dt)
     grads = gradients(case.output, case.inputs, [case.cotangent()])
     (t,) = jvp([case.output], case.inputs, case.tangents())
@@ -386,6 +387,7 @@ def test_a_uniform_factor_does_not_widen_the_gradient():
 # -- scaled cotangents --
 
 
+@pytest.mark.usefixtures("pending")
 def test_signs_and_uniform_factors_do_not_hide_symmetry():
     x = Variable(np.random.default_rng(1).standard_normal((5, 3)))
     d = movement.reshape(x.value, (5, 1, 3)) - movement.reshape(x.value, (1, 5, 3))
@@ -442,6 +444,7 @@ def test_uniform_tensor_factor_gets_its_gradient():
     np.testing.assert_allclose(read(gxs), [[-15.0]])
 
 
+@pytest.mark.usefixtures("pending")
 @pytest.mark.parametrize("factor", [0.5, "tensor", None])
 def test_loop_over_elements_is_linear(factor):
     """x[i] = x[i - 1] * a: gradients of slices are added into slices, never as whole vectors."""
@@ -465,6 +468,7 @@ def test_loop_over_elements_is_linear(factor):
         np.testing.assert_allclose(read(ga), 0.5 * sum(i * k ** (i - 1) for i in range(1, n)))
 
 
+@pytest.mark.usefixtures("pending")
 def test_sum_over_elements_adds_into_slices():
     n = 20
     x = Variable(np.arange(n, dtype=float))
@@ -617,3 +621,27 @@ def test_composite_second_order_against_a_formula():
     np.testing.assert_allclose(read(g), p)
     (h,) = gradients(movement.slice_(g, (1,), (1,), (1,)), [x.value])
     np.testing.assert_allclose(read(h), p[1] * (np.eye(3)[1] - p), atol=1e-12)
+
+
+def test_gradcheck(monkeypatch):
+    x, z = Variable([0.3, -0.7]), Variable([1 + 2j, 0.5j], dtypes.complex128)
+
+    def f(a, b):
+        return [Variable(None, value=v) for v in (ew.abs(b.value * a.value), reduction.sum(ew.exp(b.value)))]
+
+    assert gradcheck(f, [x, z])
+    with pytest.raises(ValueError, match="at least one input tensor to require a gradient"):
+        gradcheck(f, [Variable(None, value=constant([1.0], dtypes.float64))])
+    with pytest.raises(ValueError, match=r"input 0 is of wengert\.float32"):
+        gradcheck(lambda a: a, Variable([1.0], dtypes.float32))
+    with monkeypatch.context() as m:
+        m.setitem(ew.ABS.vjp, "self", lambda g, self: -(g * ew.sgn(self)))
+        m.setattr(ew.ABS, "_rules", {})
+        with pytest.raises(RuntimeError, match="by reverse mode"):
+            gradcheck(f, [x, z])
+    with monkeypatch.context() as m:
+        m.setitem(ew.ABS.jvp, "self", lambda t, self: -ew.real(t))
+        with pytest.raises(RuntimeError, match="output 0: along a random direction, forward mode"):
+            gradcheck(f, [x, z])
+        assert not gradcheck(f, [x, z], raise_exception=False)
+        assert gradcheck(f, [x, z], check_forward_ad=False)

@@ -421,23 +421,17 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
 
 METHODS = (
     exp, log, sin, cos, tanh, sqrt, rsqrt, reciprocal, square, neg, abs, sign, sgn, sigmoid, relu, conj, logical_not,
-    isnan, isinf,
-    isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min, clamp_max, lt,
-    le, gt, ge, eq,
-    ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum, mean, var, std, norm, amax,
-    amin, max, min,
-    argmax, argmin, logsumexp, softmax, log_softmax, all, any,
+    isnan, isinf, isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min,
+    clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum,
+    mean, var, std, norm, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,
 )  # fmt: skip
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {
     "where": _where_method, "clip": clamp, "negative": neg, "absolute": abs, "subtract": sub, "multiply": mul,
-    "divide": div,
-    "true_divide": div, "less": lt, "less_equal": le, "greater": gt, "greater_equal": ge, "not_equal": ne,
-    "__abs__": abs,
-    "__invert__": bitwise_not, "__and__": bitwise_and, "__or__": bitwise_or, "__xor__": bitwise_xor,
-    "__rand__": bitwise_and,
-    "__ror__": bitwise_or, "__rxor__": bitwise_xor,
+    "divide": div, "true_divide": div, "less": lt, "less_equal": le, "greater": gt, "greater_equal": ge,
+    "not_equal": ne, "__abs__": abs, "__invert__": bitwise_not, "__and__": bitwise_and, "__or__": bitwise_or,
+    "__xor__": bitwise_xor, "__rand__": bitwise_and, "__ror__": bitwise_or, "__rxor__": bitwise_xor,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _f)
 for _name, _f in {"real": real, "imag": imag}.items():

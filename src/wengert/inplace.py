@@ -9,12 +9,11 @@ from wengert import factories, shapes
 from wengert import functions as f
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
-from wengert.ops.movement import expand, write
+from wengert.ops.movement import expand
 from wengert.ops.source import full, scalar
 from wengert.record.value import Value, recorder
 from wengert.runtime.evaluate import constant
-from wengert.storage import twin
-from wengert.tensor import Tensor, _operand, tensor_value, value
+from wengert.tensor import Tensor, _operand, overwritten, tensor_value, value
 
 
 def _unary(name: str, op: Callable[[Value], Value], label: str | None = None) -> None:
@@ -55,19 +54,12 @@ def _scaled(name: str, op: Callable[[Any, Any], Value]) -> None:
     setattr(Tensor, name, method)
 
 
-def _overwritten(old: Value, new: Value) -> Value:
-    """`new` in place of all of `old`: if old took part in differentiation it still does, with gradient zero."""
-    if recorder.grad and old.node is not None and new.node is None:
-        return write(old, new, (0,) * len(old.shape), (1,) * len(old.shape))
-    return twin(new)
-
-
 def zero_(self: Tensor) -> Tensor:
     """Write zeros."""
     v = value(self)
     self._check_write()
     zeros = full(v.shape, 0, v.dtype)
-    return self._in_place(_overwritten(v, zeros) if recorder.grad and v.node is not None else zeros)
+    return self._in_place(overwritten(v, zeros) if recorder.grad and v.node is not None else zeros)
 
 
 def fill_(self: Tensor, number: Any) -> Tensor:
@@ -79,9 +71,9 @@ def fill_(self: Tensor, number: Any) -> Tensor:
             raise RuntimeError(
                 f"fill_ only supports 0-dimension value tensor but got tensor with {len(x.shape)} dimensions."
             )
-        return self._in_place(_overwritten(v, expand(ew.cast(x, v.dtype), v.shape)), x)
+        return self._in_place(overwritten(v, expand(ew.cast(x, v.dtype), v.shape)), x)
     filled = full(v.shape, scalar(x, v.dtype).slots[0], v.dtype)
-    return self._in_place(_overwritten(v, filled) if recorder.grad and v.node is not None else filled)
+    return self._in_place(overwritten(v, filled) if recorder.grad and v.node is not None else filled)
 
 
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
@@ -91,7 +83,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     x = ew.cast(ew.as_value(x), v.dtype)
     if x.shape != v.shape:
         x = expand(x, shapes.infer_expand(x.shape, v.shape))
-    return self._in_place(co.named(_overwritten(v, x), "CopyBackwards"), x)
+    return self._in_place(co.named(overwritten(v, x), "CopyBackwards"), x)
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -113,14 +105,14 @@ def uniform_(self: Tensor, a: float = 0, b: float = 1) -> Tensor:
     """Write uniform random numbers in [a, b)."""
     v = value(self)
     self._check_write()
-    return self._in_place(_overwritten(v, constant(a + (b - a) * factories._uniform(v.shape, v.dtype), v.dtype)))
+    return self._in_place(overwritten(v, constant(a + (b - a) * factories._uniform(v.shape, v.dtype), v.dtype)))
 
 
 def normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
     """Write normal random numbers."""
     v = value(self)
     self._check_write()
-    return self._in_place(_overwritten(v, constant(mean + std * factories._normal(v.shape, v.dtype), v.dtype)))
+    return self._in_place(overwritten(v, constant(mean + std * factories._normal(v.shape, v.dtype), v.dtype)))
 
 
 for _name, _op in {

@@ -252,8 +252,7 @@ for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _d in {
     "float": dtypes.float32, "double": dtypes.float64, "long": dtypes.int64, "bool": dtypes.bool_,
-    "cfloat": dtypes.complex64,
-    "cdouble": dtypes.complex128,
+    "cfloat": dtypes.complex64, "cdouble": dtypes.complex128,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _converter(_name, _d))
 setattr(Tensor, "__matmul__", _matmul)  # noqa: B010 -- mypy does not allow the assignment

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from wengert import shapes
+from wengert.messages import EXPANDED
 from wengert.ops import movement
 from wengert.ops.movement import RESHAPE
 from wengert.record.primitive import ALIAS, alias
@@ -24,13 +25,6 @@ from wengert.record.value import Value, record
 from wengert.runtime.evaluate import constant, read
 
 Shape = tuple[int, ...]
-
-EXPANDED = (
-    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please"
-    " clone()"
-    " the tensor before performing the operation."
-)
-
 
 class Slice:
     """Elements starts + steps * [0, sizes) of each axis."""

@@ -17,6 +17,7 @@ from wengert import dtypes, indexing, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, Size
 from wengert.autograd.differentiate import backward
 from wengert.dtypes import dtype
+from wengert.messages import DETACH_VIEW, IN_PLACE_LEAF, NON_LEAF_GRAD, NOT_A_LEAF, UNTRACKED
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
@@ -30,30 +31,6 @@ from wengert.storage import Lens, Storage, plain, twin
 _new = object.__new__
 _frame = sys._getframe
 _NUMBERS = (int, float, complex, np.number, np.bool_)
-
-IN_PLACE_LEAF = "leaf Variable that requires grad is being used in an in-place operation."
-UNTRACKED = (
-    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case"
-    " is ambiguous"
-    " and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both"
-    " inside the"
-    " no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be"
-    " tracked)."
-)
-NON_LEAF_GRAD = (
-    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be"
-    " populated during"
-    " autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use"
-    " .retain_grad() on the"
-    " non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
-    " github.com/pytorch/pytorch/pull/30531 for more informations."
-)
-NOT_A_LEAF = (
-    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph"
-    " that"
-    " doesn't require differentiation use var_no_grad = var.detach()."
-)
-
 
 def make(v: Value) -> Tensor:
     """A handle on v; what v was called for is the line that called our caller."""
@@ -115,8 +92,11 @@ def binary(
     """The methods of an operator and of its reflection; with `prim`, a number in front takes a short path."""
 
     def forward(self: Tensor, other: Any) -> Tensor:
-        b = _operand(other)
-        return NotImplemented if b is None else make(op(self._v if self._store is None else self._current(), b))
+        a = self._v if self._store is None else self._current()
+        if (b := _operand(other)) is None:
+            return NotImplemented
+        out = op(a, b)
+        return make(twin(out) if out is a else out)
 
     def reflected(self: Tensor, other: Any) -> Tensor:
         b = self._v if self._store is None else self._current()
@@ -502,14 +482,7 @@ class Tensor:
 
     def detach_(self) -> Tensor:
         if self._is_view():
-            raise RuntimeError(
-                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for"
-                " training,"
-                " and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_()"
-                " cannot be"
-                " called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in"
-                " torch/optim/optimizer.py as a solution."
-            )
+            raise RuntimeError(DETACH_VIEW)
         v = plain(value(self))
         self._v = v
         if self._store is not None:
@@ -579,8 +552,8 @@ class Tensor:
             new = movement.reshape(new, new.shape[1:])
         if new.shape != shape:
             new = movement.expand(new, shapes.infer_expand(new.shape, shape))
-        if not lenses and not self._lenses:
-            new = twin(new)
+        if not lenses:
+            new = overwritten(v, new)
         frame = _frame(1)
         new.code, new.lasti = frame.f_code, frame.f_lasti
         self._put(new, lenses)
@@ -601,8 +574,8 @@ class Tensor:
     __le__, _ = binary("le", ew.le)
     __gt__, _ = binary("gt", ew.gt)
     __ge__, _ = binary("ge", ew.ge)
-    __eq__, _ = binary("eq", ew.eq)  # type: ignore[assignment]
-    __ne__, _ = binary("ne", ew.ne)  # type: ignore[assignment]
+    __eq__, _ = binary("eq", ew.eq)
+    __ne__, _ = binary("ne", ew.ne)
     del _
 
     def __neg__(self) -> Tensor:
@@ -610,6 +583,13 @@ class Tensor:
 
     def __pos__(self) -> Tensor:
         return self
+
+
+def overwritten(old: Value, new: Value) -> Value:
+    """`new` in place of all of `old`: if old took part in differentiation it still does, with gradient zero."""
+    if recorder.grad and old.node is not None and new.node is None:
+        return movement.write(old, new, (0,) * len(old.shape), (1,) * len(old.shape))
+    return twin(new)
 
 
 # -- what differentiation knows of handles --

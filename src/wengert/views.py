@@ -8,6 +8,7 @@ from typing import Any
 
 from wengert import shapes, storage
 from wengert.dtypes import dtype
+from wengert.messages import NO_VIEW
 from wengert.ops.movement import RESHAPE
 from wengert.record.value import record
 from wengert.shapes import Shape
@@ -15,12 +16,6 @@ from wengert.storage import Expand, Lens, Permute, Reshape, Slice, twin
 from wengert.tensor import Tensor, make, tensor_value
 
 _frame = sys._getframe
-
-NO_VIEW = (
-    "view size is not compatible with input tensor's size and stride (at least one dimension spans across two"
-    " contiguous"
-    " subspaces). Use .reshape(...) instead."
-)
 
 
 def _view(x: Tensor, lens: Lens, label: str, depth: int = 2) -> Tensor:
@@ -306,8 +301,7 @@ def detach(input: Tensor) -> Tensor:
 
 METHODS = (
     view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze, unsqueeze, permute, transpose, t, movedim,
-    expand,
-    expand_as, broadcast_to, narrow, select, unbind, split, chunk,
+    expand, expand_as, broadcast_to, narrow, select, unbind, split, chunk,
 )  # fmt: skip
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)

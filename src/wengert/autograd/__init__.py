@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wengert.autograd.differentiate import backward, grad
+from wengert.autograd.gradcheck import gradcheck
 from wengert.autograd.modes import enable_grad, no_grad, set_grad_enabled
 
-__all__ = ["backward", "enable_grad", "grad", "no_grad", "set_grad_enabled"]
+__all__ = ["backward", "enable_grad", "grad", "gradcheck", "no_grad", "set_grad_enabled"]

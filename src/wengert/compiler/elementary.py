@@ -27,10 +27,22 @@ class Function:
 
 @functools.cache
 def function(name: str, dtype: str) -> Function:
-    """The body of exp, log, sin, cos, tanh or pow in f32 or f64."""
+    """The body of exp, log, sin, cos, tanh, pow or atan2 in f32 or f64."""
     b = Builder()
-    params = tuple([_V(b, b.node("param", (), i, dtype)) for i in range(2 if name == "pow" else 1)])
+    params = tuple([_V(b, b.node("param", (), i, dtype)) for i in range(2 if name in ("pow", "atan2") else 1)])
     return Function(name, dtype, tuple([p.n for p in params]), _BODIES[name, dtype](*params).n)
+
+
+def in_order(result: Node) -> list[Node]:
+    """The nodes that the result needs, arguments first, the slow sides of `rare` left out."""
+    found: set[Node] = set()
+    todo = [result]
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo += (node.args[0], node.args[2]) if node.op == "rare" else node.args
+    return sorted(found, key=lambda n: n.id)
 
 
 @dataclass(frozen=True, eq=False)
@@ -541,6 +553,44 @@ def _cos(x: _V) -> _V:
     return _trigonometric(x, 1)
 
 
+# -- atan2 --
+
+# (atan(t) - t) / t^3 in t^2, for |t| <= 1/2
+_ATAN = (
+    -0.3333333333333333, 0.19999999999999488, -0.14285714285599188, 0.11111111100917376,
+    -0.09090908620322523, 0.07692294712540285, -0.06666435677235948, 0.05879578429582425,
+    -0.05240099507994713, 0.04628024868570153, -0.03806653672057366, 0.025006503566489507,
+    -0.009215792047089858,
+)  # fmt: skip
+
+
+def _atan2_f64(y: _V, x: _V) -> _V:
+    """k pi / 4 +- atan(t), where |t| <= 1/2 is the smaller part over the larger, or that turned by pi / 4."""
+    across, along = y.abs(), x.abs()
+    steep = along < across
+    low, high = steep.where(along, across), steep.where(across, along)
+    far = high.eq(math.inf)
+    low, high = far.where(low.eq(math.inf).where(low.of(1.0), low * 0.0), low), far.where(high.of(1.0), high)
+    high = high.eq(0.0).where(high.of(1.0), high)
+    shrink = (high > 2.0**1000).where(high.of(0.5), 1.0)  # the sum of both must be finite
+    low, high = low * shrink, high * shrink
+    turned = low > high * 0.5
+    t = turned.where(low - high, low) / turned.where(low + high, high)
+    z = t * t
+    angle = (t * z).fma(_paired(z, z * z, _ATAN), t)
+    k = turned.where(t.of(1.0), 0.0)
+    angle, k = steep.where(-angle, angle), steep.where(2.0 - k, k)
+    left = x.bits() < 0
+    angle, k = left.where(-angle, angle), left.where(4.0 - k, k)
+    quarter = _FORMATS["f64"].quarter
+    angle = k.fma(quarter[0] * 0.5, k.fma(quarter[1] * 0.5, angle))
+    return (x.ne(x) | y.ne(y)).where(x.of(math.nan), _with_sign_of(angle, y))
+
+
+def _atan2_f32(y: _V, x: _V) -> _V:
+    return _atan2_f64(y.cast("f64"), x.cast("f64")).cast("f32")
+
+
 _BODIES: dict[tuple[str, str], Callable[..., _V]] = {
     (name, dtype): body
     for name, single, double in (
@@ -550,6 +600,7 @@ _BODIES: dict[tuple[str, str], Callable[..., _V]] = {
         ("cos", _cos, _cos),
         ("tanh", _tanh_f32, _tanh_f64),
         ("pow", _pow, _pow),
+        ("atan2", _atan2_f32, _atan2_f64),
     )
     for dtype, body in (("f32", single), ("f64", double))
 }

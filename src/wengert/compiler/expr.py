@@ -19,7 +19,7 @@ TYPES = {"f32": (4, True), "f64": (8, True), "i32": (4, False), "i64": (8, False
 # Operations whose result has the type of their first argument.
 ARITHMETIC = frozenset("add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc".split())
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0.
-ELEMENTARY = frozenset("exp log sin cos tanh pow".split())
+ELEMENTARY = frozenset("exp log sin cos tanh pow atan2".split())
 COMPARISONS = frozenset("lt le gt ge eq ne".split())  # IEEE: false on NaN, except ne
 LOGICAL = frozenset("and or xor not".split())  # on b1, or bitwise on integers
 SHIFTS = frozenset("shl lshr ashr".split())  # on integers; the shift is within the width
@@ -137,6 +137,7 @@ class Node:
 
 BLOCK = 256  # elements of a reduction that are folded before they join the rest
 IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False}
+COMBINE = {"sum": "add", "fma": "add", "maximum": "maximum", "or": "or"}  # how a block joins the ones before it
 
 
 def _may_be_negative_zero(a: Node) -> bool:

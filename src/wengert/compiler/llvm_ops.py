@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from wengert.compiler.elementary import Function, function
+from wengert.compiler.elementary import Function, function, in_order
 from wengert.compiler.expr import ELEMENTARY, TYPES, Node
 
 _F32_OVERFLOW = 2.0**128 - 2.0**103  # from here on a double rounds to infinity
@@ -227,7 +227,7 @@ def _define(f: Function, result: Node, name: str, attribute: str, lanes: int, ot
         return f"%t{count[0]}"
 
     block = "entry"
-    for node in _in_order(result):
+    for node in in_order(result):
         if node in names:
             continue
         if node.op != "rare":
@@ -256,15 +256,3 @@ def _define(f: Function, result: Node, name: str, attribute: str, lanes: int, ot
     rt = llvm_type(result.dtype, lanes)
     body = "\n".join("  " + line if not line.endswith(":") else line for line in ["entry:", *lines])
     return f"define internal {rt} {name}({params}) {attribute} nounwind {{\n{body}\n  ret {rt} {names[result]}\n}}\n"
-
-
-def _in_order(result: Node) -> list[Node]:
-    """The nodes that the result needs, arguments first, the slow sides of `rare` left out."""
-    found: set[Node] = set()
-    todo = [result]
-    while todo:
-        node = todo.pop()
-        if node not in found:
-            found.add(node)
-            todo += (node.args[0], node.args[2]) if node.op == "rare" else node.args
-    return sorted(found, key=lambda n: n.id)

@@ -9,7 +9,7 @@ depend on its neighbours.
 from __future__ import annotations
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, ELEMENTARY, Node, Range
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, Node, Range
 from wengert.compiler.llvm_ops import any_lane, constant, define_functions, emit_op, llvm_type, scalar_constant
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Write
 
@@ -485,13 +485,10 @@ class _Renderer:
                 self._combine("fma", n, [*operands, now], then)
                 return
             operands = [emit_op("mul", n.dtype, (n.dtype,) * 2, None, operands, lanes, self._fresh, self.lines)]
-        self._combine(_COMBINE[n.attr[0]], n, [now, *operands], then)
+        self._combine(COMBINE[n.attr[0]], n, [now, *operands], then)
 
     def _join(self, n: Node, now: str, block: str, then: str) -> None:
-        self._combine(_COMBINE[n.attr[0]], n, [now, block], then)
+        self._combine(COMBINE[n.attr[0]], n, [now, block], then)
 
     def _combine(self, op: str, n: Node, operands: list[str], then: str) -> None:
         emit_op(op, n.dtype, (n.dtype,) * len(operands), None, operands, self._width(n), lambda: then, self.lines)
-
-
-_COMBINE = {"sum": "add", "fma": "add", "maximum": "maximum", "or": "or"}

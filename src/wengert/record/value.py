@@ -143,7 +143,7 @@ def _check_pending(v: Value) -> None:
     limit = config.pending_limit
     if r.start == 0 or r.busy or new < limit:
         r.start = r.start or v.seq
-        r.next_check = max(r.start + limit, v.seq + 1)
+        r.next_check = max(r.start + limit, v.seq + 16)
         return
     site = r.site or user_site()
     if site == r.last_site or new >= 2 * limit:

@@ -50,6 +50,9 @@ def settle(values: list[Value], store_held: bool = False) -> None:
         try:
             counters.flushes += 1
             cone = cone_of(wanted)
+            if store_held and len(cone) < config.pending_limit // 2:
+                return  # what was recorded lately is gone, or evaluated: there is nothing to cut
+            recorder.start += len(cone)  # what was pending is not any more
             if config.backend == "reference":
                 reference.evaluate(cone)
             elif config.backend == "cpu":
@@ -82,13 +85,7 @@ def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
     if roots:
         if len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
             cone = cone_of(roots)
-        leaves, key, slots = _describe(cone, roots, store_held)
-        found = _plans.get(key)
-        if found is None:
-            counters.plans_missed += 1
-            found = _make(cone, leaves, roots, key, store_held)
-        else:
-            counters.plans_hit += 1
+        found, leaves, slots = _find(cone, roots, store_held)
         try:
             outputs = found.run([x.data for x in leaves], slots)
         except TooLarge as e:
@@ -100,6 +97,25 @@ def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
             v.inputs = ()
     for v in wanted:
         _share(v)
+
+
+def _find(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[Executable, list[Value], list]:
+    """The plan of a cone, from the cache or made now, and what to run it with."""
+    leaves, key, slots = _describe(cone, roots, store_held)
+    found = _plans.get(key)
+    if found is None:
+        counters.plans_missed += 1
+        found = _make(cone, leaves, roots, key, store_held)
+    else:
+        counters.plans_hit += 1
+    return found, leaves, slots
+
+
+def plan_of(values: list[Value]) -> planner.Plan | None:
+    """The plan that would store the values now, or None when they are stored. Nothing is computed."""
+    with _lock:
+        roots = _plain_roots([v for v in values if v.data is None])
+        return _find(cone_of(roots), roots, False)[0].plan if roots else None
 
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:

@@ -1,0 +1,188 @@
+"""CUDA C text for expression nodes: one operation at a time, and whole elementary functions.
+
+Every rounding is spelled as an intrinsic of fixed mode (`__fadd_rn`), which no compiler contracts: the text needs no
+`--fmad=false` and means what `llvm_ops` means, bit for bit, but for the payload and the sign of NaN. Flags that flush
+subnormals or relax divisions are refused at compile time. A b1 is a bool in registers and one byte in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from string import Template
+
+import numpy as np
+
+from wengert.compiler.elementary import Function, function, in_order
+from wengert.compiler.expr import ELEMENTARY, TYPES, Node
+
+SCALARS = {"f32": "float", "f64": "double", "i32": "int", "i64": "long long", "b1": "bool"}
+MEMORY = SCALARS | {"b1": "unsigned char"}
+_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+_LOGIC = {"and": "&", "or": "|", "xor": "^"}
+_BOOL = {"mul": "&", "minimum": "&", "add": "|", "maximum": "|"}
+_ROUNDINGS = frozenset("rint floor ceil trunc".split())
+
+# The operations as overloaded functions, for each floating type.
+_FLOATS = Template("""
+FN $T w_add($T a, $T b) { return __${p}add_rn(a, b); }
+FN $T w_sub($T a, $T b) { return __${p}sub_rn(a, b); }
+FN $T w_mul($T a, $T b) { return __${p}mul_rn(a, b); }
+FN $T w_div($T a, $T b) { return __${p}div_rn(a, b); }
+FN $T w_fma($T a, $T b, $T c) { return __fma${f}_rn(a, b, c); }
+FN $T w_sqrt($T a) { return __${p}sqrt_rn(a); }
+FN $T w_neg($T a) { return -a; }
+FN $T w_abs($T a) { return fabs$f(a); }
+FN $T w_rint($T a) { return rint$f(a); }
+FN $T w_floor($T a) { return floor$f(a); }
+FN $T w_ceil($T a) { return ceil$f(a); }
+FN $T w_trunc($T a) { return trunc$f(a); }
+FN $I w_bits($T a) { return $to_bits(a); }
+FN $T w_real($I a) { return $from_bits(a); }
+// Equal numbers differ in the sign of zero at most; the sum is NaN where one of them is.
+FN $T w_minimum($T a, $T b) { return a < b ? a : b < a ? b : a == b ? w_real(w_bits(a) | w_bits(b)) : w_add(a, b); }
+FN $T w_maximum($T a, $T b) { return a > b ? a : b > a ? b : a == b ? w_real(w_bits(a) & w_bits(b)) : w_add(a, b); }
+// Saturating, 0 for NaN.
+FN int w_i32($T a) { return a != a ? 0 : a >= 0x1p31$f ? 0x7fffffff : a < -0x1p31$f ? -0x7fffffff - 1 : (int)a; }
+FN long long w_i64($T a) {
+  return a != a ? 0 : a >= 0x1p63$f ? 0x7fffffffffffffffLL : a < -0x1p63$f ? -0x7fffffffffffffffLL - 1 : (long long)a;
+}
+""")
+_FLOAT_TYPES = (
+    {"T": "float", "I": "int", "p": "f", "f": "f", "to_bits": "__float_as_int", "from_bits": "__int_as_float"},
+    {"T": "double", "I": "long long", "p": "d", "f": "", "to_bits": "__double_as_longlong", "from_bits": "__longlong_as_double"},
+)
+
+# The same for integers, which wrap.
+_INTS = Template("""
+FN $T w_add($T a, $T b) { return ($T)(($U)a + ($U)b); }
+FN $T w_sub($T a, $T b) { return ($T)(($U)a - ($U)b); }
+FN $T w_mul($T a, $T b) { return ($T)(($U)a * ($U)b); }
+FN $T w_neg($T a) { return ($T)(0 - ($U)a); }
+FN $T w_abs($T a) { return a < 0 ? w_neg(a) : a; }
+// Truncates; x / 0 is x, and the smallest number over -1 is itself.
+FN $T w_div($T a, $T b) { return b == 0 ? a : b == -1 ? w_neg(a) : a / b; }
+FN $T w_minimum($T a, $T b) { return b < a ? b : a; }
+FN $T w_maximum($T a, $T b) { return b > a ? b : a; }
+FN $T w_shl($T a, $T b) { return ($T)(($U)a << b); }
+FN $T w_lshr($T a, $T b) { return ($T)(($U)a >> b); }
+FN $T w_ashr($T a, $T b) { return a >> b; }
+""")
+_INT_TYPES = ({"T": "int", "U": "unsigned int"}, {"T": "long long", "U": "unsigned long long"})
+
+_HEAD = """\
+#if defined(__CUDA_FTZ) || defined(__USE_FAST_MATH__)
+#error "compile without -ftz=true and --use_fast_math: subnormal numbers must be kept"
+#endif
+#define FN static __device__ __forceinline__
+"""
+
+# For what the functions above are defined.
+_ON_FLOATS = frozenset("add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc".split())
+_ON_INTS = frozenset("add sub mul div neg minimum maximum abs shl lshr ashr".split())
+
+
+def prelude() -> str:
+    """What every translation unit starts with."""
+    return _HEAD + "".join([_FLOATS.substitute(t) for t in _FLOAT_TYPES] + [_INTS.substitute(t) for t in _INT_TYPES])
+
+
+def constant(value: float | int | bool, dtype: str) -> str:
+    """The literal: floats exactly, in hexadecimal."""
+    if dtype == "b1":
+        return "true" if value else "false"
+    width, floating = TYPES[dtype]
+    if not floating:
+        half = 1 << (8 * width - 1)
+        n = (int(value) + half) % (2 * half) - half
+        suffix = "LL" if dtype == "i64" else ""
+        return f"(-{half - 1}{suffix} - 1)" if n == -half else f"{n}{suffix}"
+    with np.errstate(over="ignore"):
+        x = float(np.float32(value)) if dtype == "f32" else float(value)
+    if x - x != 0:  # no literal spells these
+        pattern = "0x7fc00000" if x != x else "0x7f800000" if x > 0 else "0xff800000"
+        return ("" if dtype == "f32" else "(double)") + f"__int_as_float({pattern})"
+    return x.hex() + ("f" if dtype == "f32" else "")
+
+
+def function_name(name: str, dtype: str) -> str:
+    return f"w_{name}_{dtype}"
+
+
+def expression(op: str, dtype: str, arg_dtypes: tuple[str, ...], attr: object, operands: list[str]) -> str:
+    """The C expression of one operation, on names and literals; arguments as in `llvm_ops.emit_op`.
+
+    `rare` is a select here. Integer division, and casts from float to integer, are total, as they are in LLVM.
+    """
+    first, floating = arg_dtypes[0], TYPES[dtype][1]
+    if op == "cast":
+        return _cast(dtype, first, attr, operands[0])
+    if op == "bitcast":
+        return f"{'w_bits' if TYPES[first][1] else 'w_real'}({operands[0]})"
+    if op in ("select", "rare"):
+        return "{} ? {} : {}".format(*operands)
+    if op in _COMPARE:
+        return f" {_COMPARE[op]} ".join(operands)
+    given = ", ".join(operands)
+    if op in ELEMENTARY:
+        return f"{function_name(op, dtype)}({given})"
+    if op in _LOGIC and not floating:
+        return f" {_LOGIC[op]} ".join(operands)
+    if op == "not" and not floating:
+        return f"{'!' if dtype == 'b1' else '~'}{operands[0]}"
+    if dtype == "b1" and op in _BOOL:
+        return f" {_BOOL[op]} ".join(operands)
+    if dtype != "b1" and not floating and op in _ROUNDINGS:
+        return operands[0]
+    if dtype != "b1" and op in (_ON_FLOATS if floating else _ON_INTS):
+        return f"w_{op}({given})"
+    raise NotImplementedError(f"no CUDA expression for {op} on {dtype}")
+
+
+def _cast(dtype: str, source: str, attr: object, a: str) -> str:
+    if dtype == source:
+        return a
+    if dtype == "b1":
+        return f"{a} != 0"
+    if TYPES[source][1] and not TYPES[dtype][1] and attr != "exact":
+        return f"w_{dtype}({a})"
+    return f"({SCALARS[dtype]}){a}"  # to the nearest, where it rounds
+
+
+# -- whole functions --
+
+
+def define_functions(used: Iterable[tuple[str, str]]) -> str:
+    """The definitions of all (name, dtype), each once."""
+    return "\n".join(_define_function(function(name, dtype)) for name, dtype in sorted(set(used)))
+
+
+def _define_function(f: Function) -> str:
+    """The function, after a function for the slow side of each `rare`: it is called in a branch, and not inlined, so that a
+    kernel with ten sines holds the long argument reduction once."""
+    texts: list[str] = []
+    texts.append(_define(f, f.result, function_name(f.name, f.dtype), "__forceinline__", texts))
+    return "\n".join(texts)
+
+
+def _define(f: Function, result: Node, name: str, attribute: str, others: list[str]) -> str:
+    names: dict[Node, str] = {p: f"a{i}" for i, p in enumerate(f.params)}
+    given = ", ".join(names.values())
+    lines: list[str] = []
+    for node in in_order(result):
+        if node in names:
+            continue
+        if node.op == "const":
+            names[node] = constant(node.attr, node.dtype)
+            continue
+        if node.op == "rare":
+            c, slow, fast = node.args
+            slow_name = f"{name}_slow{len(others)}"
+            others.append(_define(f, slow, slow_name, "__noinline__", others))
+            text = f"{names[c]} ? {slow_name}({given}) : {names[fast]}"
+        else:
+            text = expression(node.op, node.dtype, tuple([a.dtype for a in node.args]), node.attr, [names[a] for a in node.args])
+        names[node] = f"t{len(lines)}"
+        lines.append(f"  const {SCALARS[node.dtype]} {names[node]} = {text};")
+    params = ", ".join(f"{SCALARS[f.dtype]} a{i}" for i in range(len(f.params)))
+    body = "\n".join([*lines, f"  return {names[result]};"])
+    return f"static __device__ {attribute} {SCALARS[result.dtype]} {name}({params}) {{\n{body}\n}}\n"

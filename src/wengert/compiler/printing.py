@@ -1,0 +1,65 @@
+"""A plan as text: its steps in order, what each makes, and where the results live."""
+
+from __future__ import annotations
+
+from wengert.compiler.lower import Kernel, Loop, Write
+from wengert.compiler.plan import Gemm, Plan
+from wengert.compiler.program import Op
+
+
+def plan_text(plan: Plan) -> str:
+    """One line a buffer and one line a step; virtual operations are those that no buffer is listed for."""
+    kept = dict(plan.results)
+    placed = dict(plan.temporaries)
+    lines = ["buffers:"]
+    for i, b in sorted(plan.buffer_of.items()):
+        op = plan.ops[i]
+        if op.kind == "leaf":
+            where = "given"
+        elif b != i:
+            where = f"in place of %{b}"
+        elif b in kept:
+            where = f"result, {_size(kept[b])}"
+        elif b in placed:
+            where = f"temporary at {placed[b]}, {_size(op.numel * op.dtype.bytes)}"
+        else:
+            continue  # computed in registers
+        lines.append(f"  %{i} {_describe(op)}: {where}")
+    lines.append("steps:")
+    for n, step in enumerate(plan.steps):
+        lines.append(f"  {n}: {_step(plan, step)}")
+    stored = {i for i, b in plan.buffer_of.items() if b in kept or b in placed or plan.ops[i].kind == "leaf"}
+    inlined = sum(1 for i, op in enumerate(plan.ops) if i not in stored and op.kind not in ("leaf", "full"))
+    lines.append(f"operations without a buffer: {inlined}; arena: {_size(plan.arena)}")
+    return "\n".join(lines)
+
+
+def _step(plan: Plan, step: Kernel | Gemm) -> str:
+    if isinstance(step, Gemm):
+        return f"BLAS {step.dtype.name} {step.batch} x ({step.m}, {step.k}) @ ({step.k}, {step.n}) -> %{step.op}"
+    names = ", ".join(f"%{i}" for i in sorted(_written(step)))
+    return f"kernel of {step.nodes} nodes in {step.tasks} tasks -> {names}"
+
+
+def _written(k: Kernel) -> set[int]:
+    stack = [*k.entry.items, *k.task.items, *k.row.items]
+    out: set[int] = set()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Write):
+            out.add(k.cells[item.address.pointer][1])
+        elif isinstance(item, Loop):
+            stack.extend(item.block.items)
+    return out
+
+
+def _describe(op: Op) -> str:
+    return f"{op.prim.name} {op.dtype.name}{list(op.shape)}"
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if nbytes < 1000:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} GB"
