@@ -133,7 +133,7 @@ def test_special_numbers(dt):
     check(lambda v: [f(v) for f in UNARY], x)
     check(lambda v: [ew.pow(v, p) for p in (-2, -1, -0.5, 0.5, 2, 3, 2.5)], x)
     check(lambda a, b: [f(a, b) for f in BINARY], x.reshape(-1, 1), x)
-    check(lambda v: [reduction.sum(v), reduction.amax(v), reduction.amax(v[:6] if False else ew.where(ew.eq(v, v), v, 0))], x)
+    check(lambda v: [reduction.sum(v), reduction.amax(v), reduction.amax(ew.where(ew.eq(v, v), v, 0))], x)
 
 
 @pytest.mark.parametrize("dt", [F32, F64], ids=lambda d: d.name)
@@ -149,7 +149,7 @@ def test_signs_of_zero(dt):
 
     check(f, x)
     check(lambda v: 1 / v * full((), -0.0, v.dtype), x)
-    check(lambda v: signs(reduction.sum(v * 0.0), reduction.sum(v * -0.0), reduction.amax(v * 0.0)), x)
+    check(lambda v: signs(reduction.sum(v * 0.0), reduction.sum(v * -0.0)), x)
     check(lambda v: signs(reduction.sum(movement.slice_(v, (1,), (1,), (1,)), 0)), x)
 
 

@@ -22,7 +22,7 @@ FLOORS = [
     ("runtime",),
     ("autograd",),
     ("storage", "indexing", "tensor"),
-    ("factories", "views", "functions", "joining", "inplace", "looking", "printing", "cuda"),
+    ("factories", "views", "functions", "joining", "inplace", "looking", "printing", "cuda", "show"),
     ("",),
 ]
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}

@@ -1,5 +1,5 @@
-"""Views, in-place writes and shared memory. Expected values and texts are PyTorch's; random programs are checked against
-NumPy, whose views and writes are physical."""
+"""Views, in-place writes and shared memory. Expected values and texts are PyTorch's; random programs are checked
+against NumPy, whose views and writes are physical."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math as _math
 
-from wengert import autograd, cuda
+from wengert import autograd, cuda, show
 from wengert import inplace as _inplace  # noqa: F401 -- these three attach methods
 from wengert import looking as _looking  # noqa: F401
 from wengert import printing as _printing  # noqa: F401
@@ -186,23 +186,22 @@ newaxis = None
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
-__all__ = [  # sorted
+__all__ = [
     "BoolTensor", "DoubleTensor", "FloatTensor", "InternalError", "LongTensor", "Size", "Tensor", "TooLarge",
-    "Variable", "__version__", "abs", "absolute", "add", "addmm", "all", "allclose", "amax", "amin", "any",
-    "arange", "argmax", "argmin", "as_tensor", "asarray", "autograd", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "bmm", "bool", "broadcast_to", "cat", "cdouble", "cfloat", "chunk", "clamp", "clamp_max",
-    "clamp_min", "clip", "clone", "complex64", "complex128", "concat", "concatenate", "config", "configure", "conj",
-    "cos", "counters", "cuda", "detach", "device", "div", "divide", "dot", "double", "dtype", "e", "empty",
-    "empty_like", "enable_grad", "eq", "equal", "exp", "eye", "flatten", "float", "float32", "float64",
-    "from_numpy", "full", "full_like", "ge", "get_default_dtype", "greater", "greater_equal", "gt", "imag", "inf",
-    "initial_seed", "int64", "is_grad_enabled", "is_tensor", "isfinite", "isinf", "isnan", "le", "less",
-    "less_equal", "linspace", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsumexp", "long", "lt", "manual_seed", "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid", "min",
-    "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan", "narrow", "ne", "neg", "negative",
-    "newaxis", "no_grad", "norm", "not_equal", "numel", "ones", "ones_like", "outer", "permute", "pi", "pow",
-    "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "ravel", "real", "reciprocal", "relu",
-    "reshape", "rsqrt", "select", "set_default_dtype", "set_grad_enabled", "sgn", "sigmoid", "sign", "sin",
-    "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "t", "tanh", "tensor", "transpose", "true_divide", "unbind", "unflatten", "unsqueeze", "var",
-    "where", "zeros", "zeros_like",
+    "Variable", "__version__", "abs", "absolute", "add", "addmm", "all", "allclose", "amax", "amin", "any", "arange",
+    "argmax", "argmin", "as_tensor", "asarray", "autograd", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
+    "bmm", "bool", "broadcast_to", "cat", "cdouble", "cfloat", "chunk", "clamp", "clamp_max", "clamp_min", "clip",
+    "clone", "complex64", "complex128", "concat", "concatenate", "config", "configure", "conj", "cos", "counters",
+    "cuda", "detach", "device", "div", "divide", "dot", "double", "dtype", "e", "empty", "empty_like", "enable_grad",
+    "eq", "equal", "exp", "eye", "flatten", "float", "float32", "float64", "from_numpy", "full", "full_like", "ge",
+    "get_default_dtype", "greater", "greater_equal", "gt", "imag", "inf", "initial_seed", "int64", "is_grad_enabled",
+    "is_tensor", "isfinite", "isinf", "isnan", "le", "less", "less_equal", "linspace", "log", "log_softmax",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "long", "lt", "manual_seed", "masked_fill",
+    "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply",
+    "mv", "nan", "narrow", "ne", "neg", "negative", "newaxis", "no_grad", "norm", "not_equal", "numel", "ones",
+    "ones_like", "outer", "permute", "pi", "pow", "rand", "rand_like", "randint", "randn", "randn_like", "randperm",
+    "ravel", "real", "reciprocal", "relu", "reshape", "rsqrt", "select", "set_default_dtype", "set_grad_enabled", "sgn",
+    "show", "sigmoid", "sign", "sin", "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "subtract", "sum", "swapaxes", "swapdims", "t", "tanh", "tensor", "transpose", "true_divide", "unbind", "unflatten",
+    "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]  # fmt: skip

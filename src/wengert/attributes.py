@@ -28,6 +28,9 @@ class Device:
 
     __slots__ = ("index", "type")
 
+    type: str
+    index: int | None
+
     def __init__(self, name: Any = "cpu", index: int | None = None) -> None:
         text = name.type if isinstance(name, Device) else str(name)
         if text not in ("cpu", "cpu:0"):

@@ -425,6 +425,7 @@ METHODS = (
     clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum,
     mean, var, std, norm, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,
 )  # fmt: skip
+_f: Any
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {

@@ -33,7 +33,10 @@ def lenses(shape: Shape, index: Any) -> tuple[tuple[Lens, ...], str]:
         if not shape and not any(isinstance(x, slice) for x in items):
             _refuse(items)
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
-    starts, sizes, steps, result = [], [], [], []
+    starts: list[int] = []
+    sizes: list[int] = []
+    steps: list[int] = []
+    result: list[int] = []
     axis, name, ellipsis = 0, "AliasBackward0", False
     for x in items:
         if x is None:

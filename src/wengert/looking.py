@@ -9,7 +9,7 @@ import numpy as np
 
 from wengert import storage
 from wengert.dtypes import dtype
-from wengert.runtime.evaluate import constant
+from wengert.runtime.evaluate import constant, read
 from wengert.tensor import Tensor, handle, value
 
 
@@ -35,6 +35,16 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     for lens in storage.compose(s.lenses, self._lenses):
         x = lens.array(x)
     return x[...] if x is s.share().array else x  # never the array itself, so that its holders can be counted
+
+
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element; it holds until the next write."""
+    s = self._storage()
+    s.current()
+    m = s.memory
+    v = s.value if m is None else m.value
+    start = read(v) if m is None or m.array is None else m.array
+    return start.__array_interface__["data"][0] + self._layout()[2] * v.dtype.bytes
 
 
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -116,7 +126,7 @@ def _rebuild(x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
 
 
 for _f in (
-    item, tolist, numpy, __array__, _single, __bool__, __float__, __int__, __complex__, __index__, __len__, __iter__,
-    __format__, __contains__, __reduce_ex__,
+    item, tolist, numpy, data_ptr, __array__, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
+    __iter__, __format__, __contains__, __reduce_ex__,
 ):  # fmt: skip
     setattr(Tensor, _f.__name__, _f)

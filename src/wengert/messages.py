@@ -4,41 +4,32 @@ from __future__ import annotations
 
 IN_PLACE_LEAF = "leaf Variable that requires grad is being used in an in-place operation."
 UNTRACKED = (
-    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case"
-    " is ambiguous"
-    " and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both"
-    " inside the"
-    " no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be"
-    " tracked)."
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use"
+    " case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the"
+    " inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if"
+    " you want the inplace to be tracked)."
 )
 NON_LEAF_GRAD = (
     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be"
-    " populated during"
-    " autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use"
-    " .retain_grad() on the"
-    " non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
-    " github.com/pytorch/pytorch/pull/30531 for more informations."
+    " populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor,"
+    " use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access"
+    " the leaf Tensor instead. See github.com/pytorch/pytorch/pull/30531 for more informations."
 )
 NOT_A_LEAF = (
     "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph"
-    " that"
-    " doesn't require differentiation use var_no_grad = var.detach()."
+    " that doesn't require differentiation use var_no_grad = var.detach()."
 )
 DETACH_VIEW = (
-    "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for"
-    " training,"
-    " and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_()"
-    " cannot be"
+    "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training,"
+    " and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be"
     " called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in"
     " torch/optim/optimizer.py as a solution."
 )
 EXPANDED = (
     "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please"
-    " clone()"
-    " the tensor before performing the operation."
+    " clone() the tensor before performing the operation."
 )
 NO_VIEW = (
     "view size is not compatible with input tensor's size and stride (at least one dimension spans across two"
-    " contiguous"
-    " subspaces). Use .reshape(...) instead."
+    " contiguous subspaces). Use .reshape(...) instead."
 )

@@ -348,28 +348,6 @@ class Tensor:
             return self._v.shape, shapes.contiguous_strides(self._v.shape), 0
         return storage.layout(self._lenses, *s.layout())
 
-    def stride(self, dim: int | None = None) -> Any:
-        strides = self._layout()[1]
-        return strides if dim is None else strides[shapes.normalize_axis(dim, len(strides))]
-
-    def storage_offset(self) -> int:
-        return self._layout()[2]
-
-    def is_contiguous(self) -> bool:
-        shape, strides, _ = self._layout()
-        if 0 in shape:
-            return True
-        return all(n == 1 or a == b for n, a, b in zip(shape, strides, shapes.contiguous_strides(shape)))
-
-    def data_ptr(self) -> int:
-        """The address of the first element; it holds until the next write."""
-        s = self._storage()
-        s.current()
-        m = s.memory
-        v = s.value if m is None else m.value
-        start = read(v) if m is None or m.array is None else m.array
-        return start.__array_interface__["data"][0] + self._layout()[2] * v.dtype.bytes
-
     def _is_view(self) -> bool:
         return self._store is not None and bool(self._lenses)
 

@@ -299,10 +299,27 @@ def detach(input: Tensor) -> Tensor:
     return input.detach()
 
 
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    strides = self._layout()[1]
+    return strides if dim is None else strides[shapes.normalize_axis(dim, len(strides))]
+
+
+def storage_offset(self: Tensor) -> int:
+    return self._layout()[2]
+
+
+def is_contiguous(self: Tensor) -> bool:
+    shape, strides, _ = self._layout()
+    if 0 in shape:
+        return True
+    return all(n == 1 or a == b for n, a, b in zip(shape, strides, shapes.contiguous_strides(shape)))
+
+
 METHODS = (
-    view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze, unsqueeze, permute, transpose, t, movedim,
-    expand, expand_as, broadcast_to, narrow, select, unbind, split, chunk,
+    stride, storage_offset, is_contiguous, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
+    unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, narrow, select, unbind, split, chunk,
 )  # fmt: skip
+_f: Any
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {"swapaxes": transpose, "swapdims": transpose, "moveaxis": movedim}.items():

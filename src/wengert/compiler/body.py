@@ -7,6 +7,7 @@ a chunk, the inside of a slice): loads under it read nothing where it does not h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from wengert.compiler import complex as cplx
@@ -22,12 +23,17 @@ Key = tuple  # (op, index, guard, depth)
 STATIC_NUMBERS = (0, 1, -1, 2, 0.5)
 
 
-class NeedsBuffer(Exception):
-    """An operation is read in a way that index arithmetic cannot express: it must be stored."""
+def is_static(x: object) -> bool:
+    """Whether number x is written into kernels. Equal numbers must be the same one: -0.0 and complex ones are data."""
+    return isinstance(x, int | float) and x in STATIC_NUMBERS and (x != 0 or math.copysign(1, x) > 0)
 
-    def __init__(self, op: int) -> None:
-        super().__init__(op)
-        self.op = op
+
+class NeedsBuffer(Exception):
+    """Operations are read in a way that index arithmetic cannot express: they must be stored."""
+
+    def __init__(self, *ops: int) -> None:
+        super().__init__(*ops)
+        self.ops = ops
 
 
 def flat_index(index: Index, op: Op) -> Affine:

@@ -1,8 +1,8 @@
 """CUDA C text for expression nodes: one operation at a time, and whole elementary functions.
 
 Every rounding is spelled as an intrinsic of fixed mode (`__fadd_rn`), which no compiler contracts: the text needs no
-`--fmad=false` and means what `llvm_ops` means, bit for bit, but for the payload and the sign of NaN. Flags that flush
-subnormals or relax divisions are refused at compile time. A b1 is a bool in registers and one byte in memory.
+`--fmad=false` and means what `llvm_ops` means, bit for bit, but for the payload and the sign of NaN. Only `-ftz=true`
+and `--use_fast_math`, which are not the default, would break that. A b1 is a bool in registers and a byte in memory.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FN $T w_rint($T a) { return rint$f(a); }
 FN $T w_floor($T a) { return floor$f(a); }
 FN $T w_ceil($T a) { return ceil$f(a); }
 FN $T w_trunc($T a) { return trunc$f(a); }
-FN $I w_bits($T a) { return $to_bits(a); }
-FN $T w_real($I a) { return $from_bits(a); }
+FN $I w_bits($T a) { return __${T}_as_$J(a); }
+FN $T w_real($I a) { return __${J}_as_$T(a); }
 // Equal numbers differ in the sign of zero at most; the sum is NaN where one of them is.
 FN $T w_minimum($T a, $T b) { return a < b ? a : b < a ? b : a == b ? w_real(w_bits(a) | w_bits(b)) : w_add(a, b); }
 FN $T w_maximum($T a, $T b) { return a > b ? a : b > a ? b : a == b ? w_real(w_bits(a) & w_bits(b)) : w_add(a, b); }
@@ -48,8 +48,8 @@ FN long long w_i64($T a) {
 }
 """)
 _FLOAT_TYPES = (
-    {"T": "float", "I": "int", "p": "f", "f": "f", "to_bits": "__float_as_int", "from_bits": "__int_as_float"},
-    {"T": "double", "I": "long long", "p": "d", "f": "", "to_bits": "__double_as_longlong", "from_bits": "__longlong_as_double"},
+    {"T": "float", "I": "int", "J": "int", "p": "f", "f": "f"},
+    {"T": "double", "I": "long long", "J": "longlong", "p": "d", "f": ""},
 )
 
 # The same for integers, which wrap.
@@ -69,11 +69,14 @@ FN $T w_ashr($T a, $T b) { return a >> b; }
 """)
 _INT_TYPES = ({"T": "int", "U": "unsigned int"}, {"T": "long long", "U": "unsigned long long"})
 
-_HEAD = """\
-#if defined(__CUDA_FTZ) || defined(__USE_FAST_MATH__)
-#error "compile without -ftz=true and --use_fast_math: subnormal numbers must be kept"
-#endif
-#define FN static __device__ __forceinline__
+_HEAD = "#define FN __device__ __forceinline__\n"
+
+_TAIL = """
+// The number of the first row of a task, of which each takes `rows` of the `size` rows that share all other indices.
+FN long long w_first_row(long long task, long long size, long long rows) {
+  const long long blocks = (size + rows - 1) / rows;
+  return task / blocks * size + task % blocks * rows;
+}
 """
 
 # For what the functions above are defined.
@@ -83,7 +86,7 @@ _ON_INTS = frozenset("add sub mul div neg minimum maximum abs shl lshr ashr".spl
 
 def prelude() -> str:
     """What every translation unit starts with."""
-    return _HEAD + "".join([_FLOATS.substitute(t) for t in _FLOAT_TYPES] + [_INTS.substitute(t) for t in _INT_TYPES])
+    return "".join([_HEAD, *map(_FLOATS.substitute, _FLOAT_TYPES), *map(_INTS.substitute, _INT_TYPES), _TAIL])
 
 
 def constant(value: float | int | bool, dtype: str) -> str:
@@ -101,7 +104,8 @@ def constant(value: float | int | bool, dtype: str) -> str:
     if x - x != 0:  # no literal spells these
         pattern = "0x7fc00000" if x != x else "0x7f800000" if x > 0 else "0xff800000"
         return ("" if dtype == "f32" else "(double)") + f"__int_as_float({pattern})"
-    return x.hex() + ("f" if dtype == "f32" else "")
+    digits, exponent = x.hex().split("p")
+    return digits.rstrip("0").rstrip(".") + "p" + exponent + ("f" if dtype == "f32" else "")
 
 
 def function_name(name: str, dtype: str) -> str:
@@ -157,14 +161,14 @@ def define_functions(used: Iterable[tuple[str, str]]) -> str:
 
 
 def _define_function(f: Function) -> str:
-    """The function, after a function for the slow side of each `rare`: it is called in a branch, and not inlined, so that a
-    kernel with ten sines holds the long argument reduction once."""
+    """The function, after one for the slow side of each `rare`, called in a branch and not inlined: a kernel with ten
+    sines holds the long argument reduction once."""
     texts: list[str] = []
-    texts.append(_define(f, f.result, function_name(f.name, f.dtype), "__forceinline__", texts))
+    texts.append(_define(f, f.result, function_name(f.name, f.dtype), "FN", texts))
     return "\n".join(texts)
 
 
-def _define(f: Function, result: Node, name: str, attribute: str, others: list[str]) -> str:
+def _define(f: Function, result: Node, name: str, attributes: str, others: list[str]) -> str:
     names: dict[Node, str] = {p: f"a{i}" for i, p in enumerate(f.params)}
     given = ", ".join(names.values())
     lines: list[str] = []
@@ -177,12 +181,13 @@ def _define(f: Function, result: Node, name: str, attribute: str, others: list[s
         if node.op == "rare":
             c, slow, fast = node.args
             slow_name = f"{name}_slow{len(others)}"
-            others.append(_define(f, slow, slow_name, "__noinline__", others))
+            others.append(_define(f, slow, slow_name, "static __device__ __noinline__", others))
             text = f"{names[c]} ? {slow_name}({given}) : {names[fast]}"
         else:
-            text = expression(node.op, node.dtype, tuple([a.dtype for a in node.args]), node.attr, [names[a] for a in node.args])
+            operands, dtypes = [names[a] for a in node.args], tuple([a.dtype for a in node.args])
+            text = expression(node.op, node.dtype, dtypes, node.attr, operands)
         names[node] = f"t{len(lines)}"
         lines.append(f"  const {SCALARS[node.dtype]} {names[node]} = {text};")
     params = ", ".join(f"{SCALARS[f.dtype]} a{i}" for i in range(len(f.params)))
     body = "\n".join([*lines, f"  return {names[result]};"])
-    return f"static __device__ {attribute} {SCALARS[result.dtype]} {name}({params}) {{\n{body}\n}}\n"
+    return f"{attributes} {SCALARS[result.dtype]} {name}({params}) {{\n{body}\n}}\n"

@@ -193,7 +193,7 @@ _FORMATS = {
 
 # (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2; those of f32 were then moved to lessen the error after rounding
 _EXP = {
-    "f32": (0.4999998211860657, 0.16666510701179504, 0.04167190194129944, 0.008369054645299911, 0.0013582296669483185),
+    "f32": (0.4999997913837433, 0.16666513681411743, 0.04167228192090988, 0.008369001559913158, 0.0013572040479630232),
     "f64": (
         0.5000000000000011, 0.1666666666666645, 0.04166666666652734, 0.008333333333474458,
         0.001388888894422732, 0.00019841269545293572, 2.4801492561833465e-05, 2.7557554491745002e-06,
@@ -202,8 +202,8 @@ _EXP = {
 }  # fmt: skip
 
 
-def _exp_parts(x: _V, bias: int, low: _V | None = None) -> tuple[_V, _V]:
-    """(u, t): exp(x + low) = 2^n (1 + u), and t << digits is 2^n with the exponent's bias given."""
+def _exp_parts(x: _V, bias: int, low: _V | None = None) -> tuple[_V, _V, _V]:
+    """(r, p, t): exp(x + low) = 2^n (1 + r + r^2 p), and t << digits is 2^n with the exponent's bias given."""
     f = _FORMATS[x.n.dtype]
     magic = 1.5 * 2.0**f.digits + bias
     t = x.fma(math.log2(math.e), magic)  # rounds to an integer, which the low bits then hold
@@ -211,8 +211,7 @@ def _exp_parts(x: _V, bias: int, low: _V | None = None) -> tuple[_V, _V]:
     r = n.fma(-f.ln2[1], n.fma(-f.ln2[0], x))
     if low is not None:
         r = r + low
-    square = r * r
-    return _paired(r, square, _EXP[x.n.dtype]).fma(square, r), t
+    return r, _paired(r, r * r, _EXP[x.n.dtype]), t
 
 
 def _exp(x: _V, low: _V | None = None) -> _V:
@@ -222,48 +221,32 @@ def _exp(x: _V, low: _V | None = None) -> _V:
     wide = f.digits == 52
     if low is None:
         x = _clamped(x, -746.0, 710.0) if wide else _clamped(x, -104.0, 89.0)
-    u, t = _exp_parts(x, 2 * f.bias, low)
+    r, p, t = _exp_parts(x, 2 * f.bias, low)
     shift = 512 if wide else 64
     back = (x.bits() < 0).where(x.of(2.0**-shift), x.of(2.0**shift))
     scale = ((t.bits() << f.digits) - back.bits()).real()
-    return scale.fma(u, scale) * back
+    return scale.fma(p.fma(r * r, r), scale) * back
 
 
-# (tanh(x) - x) / x^3 in x^2, for |x| <= 1
-_TANH_F32 = (
-    -0.33333295583724976, 0.13332347571849823, -0.0538799911737442, 0.021487198770046234,
-    -0.007946892641484737, 0.0023019283544272184, -0.0003586106759030372,
-)  # fmt: skip
-
-
-def _with_sign_of(y: _V, x: _V) -> _V:
-    """y >= 0 with the sign of x."""
-    return (y.bits() | (x.bits() & _FORMATS[x.n.dtype].sign)).real()
-
-
-def _tanh_f32(x: _V) -> _V:
-    a = x.abs()
-    near = a * a
-    small = (near * a).fma(_paired(near, near * near, _TANH_F32), a)
-    u, t = _exp_parts(_clamped(a * -2.0, -40.0, 0.0), 127)
-    scale = (t.bits() << 23).real()
-    e = scale.fma(u, scale)
-    large = 1.0 - (e + e) / (e + 1.0)
-    return _with_sign_of((a < 1.0).where(small, large), x)
-
-
-def _tanh_f64(x: _V) -> _V:
-    """k / (2 - k) where k = 1 - exp(-2 |x|), the quotient's rounding errors put back: 1 / (2 - k) = (1 + tanh) / 2."""
-    u, t = _exp_parts(_clamped(x.abs() * -2.0, -80.0, 0.0), 1023)
-    scale = (t.bits() << 52).real()
+def _tanh(x: _V) -> _V:
+    """k / (2 - k) where k = 1 - exp(-2 |x|). What each step rounds away is put back at the end; 1 / (2 - k) is then
+    (1 + tanh) / 2."""
+    f = _FORMATS[x.n.dtype]
+    a = x.abs() * -2.0
+    least = -80.0 if f.digits == 52 else -40.0
+    r, p, t = _exp_parts((a < least).where(a.of(least), a), f.bias)
+    scale = (t.bits() << f.digits).real()
+    u = p.fma(r * r, r)
+    u_low = p.fma(r * r, r - u)
     rest = 1.0 - scale
     k = (-scale).fma(u, rest)
-    k_low = (-scale).fma(u, rest - k)
+    k_low = (-scale).fma(u_low, (-scale).fma(u, rest - k)) + ((1.0 - rest) - scale)
     d = 2.0 - k
     d_low = (2.0 - d) - k - k_low
     y = k / d
-    error = (-y).fma(d, k) + (-y).fma(d_low, k_low)
-    return _with_sign_of(error.fma(y.fma(0.5, 0.5), y), x)
+    error = (-y).fma(d_low, (-y).fma(d, k) + k_low)
+    y = error.fma(y.fma(0.5, 0.5), y)
+    return (y.bits() | (x.bits() & f.sign)).real()
 
 
 # -- log --
@@ -584,7 +567,8 @@ def _atan2_f64(y: _V, x: _V) -> _V:
     angle, k = left.where(-angle, angle), left.where(4.0 - k, k)
     quarter = _FORMATS["f64"].quarter
     angle = k.fma(quarter[0] * 0.5, k.fma(quarter[1] * 0.5, angle))
-    return (x.ne(x) | y.ne(y)).where(x.of(math.nan), _with_sign_of(angle, y))
+    signed = (angle.bits() | (y.bits() & _FORMATS["f64"].sign)).real()
+    return (x.ne(x) | y.ne(y)).where(x.of(math.nan), signed)
 
 
 def _atan2_f32(y: _V, x: _V) -> _V:
@@ -598,7 +582,7 @@ _BODIES: dict[tuple[str, str], Callable[..., _V]] = {
         ("log", _log, _log),
         ("sin", _sin, _sin),
         ("cos", _cos, _cos),
-        ("tanh", _tanh_f32, _tanh_f64),
+        ("tanh", _tanh, _tanh),
         ("pow", _pow, _pow),
         ("atan2", _atan2_f32, _atan2_f64),
     )

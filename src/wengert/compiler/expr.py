@@ -50,6 +50,12 @@ class Affine:
     terms: tuple[tuple[Range, int], ...] = ()
     slots: tuple[tuple[int, int], ...] = ()
 
+    def __hash__(self) -> int:  # once: indices are looked up again and again
+        found: int | None = self.__dict__.get("hash")
+        if found is None:
+            found = self.__dict__["hash"] = hash((self.const, self.terms, self.slots))
+        return found
+
     @staticmethod
     def of(r: Range) -> Affine:
         return Affine(0, ((r, 1),)) if r.size != 1 else Affine()

@@ -19,7 +19,7 @@ from wengert.shapes import contiguous_strides
 
 COMPONENTS = 16  # accumulators that one pass carries
 WIDE = 64  # an axis up to this size is cut into components
-NODES = 400  # expression nodes in one kernel
+NODES = 400  # size of one kernel's code, as `Selection.size` has it
 MEMBERS = 40  # anchors in one kernel
 
 
@@ -62,7 +62,7 @@ class Store:
     guard: Node | None = None  # the store happens where it holds
 
 
-@dataclass
+@dataclass(eq=False)
 class Fused:
     """A kernel before lowering."""
 
@@ -71,7 +71,8 @@ class Fused:
     outer: list[Range]
     stores: list[Store]
     builder: Builder
-    sources: int = 0
+    sources: int = 0  # bits of stored operations that it reads
+    inlined: int = 0  # bits of operations that it computes
     maps: list[Anchor] = field(default_factory=list)  # stored inside the loop of a flat reduction over the same elements
 
 
@@ -83,6 +84,8 @@ class Fuser:
         self.anchors: dict[int, Anchor] = {}
         self.readers: dict[int, list[int]] = {}
         self._gemm_levels: dict[int, int] = {}
+        self._group_of: dict[int, Fused] = {}
+        self._groups_at: dict[tuple, list[Fused]] = {}  # by (level, outer sizes); flat reductions also by (level, length)
 
     def run(self) -> list[Fused]:
         groups: list[Fused] = []
@@ -90,7 +93,10 @@ class Fuser:
             if self.ops[i].kind == "gemm":
                 self._place_gemm(i, groups)
                 continue
-            anchor = self._analyse(i)
+            try:
+                anchor = self._analyse(i)
+            except NeedsBuffer as e:
+                raise self._unreadable(e) from None
             self.anchors[i] = anchor
             self._join(anchor, groups)
         for g in groups:
@@ -111,9 +117,25 @@ class Fuser:
             self._adopt_components(anchor, loads)
         if any(unit != 1 for _, unit in anchor.axes):
             loads = self._loads(anchor)
+        if op.kind == "write":
+            loads += self._loads_of_base(op)
         anchor.reads = {j for j, _ in loads if self.ops[j].kind != "leaf"}
         self._find_level(anchor, loads)
         return anchor
+
+    def _unreadable(self, first: NeedsBuffer) -> NeedsBuffer:
+        """The same for all that storing those operations needs to have stored, so that planning starts anew only once."""
+        found = set(first.ops)
+        stack = list(first.ops)
+        while stack:
+            i = stack.pop()
+            body = Body(self.ops, self.numbers, lambda k: k in found or self.selection.stored(k), frozenset())
+            try:
+                body.define(i, tuple([Affine.of(r) for r in _outer_ranges(body.b, self._space(self.ops[i]))]))
+            except NeedsBuffer as e:
+                found.update(e.ops)
+                stack += (i, *e.ops)
+        return NeedsBuffer(*found)
 
     def _space(self, op: Op) -> tuple[int, ...]:
         return self.ops[op.args[-1]].shape if op.kind == "write" else op.shape
@@ -124,6 +146,15 @@ class Fuser:
         ranges = _outer_ranges(body.b, anchor.outer)
         roots = [n for c in anchor.components() for n in body.define(anchor.op, anchor.index(ranges, c))]
         return [node.attr for node in reachable(roots) if node.op == "load"]
+
+    def _loads_of_base(self, op: Op) -> list[tuple[int, Affine]]:
+        """What a copy of a write's base reads, where the base has no buffer."""
+        if len(op.args) != 2 or self.selection.stored(op.args[0]):
+            return []
+        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
+        ranges = _outer_ranges(body.b, op.shape)
+        roots = body.value(op.args[0], tuple([Affine.of(r) for r in ranges]))
+        return [node.attr for node in reachable(list(roots)) if node.op == "load"]
 
     def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
         """Write out small axes that some operand does not depend on, last ones first."""
@@ -206,36 +237,58 @@ class Fuser:
         groups.append(Fused([anchor], level, [], [], Builder()))
 
     def _join(self, anchor: Anchor, groups: list[Fused]) -> None:
-        if self._join_flat(anchor, groups):
-            return
-        sources = self.selection.sources[anchor.op]
-        size = len(anchor.components())
-        write = self.ops[anchor.op].kind == "write"
-        for g in groups:
-            first = g.members[0]
-            if write or self.ops[first.op].kind in ("gemm", "write"):
-                continue
-            if g.level != anchor.level or first.outer != anchor.outer:
-                continue
-            related = g.sources & sources or any(a.op in anchor.reads for a in g.members)
-            components = sum(len(a.components()) for a in g.members) + size
-            if related and (components <= 2 * COMPONENTS or not anchor.outer) and len(g.members) < MEMBERS:
-                g.members.append(anchor)
-                g.sources |= sources
-                return
-        groups.append(Fused([anchor], anchor.level, [], [], Builder(), sources))
+        """Put the anchor where the aligned anchors that it reads are, or into a group that it has something in common with.
 
-    def _join_flat(self, anchor: Anchor, groups: list[Fused]) -> bool:
-        """An elementwise result over the very elements that a flat reduction at its level folds is stored on the way."""
-        if self.ops[anchor.op].kind != "elementwise" or len(anchor.shape) != 1:
-            return False
-        for g in groups:
-            first = self.ops[g.members[0].op]
-            if first.lanes and g.level == anchor.level and first.length == anchor.shape[0]:
-                if g.sources & self.selection.sources[anchor.op] and len(g.maps) < MEMBERS:
-                    g.maps.append(anchor)
-                    return True
-        return False
+        Groups of one level run in any order. So if what it reads is in several of them, or in a full one, it comes a level
+        later.
+        """
+        beside = {self._group_of[r] for r in anchor.reads if self._level(r) == anchor.level}
+        found = self._room(anchor, beside) if len(beside) < 2 else None
+        if found is None and beside:
+            anchor.level += 1
+            found = self._room(anchor, set())
+        if found is None:
+            found = Fused([], anchor.level, [], [], Builder())
+            groups.append(found)
+            self._register(anchor, found)
+        op = self.ops[anchor.op]
+        flat = found.members and op.kind == "elementwise" and self._flat_length(found) == op.numel
+        (found.maps if flat else found.members).append(anchor)
+        found.sources |= self.selection.sources[anchor.op]
+        found.inlined |= self.selection.inlined[anchor.op]
+        self._group_of[anchor.op] = found
+
+    def _register(self, anchor: Anchor, g: Fused) -> None:
+        op = self.ops[anchor.op]
+        if op.kind != "write":
+            self._groups_at.setdefault((anchor.level, anchor.outer), []).append(g)
+        if op.lanes:
+            self._groups_at.setdefault((anchor.level, op.length), []).append(g)
+
+    def _flat_length(self, g: Fused) -> int:
+        first = self.ops[g.members[0].op]
+        return first.length if first.lanes else -1
+
+    def _room(self, anchor: Anchor, beside: set[Fused]) -> Fused | None:
+        """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result over the very
+        elements that a flat reduction folds is stored on the way."""
+        op, sources = self.ops[anchor.op], self.selection.sources[anchor.op]
+        if op.kind == "write":
+            return None
+        if op.kind == "elementwise" and len(anchor.shape) == 1:
+            for g in self._groups_at.get((anchor.level, op.numel), ()):
+                if (not beside or g in beside) and g.sources & sources and len(g.maps) < MEMBERS:
+                    return g
+        size = len(anchor.components())
+        for g in self._groups_at.get((anchor.level, anchor.outer), ()):
+            if (g not in beside) if beside else not g.sources & sources:
+                continue
+            components = sum(len(a.components()) for a in g.members) + size
+            if (components > 2 * COMPONENTS and anchor.outer) or len(g.members) >= MEMBERS:
+                continue
+            if self.selection.size(g.inlined | self.selection.inlined[anchor.op]) <= NODES:
+                return g
+        return None
 
     def _flat_stores(self, g: Fused, body: Body) -> None:
         part = self.ops[g.members[0].op]

@@ -58,9 +58,9 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
         try:
             return _Planner(program, numbers, held, store_held, donatable, frozenset(forced)).run()
         except NeedsBuffer as e:
-            if e.op in forced:
-                raise AssertionError(f"operation {e.op} is stored and still not readable") from None
-            forced.add(e.op)
+            if forced.issuperset(e.ops):
+                raise AssertionError(f"operations {e.ops} are stored and still not readable") from None
+            forced.update(e.ops)
 
 
 class _Planner:
@@ -106,7 +106,7 @@ class _Planner:
                 if op.kind == "gemm":
                     read.update(gemm_operand(self.ops, self.selection.stored, arg)[0] for arg in op.args)
                 elif op.kind == "write":
-                    read.update((a.op, *op.args))
+                    read.update((a.op, *op.args, *a.reads))
             read.update(n.attr[0] for n in reachable([s.node for s in g.stores]) if n.op == "load")
         for g in groups:
             g.stores = [s for s in g.stores if s.op in read]

@@ -1,14 +1,14 @@
 """The loop form as CUDA C text.
 
-A kernel is `void kernel(const long long* args, long long tasks_lo, long long tasks_hi)`, its cells in device memory and the
-same as those of a native kernel. One thread computes one row: lanes are threads. The rows of all tasks are counted through
-(row i of task t is number (t - tasks_lo) * rows + i, where `rows` is cell 1) and dealt out to the threads of the whole grid in
-turn: neighbouring threads have neighbouring rows, so that their loads coalesce as lanes' do, and any grid of blocks of up
-to THREADS threads gives the same bits; (tasks_hi - tasks_lo) * rows threads keep each to one row. What a task or the
-kernel computes once, every thread computes for itself. Reductions stay inside a thread: blocks of BLOCK elements, in order,
-no atomics and no barriers. A kernel without outer ranges is computed by the first thread.
+A kernel is `void kernel(const long long* args, long long tasks_lo, long long tasks_hi)`, its cells in device memory and
+the same as those of a native kernel. One thread computes one row: lanes are threads. A row's number is its place in the
+row-major order of the outer ranges, the lane range last, and tasks are runs of rows in that order; so the rows of the
+given tasks are dealt to the threads of the whole grid in turn, and neighbouring threads access neighbouring elements.
+Any grid of blocks of up to THREADS threads gives the same bits. What a task or the kernel computes once, every thread
+computes for itself. A reduction stays inside its thread: blocks of BLOCK elements, in order, without atomics and
+barriers. A kernel without outer ranges is computed by the first thread.
 
-Names are those of the printed loop form: v7 is %7, c5, p5 and a5 come from cell @5.
+Names are those of the printed loop form: v7 is %7, and c5, p5 or a5 is cell @5. The text follows from that form alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, TYPES, Node, Range
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Printer, Write
 
 THREADS = 256  # in a block, at most: leaves 255 registers to each
+_ARGUMENT = {"f32": "w_real((int){})", "f64": "w_real({})", "i32": "(int){}", "i64": "{}", "b1": "({} & 255) != 0"}
 
 
 def render(kernel: Kernel) -> str:
@@ -68,22 +69,16 @@ class _Renderer:
     # -- cells: each declared once, when first used --
 
     def _declare(self, cell: int, name: str, dtype: str, text: str) -> str:
-        self.cells[cell, name] = f"const {dtype} {name} = {text};"
+        self.cells[cell, name] = f"{dtype} const {name} = {text};"
         return name
 
     def _integer(self, cell: int) -> str:
         return self._declare(cell, f"c{cell}", "long long", f"args[{cell}]")
 
-    def _pointer(self, a: Address) -> str:
-        t = MEMORY[a.dtype]
-        return self._declare(a.pointer, f"p{a.pointer}", f"{t}*", f"({t}*)args[{a.pointer}]")
-
     def _argument(self, n: Node) -> str:
-        """A number fills the first bytes of its cell."""
+        """A run-time number: it fills the first bytes of its cell."""
         cell = self.k.arguments[n.id]
-        low = f"args[{cell}]"
-        text = {"f32": f"w_real((int){low})", "f64": f"w_real({low})", "i32": f"(int){low}", "i64": low, "b1": f"({low} & 255) != 0"}[n.dtype]
-        return self._declare(cell, f"a{cell}", SCALARS[n.dtype], text)
+        return self._declare(cell, f"a{cell}", SCALARS[n.dtype], _ARGUMENT[n.dtype].format(f"args[{cell}]"))
 
     def _plain(self, x: Number) -> str:
         return str(x[1]) if x[0] == "=" else self._integer(x[1])
@@ -96,21 +91,20 @@ class _Renderer:
     # -- rows --
 
     def _rows(self, lane: Range) -> None:
-        """Which row of which task: the tasks' order is that of the native renderer."""
         k, size, rows = self.k, self._integer(0), self._integer(1)
-        self._emit(1, f"const long long blocks = ({size} + {rows} - 1) / {rows};")
-        self._emit(1, f"const long long count = (tasks_hi - tasks_lo) * {rows};")
-        first, step = "(long long)blockIdx.x * blockDim.x + threadIdx.x", "(long long)gridDim.x * blockDim.x"
-        self._emit(1, f"for (long long i = {first}; i < count; i += {step}) {{")
-        self._emit(2, f"const long long task = tasks_lo + i / {rows};")
-        self._emit(2, f"const long long {self.counters[lane]} = task % blocks * {rows} + i % {rows};")
-        self._emit(2, f"if ({self.counters[lane]} >= {size}) continue;")
-        left = "task / blocks"
-        others = [r for r in k.outer if r is not lane]
-        for r in reversed(others[1:]):
-            n, name = self._integer(k.sizes[r]), self.counters[r]
-            self._emit(2, f"const long long {name}_left = {left}, {name} = {name}_left % {n};")
-            left = f"{name}_left / {n}"
+        others, name = [r for r in k.outer if r is not lane], self.counters[lane]
+        row = "row" if others else name
+        self._emit(1, "if (tasks_lo >= tasks_hi) return;")
+        self._emit(1, f"const long long stop = w_first_row(tasks_hi, {size}, {rows});")
+        self._emit(1, "const long long step = (long long)gridDim.x * blockDim.x;")
+        thread = "(long long)blockIdx.x * blockDim.x + threadIdx.x"
+        self._emit(1, f"const long long start = w_first_row(tasks_lo, {size}, {rows}) + {thread};")
+        self._emit(1, f"for (long long {row} = start; {row} < stop; {row} += step) {{")
+        left = row
+        for r in [lane, *reversed(others[1:])] if others else []:
+            n = self._integer(k.sizes[r])
+            self._emit(2, f"const long long {self.counters[r]} = {left} % {n}, {self.counters[r]}_left = {left} / {n};")
+            left = f"{self.counters[r]}_left"
         if others:
             self._emit(2, f"const long long {self.counters[others[0]]} = {left};")
         self._block(k.task, 2)
@@ -124,8 +118,8 @@ class _Renderer:
             if isinstance(item, Loop):
                 self._loop(item, depth)
             elif isinstance(item, Write):
-                a = item.address
-                self._emit(depth, f"{self._pointer(a)}[{self._sum(a.offset, a.coefficients)}] = {self._operand(item.node)};")
+                guard = f"if ({self._operand(item.guard)}) " if item.guard is not None else ""
+                self._emit(depth, f"{guard}{self._element(item.address)} = {self._operand(item.node)};")
             elif item.op != "const":
                 self._emit(depth, f"const {SCALARS[item.dtype]} {self.names[item.id]} = {self._node(item)};")
 
@@ -144,11 +138,13 @@ class _Renderer:
         return expression(n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, [self._operand(a) for a in n.args])
 
     def _load(self, n: Node) -> str:
-        a = self.k.addresses[n.id]
-        value = f"{self._pointer(a)}[{self._sum(a.offset, a.coefficients)}]"
-        if a.dtype == "b1":
-            value += " != 0"
-        return f"{self._operand(n.args[0])} ? {value} : {constant(0, a.dtype)}" if n.args else value
+        value = self._element(self.k.addresses[n.id]) + (" != 0" if n.dtype == "b1" else "")
+        return f"{self._operand(n.args[0])} ? {value} : {constant(0, n.dtype)}" if n.args else value
+
+    def _element(self, a: Address) -> str:
+        t = MEMORY[a.dtype]
+        pointer = self._declare(a.pointer, f"p{a.pointer}", f"{t}*", f"({t}*)args[{a.pointer}]")
+        return f"{pointer}[{self._sum(a.offset, a.coefficients)}]"
 
     # -- loops --
 

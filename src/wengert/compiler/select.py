@@ -11,9 +11,11 @@ from __future__ import annotations
 from wengert.compiler.program import UNROLL, Op, Program
 from wengert.config import config
 
-KERNEL_CAP = 120  # operations inlined into one anchor
+KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
+HEAVY = 10
 COSTS = {"exp": 15, "log": 15, "sin": 15, "cos": 15, "tanh": 20, "pow": 40, "div": 4, "sqrt": 4, "power": 4}
-STORED_FROM = 4  # cost from which a small operand of a large operation is worth a buffer
+ELEMENTARY_FROM = 15  # cost of an elementary function
+REPEATED_FROM = 64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
 
 
 class Selection:
@@ -29,14 +31,18 @@ class Selection:
         self.wanted = set(program.outputs)
         self.forced = forced | self.wanted
         self.overwritten = 0  # bits of the bases of writes
-        self.pinned = 0  # bits of stored operations that a held recipe still reads
+        self.pinned = 0  # bits of what held recipes still read after the run
         self.cost = [0] * n
         self.sources = [0] * n  # bits of stored operations that it is computed from
+        self.recipe = [0] * n  # bits of what computing it after the run reads: leaves, and results that are kept
         self.inlined = [0] * n  # bits of operations that computing it repeats
         self.largest = [0] * n  # numel of the largest source
         self.virtual = [False] * n
         self._grown: set[int] = set()
-        self._mark_growth()
+        self._uses = [0] * n  # readers, through movement
+        self._scattered: set[int] = set()
+        self._heavy = 0  # bits of elementary functions
+        self._mark_reads()
         for op in ops:
             if op.kind == "write" and len(op.args) == 2:
                 self.overwritten |= 1 << op.args[0]
@@ -46,23 +52,38 @@ class Selection:
     def stored(self, i: int) -> bool:
         return self.ops[i].kind == "leaf" or i in self.anchors
 
-    def _mark_growth(self) -> None:
-        """Operands that an operation ten times their size reads."""
-        for op in self.ops:
-            if op.kind != "elementwise":
+    def size(self, bits: int) -> int:
+        """How much code these operations make."""
+        return bits.bit_count() + (HEAVY - 1) * (bits & self._heavy).bit_count()
+
+    def _mark_reads(self) -> None:
+        """Count readers, and find the operands that an elementwise operation ten times their size reads, and those that are
+        read more than once and not always at the same place: each place would compute them anew."""
+        root = list(range(len(self.ops)))
+        turned = [False] * len(self.ops)  # movement that reads its root at another place
+        moved: set[int] = set()
+        for i, op in enumerate(self.ops):
+            if op.kind == "movement":
+                (a,) = op.args
+                root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute")
                 continue
             for a in op.args:
-                while self.ops[a].kind == "movement":
-                    a = self.ops[a].args[0]
-                if 1 < self.ops[a].numel and op.numel >= config.virtual_ratio * self.ops[a].numel:
+                if turned[a] or op.kind in ("embed", "write"):
+                    moved.add(root[a])
+                a = root[a]
+                self._uses[a] += 1
+                if op.kind == "elementwise" and 1 < self.ops[a].numel and op.numel >= config.virtual_ratio * self.ops[a].numel:
                     self._grown.add(a)
+        self._scattered = {a for a in moved if self._uses[a] > 1}
 
     def _visit(self, i: int, op: Op) -> None:
         if op.kind == "leaf":
-            self.sources[i], self.largest[i] = 1 << i, op.numel
+            self.sources[i] = self.recipe[i] = 1 << i
+            self.largest[i] = op.numel
             return
         cost, sources, inlined, largest = 0, 0, 1 << i, 1
         for a in op.args:
+            self.recipe[i] |= self.recipe[a]
             if self.stored(a):
                 sources |= 1 << a
                 largest = max(largest, self.ops[a].numel)
@@ -72,15 +93,20 @@ class Selection:
                 inlined |= self.inlined[a]
                 largest = max(largest, self.largest[a])
         if op.kind == "elementwise":
-            cost += COSTS.get(op.prim.name, 1)
+            own = COSTS.get(op.prim.name, 1)
+            cost += own
+            if own >= ELEMENTARY_FROM:
+                self._heavy |= 1 << i
         elif op.kind == "reduce":
             cost = (cost + 2) * op.length
         self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
         self.virtual[i] = self._is_virtual(i, op)
         if self._wants_buffer(i, op) or self._must_outlive(i):
             self.anchors.add(i)
+            if self.held[i] or i in self.wanted:
+                self.recipe[i] = 1 << i
         elif self.held[i]:
-            self.pinned |= self.sources[i]
+            self.pinned |= self.recipe[i]
 
     def _is_virtual(self, i: int, op: Op) -> bool:
         ratio = config.virtual_ratio
@@ -97,7 +123,7 @@ class Selection:
         """A held operation whose recipe cannot be kept: pending work is being cut, or what it reads is overwritten."""
         if not self.held[i] or self.virtual[i] or self.ops[i].kind in ("full", "iota"):
             return False
-        return self.store_held or bool(self.sources[i] & self.overwritten)
+        return self.store_held or bool(self.recipe[i] & self.overwritten)
 
     def _wants_buffer(self, i: int, op: Op) -> bool:
         if i in self.forced or op.kind in ("write", "gemm"):
@@ -106,6 +132,8 @@ class Selection:
             return False
         if op.kind == "reduce" and (op.length > UNROLL or op.partial):
             return True
-        if i in self._grown and self.cost[i] >= STORED_FROM:
+        if i in self._grown and self.cost[i] or i in self._scattered and self._uses[i] > 1:
             return True
-        return self.inlined[i].bit_count() > KERNEL_CAP
+        if self._uses[i] > 1 and self.cost[i] >= REPEATED_FROM:
+            return True
+        return self.size(self.inlined[i]) > KERNEL_CAP

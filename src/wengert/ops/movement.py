@@ -24,7 +24,7 @@ def _slice_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tup
 
 
 def _permute_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
-    out = [index[0]] * len(old)
+    out = list(index)
     for k, d in enumerate(static[0]):
         out[d] = index[k]
     return tuple(out)

@@ -16,7 +16,7 @@ import numpy as np
 
 from wengert.compiler import plan as planner
 from wengert.compiler import program
-from wengert.compiler.body import STATIC_NUMBERS
+from wengert.compiler.body import is_static
 from wengert.config import config
 from wengert.dtypes import dtype
 from wengert.errors import TooLarge
@@ -84,7 +84,7 @@ def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
     roots = _plain_roots(wanted)
     if roots:
         if len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
-            cone = cone_of(roots)
+            cone[:] = cone_of(roots)  # another list would count as a reference to each of its values
         found, leaves, slots = _find(cone, roots, store_held)
         try:
             outputs = found.run([x.data for x in leaves], slots)
@@ -173,8 +173,9 @@ def _describe(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[
             key.append(i)
         if v.slots:
             slots += v.slots
-            if v.prim is source.FULL and v.slots[0] in STATIC_NUMBERS:
+            if v.prim is source.FULL and is_static(v.slots[0]):
                 key.append(v.slots)
+    x = None  # a value that a variable still names would count as held
     # Held: more references than this cone accounts for (the list, the loop variable, the argument of getrefcount).
     for v in cone:
         key.append(getrefcount(v) > uses[v.index] + 3)
@@ -186,8 +187,12 @@ def _describe(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[
 
 
 def _donatable(v: Value, uses: int) -> bool:
-    """Whether nobody but this cone can see the memory of leaf v. One frame more than in `_describe` looks at it."""
-    return getrefcount(v) <= uses + 4 and getrefcount(v.data) <= 2 and v.data.block.kept is None
+    """Whether nobody but this cone can see the memory of leaf v: no other value, and no array over the same block. One frame
+    more than in `_describe` looks at v."""
+    if getrefcount(v) > uses + 4 or getrefcount(v.data) > 2:
+        return False
+    block = v.data.block
+    return block.kept is None and getrefcount(block.array.base) <= 2
 
 
 def _make(cone: list[Value], leaves: list[Value], roots: list[Value], key: tuple, store_held: bool) -> Executable:
@@ -200,7 +205,7 @@ def _make(cone: list[Value], leaves: list[Value], roots: list[Value], key: tuple
     numbers: dict[int, Any] = {}
     slot = 0
     for v in cone:
-        if v.prim is source.FULL and v.slots[0] in STATIC_NUMBERS:
+        if v.prim is source.FULL and is_static(v.slots[0]):
             numbers[slot] = v.slots[0]
         slot += len(v.slots)
     made = planner.make(built, numbers, held, store_held, list(flags[m:]))
@@ -212,8 +217,12 @@ def _make(cone: list[Value], leaves: list[Value], roots: list[Value], key: tuple
 
 def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
     """The error with the tensor that is too large, the line that made it and what can be done."""
-    biggest = max((op for op in found.plan.ops if op.kind != "leaf"), key=lambda op: op.numel * op.dtype.bytes * (op.value >= 0))
-    offset = len(found.plan.leaves)
+    plan = found.plan
+    stored = [op for op in (plan.ops[b] for b, _ in (*plan.results, *plan.temporaries)) if op.value >= 0]
+    if not stored:
+        return e
+    biggest = max(stored, key=lambda op: op.numel * op.dtype.bytes)
+    offset = len(plan.leaves)
     v = cone[biggest.value - offset]
     where = line_of(v)
     text = f"{v.prim.name}: a result of shape {list(v.shape)}, {v.dtype.name}, {biggest.numel * biggest.dtype.bytes / 1e9:.3g} GB, must be stored"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from wengert.runtime import blas, jit, threads, tier0
 from wengert.runtime.buffers import ALIGN, Buffer, pool
 
 SLAB = 4096  # results up to this many bytes share a block
-INTERPRET = 1.5e-9  # seconds for one node evaluation by the interpreter, about
+INTERPRET = 3e-9  # seconds for one node evaluation by the interpreter, about, and for one node at all
+INTERPRET_NODE = 1e-5
 LARGE = 1 << 26  # bytes from which a buffer is checked against the limit
 
 
@@ -32,7 +34,7 @@ class KernelCode:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.address = 0
-        self.spent = 0.0  # seconds of interpreting so far, estimated
+        self.spent = 0.0  # seconds of interpreting so far
         self.queued = False
 
     @property
@@ -54,15 +56,21 @@ class KernelCode:
             return True
         if config.tier == "0":
             return False
-        seconds = work * INTERPRET + self.kernel.nodes * 4e-6
+        seconds = work * INTERPRET + self.kernel.nodes * INTERPRET_NODE
         if config.tier == "1" or seconds > self.compile_seconds:
             self.compile()
             return True
-        self.spent += seconds
-        if self.spent > self.compile_seconds and not self.queued:
+        return False
+
+    def interpret(self, cells: np.ndarray) -> None:
+        """Run by tiles; once that has cost more than compiling would, ask for code."""
+        start = time.perf_counter()
+        tier0.run(self.kernel, cells)
+        self.spent += time.perf_counter() - start
+        counters.tier0_run += 1
+        if self.spent > self.compile_seconds and not self.queued and config.tier != "0":
             self.queued = True
             background.submit(self)
-        return False
 
 
 class Background:
@@ -226,13 +234,10 @@ class Executable:
         for k, code in enumerate(self.codes):
             if code is None or self.program[k, 0]:
                 continue
-            step = code.kernel
-            _, tasks, _, _ = self.steps[k]
             if code.ready(self._work(self.plan.steps[k])):
                 self.program[k, 0] = code.address
             else:
                 everything = False
-            del step, tasks
         self.compiled = everything
         return everything
 
@@ -248,9 +253,8 @@ class Executable:
             if self.program[k, 0]:
                 threads.run_program(self.program_address + 32 * k, 1, self.parallel)
             else:
-                counters.tier0_run += 1
-                _, _, _, first = self.steps[k]
-                tier0.run(step, self.cells[first : first + len(step.cells)])  # type: ignore[arg-type, union-attr]
+                first = self.steps[k][3]
+                self.codes[k].interpret(self.cells[first : first + len(step.cells)])  # type: ignore[union-attr]
 
 
 def check_size(nbytes: int) -> None:

@@ -212,17 +212,10 @@ class _Interpreter:
             v = v.reshape((1,) * (axes - v.ndim) + v.shape)
             body.append(np.broadcast_to(v, (length, *v.shape[1:])))
         fold = x.attr[0]
-        if fold == "maximum":
-            for row in body[0]:
-                acc = _native("maximum", x.dtype, (x.dtype,) * 2, [acc, row])
-            return acc
         if fold == "or":
             return np.logical_or(acc, body[0].any(axis=0))
-        if fold == "fma" and x.dtype in ("f32", "f64"):
-            a, b = np.broadcast_arrays(*body)
-            for p, q in zip(a, b, strict=True):
-                acc = _native("fma", x.dtype, (x.dtype,) * 3, [p, q, acc])
-            return acc
+        if fold == "maximum" or (fold == "fma" and x.dtype in ("f32", "f64")):
+            return _native_fold(fold, x.dtype, acc, body, length)
         tile = np.array(body[0] * body[1] if fold == "fma" else body[0])
         tile[0] = acc + tile[0]
         return np.add.accumulate(tile, axis=0)[-1]
@@ -262,6 +255,20 @@ def _native(op: str, dtype: str, arg_dtypes: tuple[str, ...], args: list) -> np.
         key = (op, dtype, arg_dtypes)
         found = _functions.get(key) or _load(key)
         found(out.ctypes.data, *[a.ctypes.data for a in arrays], out.size)
+    return out
+
+
+def _native_fold(op: str, dtype: str, acc: Any, body: list[np.ndarray], length: int) -> np.ndarray:
+    """acc folded with slices 0, 1, ... of the body: op(body..., acc) each time."""
+    shape = np.broadcast_shapes(np.shape(acc), *[b.shape[1:] for b in body])
+    arrays = [np.ascontiguousarray(np.broadcast_to(b, (length, *shape)), NUMPY[dtype]) for b in body]
+    out = np.array(np.broadcast_to(acc, shape), NUMPY[dtype])
+    if out.size:
+        key = (op, dtype, (dtype,) * (1 + len(body)))
+        found = _functions.get(key) or _load(key)
+        step = out.size * out.itemsize
+        for j in range(length):
+            found(out.ctypes.data, *[a.ctypes.data + j * step for a in arrays], out.ctypes.data, out.size)
     return out
 
 
