@@ -175,6 +175,8 @@ def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:
     out: list = []
     i = j = 0
     zero: Any = index[0] * 0 if index else 0
+    if 0 in old:  # nothing is ever read
+        return (zero,) * len(old)
     while i < len(old) or j < len(new):
         i0, j0 = i, j
         left = right = 1

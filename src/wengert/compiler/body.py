@@ -13,7 +13,7 @@ from collections.abc import Callable
 from wengert.compiler import complex as cplx
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
 from wengert.compiler.program import UNROLL, Op
-from wengert.shapes import contiguous_strides
+from wengert.shapes import contiguous_strides, reshape_index
 
 Index = tuple[Affine, ...]
 Parts = tuple[Node, ...]  # one real node, or (real, imaginary)
@@ -144,9 +144,13 @@ class Body:
         flat = flat_index(index, op)
         while self.ops[a].prim.name in ("reshape", "alias") and not self.loads(a):
             (a,) = self.ops[a].args
-        if not self.loads(a):
+        if self.loads(a):
+            return [], lambda: self._load(a, flat, guard)
+        moved = reshape_index((flat,), self.ops[a].shape, (self.ops[a].numel,))  # what lies between may cancel out
+        if moved is None:
             raise NeedsBuffer(a)
-        return [], lambda: self._load(a, flat, guard)
+        moved = tuple([Affine(m) if isinstance(m, int) else m for m in moved])
+        return [(a, moved, guard, depth, False)], lambda x: x
 
     def _embed(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
         _, to, sizes = op.static

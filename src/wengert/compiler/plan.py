@@ -72,12 +72,12 @@ class _Planner:
         self.numbers = numbers
         self.held = held
         self.donatable = donatable
-        self.selection = Selection(program, forced, held, store_held)
+        self.selection = Selection(program, forced, held, store_held, donatable)
         self.fuser = Fuser(program, self.selection, numbers)
 
     def run(self) -> Plan:
         groups = self.fuser.run()
-        self.outputs = [i for i in sorted(self.selection.anchors) if self.held[i] or i in self.selection.wanted]
+        self.outputs = [i for i in sorted(self.selection.anchors) if self.held[i] or i in self.selection.wanted or i in self.selection.kept]
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
         self._drop_unread(groups)
         steps: list[Kernel | Gemm] = []

@@ -13,6 +13,7 @@ from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
+RECIPE_CAP = 24  # size up to which a held result may stay a recipe
 COSTS = {"exp": 15, "log": 15, "sin": 15, "cos": 15, "tanh": 20, "pow": 40, "div": 4, "sqrt": 4, "power": 4}
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = 64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
@@ -21,12 +22,16 @@ REPEATED_FROM = 64  # cost from which what is read twice is worth one, lest reco
 class Selection:
     """The anchors of a program, with what was found on the way."""
 
-    def __init__(self, program: Program, forced: frozenset[int], held: list[bool], store_held: bool) -> None:
+    def __init__(
+        self, program: Program, forced: frozenset[int], held: list[bool], store_held: bool, donatable: list[bool]
+    ) -> None:
         ops = program.ops
         n = len(ops)
         self.ops = ops
         self.held = held
         self.store_held = store_held
+        self.donatable = donatable
+        self.kept: set[int] = set()  # results that nobody holds, kept because held recipes need them
         self.anchors: set[int] = set()
         self.wanted = set(program.outputs)
         self.forced = forced | self.wanted
@@ -35,6 +40,7 @@ class Selection:
         self.cost = [0] * n
         self.sources = [0] * n  # bits of stored operations that it is computed from
         self.recipe = [0] * n  # bits of what computing it after the run reads: leaves, and results that are kept
+        self.fragile = [0] * n  # bits of bases of writes that its expression reads
         self.inlined = [0] * n  # bits of operations that computing it repeats
         self.largest = [0] * n  # numel of the largest source
         self.virtual = [False] * n
@@ -81,6 +87,8 @@ class Selection:
             self.sources[i] = self.recipe[i] = 1 << i
             self.largest[i] = op.numel
             return
+        if self.overwritten:
+            self._keep_one_base(i, op)
         cost, sources, inlined, largest = 0, 0, 1 << i, 1
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
@@ -108,6 +116,19 @@ class Selection:
         elif self.held[i]:
             self.pinned |= self.recipe[i]
 
+    def _keep_one_base(self, i: int, op: Op) -> None:
+        """An expression that reads two states of an array which is written in place would keep the older one alive: the small
+        operands that read older ones are stored."""
+        reads = [1 << a & self.overwritten if self.stored(a) else self.fragile[a] for a in op.args]
+        latest = max(reads, default=0).bit_length() - 1
+        for k, a in enumerate(op.args):
+            if reads[k] and not self.stored(a) and not reads[k] >> latest & 1:
+                base = self.ops[reads[k].bit_length() - 1]
+                if self.ops[a].numel * config.virtual_ratio <= base.numel:
+                    self.anchors.add(a)
+                    reads[k] = 0
+            self.fragile[i] |= reads[k]
+
     def _is_virtual(self, i: int, op: Op) -> bool:
         ratio = config.virtual_ratio
         if op.numel < ratio * self.largest[i] or op.numel <= 64:
@@ -120,10 +141,32 @@ class Selection:
         return op.numel >= ratio * max(total, 1)
 
     def _must_outlive(self, i: int) -> bool:
-        """A held operation whose recipe cannot be kept: pending work is being cut, or what it reads is overwritten."""
-        if not self.held[i] or self.virtual[i] or self.ops[i].kind in ("full", "iota"):
+        """Whether a held operation is stored: pending work is being cut, what it reads is overwritten, its recipe is long,
+        or keeping the recipe would keep more bytes alive than the result takes. A smaller result that the recipe
+        needs, and that nobody holds, is kept in its place."""
+        op = self.ops[i]
+        if not self.held[i] or self.virtual[i] or op.kind in ("full", "iota"):
             return False
-        return self.store_held or bool(self.recipe[i] & self.overwritten)
+        if self.store_held or self.recipe[i] & self.overwritten or self.size(self.inlined[i]) > RECIPE_CAP:
+            return True
+        mine, dead, kept = op.numel * op.dtype.bytes, 0, []
+        bits = self.sources[i]
+        while bits:
+            low = bits & -bits
+            bits ^= low
+            s = low.bit_length() - 1
+            source = self.ops[s]
+            size = source.numel * source.dtype.bytes
+            if source.kind == "leaf":
+                dead += size if self.donatable[source.value] else 0
+            elif not (self.held[s] or s in self.wanted or s in self.kept):
+                if size >= mine or source.value < 0:
+                    return True
+                kept.append(s)
+        if dead >= mine:
+            return True
+        self.kept.update(kept)
+        return False
 
     def _wants_buffer(self, i: int, op: Op) -> bool:
         if i in self.forced or op.kind in ("write", "gemm"):

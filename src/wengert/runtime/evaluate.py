@@ -21,7 +21,7 @@ from wengert.config import config
 from wengert.dtypes import dtype
 from wengert.errors import TooLarge
 from wengert.ops import source
-from wengert.ops.movement import RESHAPE
+from wengert.ops.movement import RESHAPE, WRITE
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, counters, evaluator, line_of, recorder
 from wengert.runtime import reference
@@ -77,7 +77,29 @@ def cone_of(wanted: list[Value]) -> list[Value]:
             cone.append(v)
             stack.extend(v.inputs)
     cone.sort(key=_by_seq)
-    return cone
+    return _writes_late(cone) if any(v.prim is WRITE for v in cone) else cone
+
+
+def _writes_late(cone: list[Value]) -> list[Value]:
+    """The cone with each write just before the first that reads it, hence after others that still read what it overwrites."""
+    out: list[Value] = []
+    waiting: dict[Value, None] = {}
+    for v in [*cone, None]:
+        if v is not None and v.prim is WRITE:
+            waiting[v] = None
+            continue
+        stack = [v] if v is not None else list(reversed(waiting))
+        while stack:
+            top = stack[-1]
+            before = [x for x in top.inputs if x in waiting]
+            if before:
+                stack += before
+                continue
+            stack.pop()
+            if top is v or top in waiting:
+                out.append(top)
+                waiting.pop(top, None)
+    return out
 
 
 def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
