@@ -1,4 +1,5 @@
-"""The compiled evaluator against the reference, operation by operation and at every size where its code changes."""
+"""The evaluator of kernels, compiled and interpreted, against the reference: operation by operation, and at every size where
+the code changes."""
 
 from __future__ import annotations
 
@@ -24,9 +25,9 @@ TOLERANCE = {F32: 2e-6, C64: 4e-6, F64: 4e-15, C128: 8e-15, I64: 0, B1: 0}
 SIZES = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 255, 256, 257, 8191, 8192, 8193)
 
 
-@pytest.fixture(autouse=True)
-def _compiled():
-    with configure(backend="cpu", tier="1"):
+@pytest.fixture(autouse=True, params=["1", "0"], ids=["compiled", "interpreted"])
+def _evaluator(request):
+    with configure(backend="cpu", tier=request.param):
         yield
 
 
@@ -336,6 +337,22 @@ def _operands(x: Value) -> list[Value]:
 def test_product_operands(i, j, dt):
     x = numbers(dt, 2, 136, 140)
     check(lambda v: composite.matmul(_operands(v)[i], _operands(v)[j]), x, scale=40)
+
+
+@pytest.mark.parametrize("dt", [F32, F64, C64, C128], ids=lambda d: d.name)
+@pytest.mark.parametrize(("m", "k", "n"), [(65, 65, 65), (66, 70, 90), (128, 300, 77), (257, 129, 300), (70, 1000, 66)])
+def test_products_do_not_depend_on_layout(m, k, n, dt):
+    """The same bits whether an operand is read across its buffer, out of a larger one, or stored first."""
+    x, y = numbers(dt, k, m), numbers(dt, n, k, seed=1)
+    results = set()
+    for way in range(5):
+        a, b = movement.transpose(constant(x, dt)), movement.transpose(constant(y, dt))
+        if way == 4:
+            wide = constant(np.pad(x, ((3, 5), (2, 9))), dt)
+            a = movement.transpose(movement.slice_(wide, (3, 2), (k, m), (1, 1)))
+        settle([v for v, stored in ((a, way & 1), (b, way & 2)) if stored])
+        results.add(read(composite.matmul(a, b)).tobytes())
+    assert len(results) == 1
 
 
 def test_batches_of_strided_products():

@@ -126,14 +126,14 @@ class _Walk:
             self.pending[root.node] = new if old is None else _sum(old, new)
 
     def run(self, order: list[Node], retain_graph: bool) -> None:
-        r, pending, wanted, eager = recorder, self.pending, self.wanted, config.eager
+        r, pending, wanted, targets, eager = recorder, self.pending, self.wanted, self.targets, config.eager
         limit = config.pending_limit if self.may_cut else 1 << 62
         while order:
             node = order.pop()
             total = pending.pop(node, None)
             if total is None:
                 continue
-            if node in self.targets or node.retain is not None or not node.edges:
+            if not node.edges or node.retain is not None or node in targets:
                 self.show(node, total)
             c, u, g, _ = total
             if u is not None and node.prim in _MASKS:
@@ -141,13 +141,19 @@ class _Walk:
             r.site = (node.code, node.lasti)
             rules = node.rules
             saved = saved_values(node) if rules.saves_result else node.saved
-            for i, rule, arguments in rules.steps:
-                edge = node.edges[i]
+            edges = node.edges
+            for i, rule, plain, arguments in rules.steps:
+                edge = edges[i]
                 if edge in wanted:
-                    x = rule(g, *_fetch(arguments, node, saved, edge)) if arguments else rule(g)
+                    if plain is None:
+                        x = rule(g, *_fetch(arguments, node, saved, edge))
+                    elif len(plain) == 1:
+                        x = rule(g, saved[plain[0]])
+                    else:
+                        x = rule(g, *[saved[k] for k in plain])
                     if x is None:
                         continue
-                    if x is g and x.shape == edge.shape and x.dtype is edge.dtype:
+                    if x.shape == edge.shape and x.dtype is edge.dtype and (x is g or _is_plain_product(x)):
                         new: Scaled = (c, u, x, None)
                     else:
                         new = self.fitted(c, u, x, g, edge)
@@ -292,6 +298,14 @@ def _fetch(arguments: tuple, node: Node, saved: Any, edge: Node) -> list:
         else:
             out.append(edge.dtype)
     return out
+
+
+def _is_plain_product(x: Value) -> bool:
+    """A product in which no factor is uniform: the common case, in which there is nothing to peel."""
+    if x.prim is not ew.MUL or not x.inputs:
+        return False
+    a, b = x.inputs
+    return a.shape == b.shape and a.prim is not FULL and b.prim is not FULL
 
 
 def _is_one(x: Value) -> bool:

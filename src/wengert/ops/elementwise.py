@@ -93,6 +93,9 @@ NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
 
 
 def add(a: Any, b: Any) -> Value:
+    if type(a) is Value and type(b) is Value and a.dtype is b.dtype and a.dtype.differentiable:
+        shape = a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape)
+        return record(ADD, (a, b), (), shape, a.dtype)
     return _binary(OR if _both_bool(a, b) else ADD, a, b)
 
 
@@ -105,6 +108,9 @@ def sub(a: Any, b: Any) -> Value:
 
 
 def mul(a: Any, b: Any) -> Value:
+    if type(a) is Value and type(b) is Value and a.dtype is b.dtype and a.dtype.differentiable:
+        shape = a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape)
+        return record(MUL, (a, b), (), shape, a.dtype)
     return _binary(AND if _both_bool(a, b) else MUL, a, b)
 
 

@@ -26,8 +26,9 @@ ZERO = "zero"  # the derivative exists and is zero: no gradient flows, and none 
 class Rules:
     """The rules of one primitive for one set of inputs that need gradients, bound to what they read.
 
-    `save`: indices into (*inputs, result). `steps`: (input index, rule, how to fetch each argument), where an argument is
-    ("saved", position), ("static", position) or a plain word.
+    `save`: indices into (*inputs, result). `steps`: (input index, rule, positions of saved values, how to fetch each argument),
+    where an argument is ("saved", position), ("static", position) or a plain word; the positions stand for all arguments
+    when there is nothing else to fetch, and are None otherwise.
     """
 
     __slots__ = ("save", "saves_result", "steps")
@@ -55,7 +56,8 @@ class Rules:
                     arguments.append((p, 0))
                 else:
                     raise TypeError(f"{prim.name}: rule for '{prim.inputs[i]}' reads '{p}', which is no input or parameter")
-            steps.append((i, rule, tuple(arguments)))
+            plain = tuple([k for _, k in arguments]) if all(kind == "saved" for kind, _ in arguments) else None
+            steps.append((i, rule, plain, tuple(arguments)))
         self.save = tuple(reads)
         self.steps = tuple(steps)
         self.saves_result = len(prim.inputs) in reads
@@ -101,26 +103,33 @@ class Primitive:
 
     def attach(self, v: Value) -> Value:
         """Give v its node. What saves its own result saves a twin without a node, or graph and value would be a cycle."""
+        inputs = v.inputs
         if not v.dtype.differentiable:
             return v
-        mask, bit, edges = 0, 1, []
-        for x in v.inputs:
-            n = x.node
-            edges.append(n)
-            if n is not None:
-                mask |= bit
-            bit <<= 1
+        if len(inputs) == 2:  # the common cases first: this runs at every call under grad mode
+            a, b = inputs[0].node, inputs[1].node
+            mask = (a is not None) + 2 * (b is not None)
+            edges: tuple[Node | None, ...] = (a, b)
+        elif len(inputs) == 1:
+            mask, edges = 1, (inputs[0].node,)
+        else:
+            edges = tuple([x.node for x in inputs])
+            mask = sum([1 << k for k, n in enumerate(edges) if n is not None])
         rules = self._rules.get(mask) or self.rules_for(mask)
         if not rules.steps:
             return v
-        everything = v.inputs
-        out = v
+        save = rules.save
         if rules.saves_result:
-            everything = (*v.inputs, v)
             out = Value(ALIAS, (v,), (), v.shape, v.dtype)
-        saved = tuple([everything[k] for k in rules.save])
-        out.node = Node(v, rules, saved, tuple(edges))
-        return out
+            everything = (*inputs, v)
+            out.node = Node(v, rules, tuple([everything[k] for k in save]), edges)
+            return out
+        if len(save) == 1:
+            saved: tuple[Value, ...] = (inputs[save[0]],)
+        else:
+            saved = tuple([inputs[k] for k in save]) if save else ()
+        v.node = Node(v, rules, saved, edges)
+        return v
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

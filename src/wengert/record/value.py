@@ -45,8 +45,7 @@ class Value:
         self.node: Node | None = None
         self.seq = next(_sequence)
         self.mark = 0
-        self.code: Any = None
-        self.lasti = 0
+        self.code: Any = None  # `lasti` and `index` exist once they are set
 
     def __repr__(self) -> str:
         state = "stored" if self.data is not None else "pending"
@@ -65,6 +64,7 @@ class Value:
 
 
 _sequence = itertools.count(1)
+_new = object.__new__
 
 
 class Recorder(threading.local):
@@ -111,7 +111,17 @@ evaluator: dict[str, Callable] = {}
 
 def record(prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
-    v = Value(prim, inputs, static, shape, dt, slots)
+    # As `Value(...)`, without the call.
+    v = _new(Value)
+    v.prim = prim
+    v.inputs = inputs
+    v.static = static
+    v.slots = slots
+    v.shape = shape
+    v.dtype = dt
+    v.data = v.node = v.code = None
+    v.seq = next(_sequence)
+    v.mark = 0
     r = recorder
     if r.grad:
         for x in inputs:

@@ -52,7 +52,8 @@ def settle(values: list[Value], store_held: bool = False) -> None:
             cone = cone_of(wanted)
             if store_held and len(cone) < config.pending_limit // 2:
                 return  # what was recorded lately is gone, or evaluated: there is nothing to cut
-            recorder.start += len(cone)  # what was pending is not any more
+            if not store_held:  # what was pending is not any more, unless a read comes back to the same values
+                recorder.start = min(recorder.start + len(cone), max(v.seq for v in wanted))
             if config.backend == "reference":
                 reference.evaluate(cone)
             elif config.backend == "cpu":
