@@ -22,7 +22,7 @@ from wengert.ops.reduction import sum_to
 from wengert.ops.source import FULL, full
 from wengert.record.graph import FREED, AccumulateGrad, Node, wrap
 from wengert.record.primitive import ALIAS, Movement, alias
-from wengert.record.value import Value, _check_pending, evaluator, record, recorder
+from wengert.record.value import Value, _check_pending, evaluator, record, recorder, relate
 
 # (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
 Scaled = tuple[float, Value | None, Value, Value | None]
@@ -65,6 +65,7 @@ def backward(
                 wrap["accumulate"](tensor, value, create_graph)
     finally:
         r.grad, r.site, r.busy = before
+    relate([v for v in (*walk.captured.values(), *(g for _, g in walk.leaves)) if v.data is None])
     return [walk.captured.get(n) for n in targets or ()]
 
 
@@ -140,7 +141,7 @@ class _Walk:
                 c, u, g = 1.0, None, _multiplied(total)
             r.site = (node.code, node.lasti)
             rules = node.rules
-            saved = saved_values(node) if rules.saves_result else node.saved
+            saved: Any = saved_values(node) if rules.saves_result else node.saved
             edges = node.edges
             for i, rule, plain, arguments in rules.steps:
                 edge = edges[i]

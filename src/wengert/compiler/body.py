@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from wengert.compiler import complex as cplx
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
@@ -108,10 +109,10 @@ class Body:
     def _number(self, slot: int, op: Op) -> Parts:
         machine = op.dtype.machine
         if slot in self.numbers:
-            n = self.numbers[slot]
-            real = self.b.const(bool(n) if machine == "b1" else int(n) if machine == "i64" else float(n), machine)  # type: ignore[call-overload]
+            n: Any = self.numbers[slot]
+            real = self.b.const(bool(n) if machine == "b1" else int(n) if machine == "i64" else float(n), machine)
             return (real, self.b.const(0.0, machine)) if op.dtype.is_complex else (real,)
-        return tuple([self.b.arg((slot, part), machine) for part in range(1 + op.dtype.is_complex)])  # type: ignore[arg-type]
+        return tuple([self.b.arg((slot, part), machine) for part in range(1 + op.dtype.is_complex)])
 
     def _full(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
         return [], lambda: self._number(op.slot, op)
@@ -284,7 +285,8 @@ def _power(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Pa
     exponent = op.static[0]
     machine = op.dtype.machine
     if op.dtype.is_complex:
-        times, over, root = cplx.mul, cplx.FORMULAS["div"], cplx.FORMULAS["sqrt"]
+        times: Callable[..., Parts] = cplx.mul
+        over, root = cplx.FORMULAS["div"], cplx.FORMULAS["sqrt"]
         x: Parts = args[0]
         one: Parts = (b.const(1.0, machine), b.const(0.0, machine))
     else:
@@ -334,7 +336,7 @@ def _sign(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Par
 
 def _abs(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
     if arg_ops[0].dtype.is_complex:
-        return (cplx.abs_(b, args[0]),)  # type: ignore[arg-type]
+        return (cplx.abs_(b, args[0]),)
     (x,) = args[0]
     if x.dtype == "i64":
         return (b.select(b.op("lt", x, b.const(0, "i64")), b.op("neg", x), x),)

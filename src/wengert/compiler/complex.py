@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wengert.compiler.expr import Builder, Node
 
-Pair = tuple[Node, Node]
+Pair = tuple[Node, ...]  # two nodes: real, imaginary
 
 
 def _add(b: Builder, x: Pair, y: Pair) -> Pair:

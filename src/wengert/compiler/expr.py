@@ -122,7 +122,7 @@ def _merge(a: tuple, b: tuple) -> tuple:
 class Node:
     """One scalar operation. `attr` by operation:
 
-    const: the Python number · arg: slot of a run-time scalar · index: an Affine, as i64 · load: (buffer, Affine), its
+    const: the Python number · arg: (slot, part) of a run-time number · index: an Affine, as i64 · load: (buffer, Affine), its
     optional argument a b1 node without which nothing is read (the value is then zero) · reduce: (op, Range), arguments
     the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each from the identity, and then the
     blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their result is never -0.
@@ -191,7 +191,8 @@ class Builder:
     def const(self, value: float | int | bool, dtype: str) -> Node:
         return self.node("const", (), value, dtype)
 
-    def arg(self, slot: int, dtype: str) -> Node:
+    def arg(self, slot: tuple[int, int], dtype: str) -> Node:
+        """Part 0 (real) or 1 (imaginary) of a run-time number: `slot` is (number of the slot, part)."""
         return self.node("arg", (), slot, dtype)
 
     def index(self, i: Affine) -> Node:

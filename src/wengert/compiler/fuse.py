@@ -9,6 +9,7 @@ reads are expressions and not loads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wengert.compiler.body import Body, Index, NeedsBuffer
@@ -329,7 +330,7 @@ class Fuser:
         return flat
 
 
-def gemm_operand(ops: list[Op], stored, i: int) -> tuple[int, list[int]]:  # type: ignore[no-untyped-def]
+def gemm_operand(ops: list[Op], stored: Callable[[int], bool], i: int) -> tuple[int, list[int]]:
     """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it."""
     path: list[int] = []
     while not stored(i):

@@ -92,7 +92,7 @@ class _Lowering:
         self.at = {n.id: n.attr[1] for n in self.nodes if n.op == "load"}
         self.indexed = {n.id: n.attr for n in self.nodes if n.op == "index"}
         self.targets = [s.at for s in g.stores]
-        self.outer = [r for r in g.outer]
+        self.outer = list(g.outer)
         self.cells: list[tuple] = []
         self._cell_of: dict[tuple, int] = {}
 

@@ -56,12 +56,13 @@ class Op:
 class Program:
     ops: list[Op]
     outputs: list[int]  # ops whose results the caller wants stored
+    also: list[int]  # the same, unless they are virtual
     of_value: list[int]  # cone position -> op
     slots: int  # run-time parameters in all
 
 
-def build(cone: list[Value], leaves: list[Value], wanted: list[int]) -> Program:
-    """The program of a cone. On entry `v.index` is the position of v: leaves first, then the cone."""
+def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[int]) -> Program:
+    """The program of a cone; `also` is stored as well unless it is virtual. On entry `v.index` is the position of v: leaves first, then the cone."""
     ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
     of_value = list(range(len(leaves)))
     slots = 0
@@ -83,7 +84,7 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int]) -> Program:
             ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, v.dtype, position))
         slots += len(v.slots)
         of_value.append(len(ops) - 1)
-    return Program(ops, [of_value[k] for k in wanted], of_value, slots)
+    return Program(ops, [of_value[k] for k in wanted], [of_value[k] for k in also], of_value, slots)
 
 
 def _kind(v: Value) -> str:

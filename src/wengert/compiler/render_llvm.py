@@ -99,10 +99,10 @@ class _Renderer:
         kinds = {0: "i64", 1: "i64"}
         for cell in k.sizes.values():
             kinds[cell] = "i64"
-        for i, cell in enumerate(k.cells):
-            if cell[0] == "number":
-                kinds[i] = cell[3]
-            elif cell[0] == "pointer":
+        for i, what in enumerate(k.cells):
+            if what[0] == "number":
+                kinds[i] = what[3]
+            elif what[0] == "pointer":
                 kinds[i] = "ptr"
             else:
                 kinds.setdefault(i, "i64")

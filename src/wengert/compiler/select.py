@@ -34,6 +34,7 @@ class Selection:
         self.kept: set[int] = set()  # results that nobody holds, kept because held recipes need them
         self.anchors: set[int] = set()
         self.wanted = set(program.outputs)
+        self.also = set(program.also)
         self.forced = forced | self.wanted
         self.overwritten = 0  # bits of the bases of writes
         self.pinned = 0  # bits of what held recipes still read after the run
@@ -147,7 +148,7 @@ class Selection:
         op = self.ops[i]
         if not self.held[i] or self.virtual[i] or op.kind in ("full", "iota"):
             return False
-        if self.store_held or self.recipe[i] & self.overwritten or self.size(self.inlined[i]) > RECIPE_CAP:
+        if self.store_held or i in self.also or self.recipe[i] & self.overwritten or self.size(self.inlined[i]) > RECIPE_CAP:
             return True
         mine, dead, kept = op.numel * op.dtype.bytes, 0, []
         bits = self.sources[i]
@@ -175,7 +176,7 @@ class Selection:
             return False
         if op.kind == "reduce" and (op.length > UNROLL or op.partial):
             return True
-        if i in self._grown and self.cost[i] or i in self._scattered and self._uses[i] > 1:
+        if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
             return True
         if self._uses[i] > 1 and self.cost[i] >= REPEATED_FROM:
             return True

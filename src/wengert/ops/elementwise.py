@@ -178,7 +178,7 @@ SPECIAL_EXPONENTS = (-2, -1, -0.5, 0.5, 2, 3)
 
 def _power_reference(x: np.ndarray, exponent: Any) -> np.ndarray:
     one = x.dtype.type(1)
-    forms = {2: lambda: x * x, 3: lambda: x * x * x, -1: lambda: one / x, -2: lambda: one / (x * x)}
+    forms: dict[float, Any] = {2: lambda: x * x, 3: lambda: x * x * x, -1: lambda: one / x, -2: lambda: one / (x * x)}
     forms |= {0.5: lambda: np.sqrt(x), -0.5: lambda: one / np.sqrt(x)}
     return forms[exponent]()
 
@@ -394,10 +394,10 @@ def ones_like(x: Value) -> Value:
     return full(x.shape, 1, x.dtype)
 
 
-Value.__add__ = Value.__radd__ = add  # type: ignore[method-assign, assignment]
-Value.__sub__ = sub  # type: ignore[method-assign, assignment]
-Value.__rsub__ = lambda a, b: sub(b, a)  # type: ignore[method-assign, assignment]
-Value.__mul__ = Value.__rmul__ = mul  # type: ignore[method-assign, assignment]
-Value.__truediv__ = div  # type: ignore[method-assign, assignment]
-Value.__rtruediv__ = lambda a, b: div(b, a)  # type: ignore[method-assign, assignment]
-Value.__neg__ = neg  # type: ignore[method-assign, assignment]
+Value.__add__ = Value.__radd__ = add
+Value.__sub__ = sub
+Value.__rsub__ = lambda a, b: sub(b, a)
+Value.__mul__ = Value.__rmul__ = mul
+Value.__truediv__ = div
+Value.__rtruediv__ = lambda a, b: div(b, a)
+Value.__neg__ = neg

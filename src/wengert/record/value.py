@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,9 @@ class Value:
         state = "stored" if self.data is not None else "pending"
         return f"<{self.prim.name} {list(self.shape)} {self.dtype.name} {state}>"
 
+    index: int
+    lasti: int
+
     # `ops` gives values their arithmetic, so that derivative rules read as formulas.
     __add__: Callable[[Value, Any], Value]
     __radd__: Callable[[Value, Any], Value]
@@ -90,6 +94,18 @@ class Counters:
         "kernels_run", "plans_hit", "plans_missed", "tier0_run",
     )  # fmt: skip
 
+    bytes_now: int
+    bytes_peak: int
+    entries_evaluated: int
+    entries_reference: int
+    flushes: int
+    kernels_compiled: int
+    kernels_loaded: int
+    kernels_run: int
+    plans_hit: int
+    plans_missed: int
+    tier0_run: int
+
     def __init__(self) -> None:
         for k in self.__slots__:
             setattr(self, k, 0)
@@ -104,6 +120,18 @@ class Counters:
 
 
 counters = Counters()
+
+# Values that were asked for together (the gradients of one pass): whoever looks at one is likely
+# to look at the others, and they share most of their work.
+relatives: weakref.WeakKeyDictionary[Value, list[weakref.ref[Value]]] = weakref.WeakKeyDictionary()
+
+
+def relate(values: list[Value]) -> None:
+    """Let evaluating one of the values evaluate the others that are still pending, unless they are virtual."""
+    references = [weakref.ref(v) for v in values]
+    for v in values:
+        relatives[v] = references
+
 
 # Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at a call.
 evaluator: dict[str, Callable] = {}

@@ -23,7 +23,7 @@ from wengert.errors import TooLarge
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE, WRITE
 from wengert.record.primitive import ALIAS
-from wengert.record.value import Value, counters, evaluator, line_of, recorder
+from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
 from wengert.runtime import reference
 from wengert.runtime.buffers import Buffer, allocate, from_array
 from wengert.runtime.execute import Executable
@@ -106,12 +106,18 @@ def _writes_late(cone: list[Value]) -> list[Value]:
 def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
     roots = _plain_roots(wanted)
     if roots:
-        if len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
-            cone[:] = cone_of(roots)  # another list would count as a reference to each of its values
-        found, leaves, slots = _find(cone, roots, store_held)
+        also = _related(wanted, roots)
+        if also or len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
+            cone[:] = cone_of([*roots, *also])  # another list would count as a reference to each of its values
+        found, leaves, slots = _find(cone, roots, also, store_held)
         try:
             outputs = found.run([x.data for x in leaves], slots)
         except TooLarge as e:
+            if also:  # perhaps it fits without what nobody asked for yet
+                for v in wanted:
+                    relatives.pop(v, None)
+                cone[:] = cone_of(roots)
+                return _flush(cone, wanted, store_held)
             raise _explained(e, cone, found) from None
         n = len(leaves)
         for position, buffer in outputs:
@@ -122,13 +128,24 @@ def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
         _share(v)
 
 
-def _find(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[Executable, list[Value], list]:
+def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
+    """What was asked for together with the wanted values and is pending: it shares their work."""
+    out: list[Value] = []
+    for v in wanted:
+        for reference in relatives.pop(v, ()):
+            other = reference()
+            if other is not None and other.data is None and other not in wanted:
+                out.append(other)
+    return [v for v in _plain_roots(out) if v not in roots] if out else out
+
+
+def _find(cone: list[Value], roots: list[Value], also: list[Value], store_held: bool) -> tuple[Executable, list[Value], list]:
     """The plan of a cone, from the cache or made now, and what to run it with."""
-    leaves, key, slots = _describe(cone, roots, store_held)
+    leaves, key, slots = _describe(cone, roots, also, store_held)
     found = _plans.get(key)
     if found is None:
         counters.plans_missed += 1
-        found = _make(cone, leaves, roots, key, store_held)
+        found = _make(cone, leaves, roots, also, key, store_held)
     else:
         counters.plans_hit += 1
     return found, leaves, slots
@@ -138,7 +155,7 @@ def plan_of(values: list[Value]) -> planner.Plan | None:
     """The plan that would store the values now, or None when they are stored. Nothing is computed."""
     with _lock:
         roots = _plain_roots([v for v in values if v.data is None])
-        return _find(cone_of(roots), roots, False)[0].plan if roots else None
+        return _find(cone_of(roots), roots, [], False)[0].plan if roots else None
 
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:
@@ -165,7 +182,7 @@ def _share(v: Value) -> None:
         x.inputs = ()
 
 
-def _describe(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[list[Value], tuple, list]:
+def _describe(cone: list[Value], roots: list[Value], also: list[Value], store_held: bool) -> tuple[list[Value], tuple, list]:
     """The leaves of a cone, the key of its plan, and its numbers. Sets `index` of every value: leaves first."""
     generation = _generation
     leaves: list[Value] = []
@@ -198,7 +215,7 @@ def _describe(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[
             slots += v.slots
             if v.prim is source.FULL and is_static(v.slots[0]):
                 key.append(v.slots)
-    x = None  # a value that a variable still names would count as held
+    x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
     # Held: more references than this cone accounts for (the list, the loop variable, the argument of getrefcount).
     for v in cone:
         key.append(getrefcount(v) > uses[v.index] + 3)
@@ -206,6 +223,8 @@ def _describe(cone: list[Value], roots: list[Value], store_held: bool) -> tuple[
         key.append(_donatable(v, uses[v.index]))
     for v in roots:
         key.append(v.index)
+    for v in also:
+        key.append(-1 - v.index)
     return leaves, tuple(key), slots
 
 
@@ -218,10 +237,13 @@ def _donatable(v: Value, uses: int) -> bool:
     return block.kept is None and getrefcount(block.array.base) <= 2
 
 
-def _make(cone: list[Value], leaves: list[Value], roots: list[Value], key: tuple, store_held: bool) -> Executable:
-    built = program.build(cone, leaves, [v.index for v in roots])
+def _make(
+    cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple, store_held: bool
+) -> Executable:
+    built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also])
     n, m = len(leaves), len(cone)
-    flags = key[len(key) - len(roots) - n - m : len(key) - len(roots)]
+    end = len(key) - len(roots) - len(also)
+    flags = key[end - n - m : end]
     held = [False] * len(built.ops)
     for k in range(m):
         held[built.of_value[n + k]] = flags[k]

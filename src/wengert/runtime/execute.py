@@ -119,15 +119,15 @@ class Executable:
             first = len(template)
             if isinstance(step, Gemm):
                 self.codes.append(None)
-                self.steps.append((*self._gemm(step, template), first))  # type: ignore[arg-type]
+                self.steps.append((*self._gemm(step, template), first))
             else:
                 self.codes.append(code_of(step))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
         self.cells = np.array(template or [0], np.int64)
-        self._as_int = memoryview(self.cells)
-        self._as_f64 = memoryview(self.cells.view(np.float64))
-        self._as_f32 = memoryview(self.cells.view(np.float32))
+        self._as_int: Any = memoryview(self.cells)  # type: ignore[arg-type]  # NumPy's stubs do not say Buffer
+        self._as_f64: Any = self._as_int.cast("B").cast("d")
+        self._as_f32: Any = self._as_int.cast("B").cast("f")
         base = self.cells.ctypes.data
         table = [[address, base + 8 * first, tasks, grain] for address, tasks, grain, first in self.steps]
         self.program = np.array(table or [[0, 0, 0, 0]], np.int64)
@@ -159,7 +159,8 @@ class Executable:
         (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
         left = blas.operand(0, g.m, g.k, a_row, a_col, a_batch)
         right = blas.operand(0, g.k, g.n, b_row, b_col, b_batch)
-        assert left is not None and right is not None
+        assert left is not None
+        assert right is not None
         step = blas.gemm_step(g.dtype.np, left, right, 0, g.m, g.n, g.k, g.batch)
         first = len(template)
         template.extend(step.cells)

@@ -20,12 +20,12 @@ from wengert.compiler.llvm_ops import define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 from wengert.runtime import jit
 
-NUMPY = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "b1": np.bool_}
+NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "b1": np.bool_}
 ROWS = 256  # rows of a tile inside loops
 FLAT_ROWS = 8192  # rows of a tile without loops
 TILE = 32768  # elements of a tile, about
 
-_MEMORY = ctypes.c_char * (1 << 46)  # all addresses that a pointer may reach; nothing is allocated
+_MEMORY: Any = ctypes.c_char * (1 << 46)  # all addresses that a pointer may reach; nothing is allocated
 
 _EXACT: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt,
@@ -112,7 +112,9 @@ class _Interpreter:
         if r not in self.tile:
             return np.int64(start)
         ramp = np.arange(start, start + self.tile[r], dtype=np.int64)
-        return ramp if r is self.k.lane else ramp.reshape((-1,) + (1,) * (1 + self.order.index(r)))
+        if r is self.k.lane:
+            return ramp
+        return ramp.reshape((-1,) + (1,) * (self.order.index(r) + (self.k.lane in self.tile)))
 
     # -- memory --
 
@@ -124,9 +126,9 @@ class _Interpreter:
             offset += self._number(c) * self.at[r]
         shape, strides = [], []
         for r in axes:
-            c = self._number(a.coefficient(r))
-            shape.append(self.tile[r] if c else 1)
-            strides.append(c * size)
+            step = self._number(a.coefficient(r))
+            shape.append(self.tile[r] if step else 1)
+            strides.append(step * size)
         # Backward strides reach below the first element, so the array is anchored at its lowest address.
         memory = _MEMORY.from_address(int(self.cells[a.pointer]) + offset * size)
         low = sum(min(0, s * (n - 1)) for s, n in zip(strides, shape, strict=True))
@@ -249,8 +251,8 @@ _C_TYPES = {"b1": "i8"}
 def _native(op: str, dtype: str, arg_dtypes: tuple[str, ...], args: list) -> np.ndarray:
     """One operation on whole arrays, by the body that compiled kernels use."""
     shape = np.broadcast_shapes(*[np.shape(a) for a in args])
-    arrays = [np.ascontiguousarray(np.broadcast_to(a, shape), NUMPY[t]) for a, t in zip(args, arg_dtypes, strict=True)]
-    out = np.empty(shape, NUMPY[dtype])
+    arrays: list[np.ndarray] = [np.ascontiguousarray(np.broadcast_to(a, shape), NUMPY[t]) for a, t in zip(args, arg_dtypes, strict=True)]
+    out: np.ndarray = np.empty(shape, NUMPY[dtype])
     if out.size:
         key = (op, dtype, arg_dtypes)
         found = _functions.get(key) or _load(key)
@@ -261,8 +263,8 @@ def _native(op: str, dtype: str, arg_dtypes: tuple[str, ...], args: list) -> np.
 def _native_fold(op: str, dtype: str, acc: Any, body: list[np.ndarray], length: int) -> np.ndarray:
     """acc folded with slices 0, 1, ... of the body: op(body..., acc) each time."""
     shape = np.broadcast_shapes(np.shape(acc), *[b.shape[1:] for b in body])
-    arrays = [np.ascontiguousarray(np.broadcast_to(b, (length, *shape)), NUMPY[dtype]) for b in body]
-    out = np.array(np.broadcast_to(acc, shape), NUMPY[dtype])
+    arrays: list[np.ndarray] = [np.ascontiguousarray(np.broadcast_to(b, (length, *shape)), NUMPY[dtype]) for b in body]
+    out: np.ndarray = np.array(np.broadcast_to(acc, shape), NUMPY[dtype])
     if out.size:
         key = (op, dtype, (dtype,) * (1 + len(body)))
         found = _functions.get(key) or _load(key)
