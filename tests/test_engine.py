@@ -607,7 +607,7 @@ def test_modes_and_passes_belong_to_a_thread():
 def test_recorder_is_restored_after_an_error():
     x = Variable([1.0])
     out = reduction.sum(ew.exp(x.value))
-    out.node.rules = type("Broken", (), {"steps": ((0, lambda g: 1 / 0, ()),), "save": (), "saves_result": False})
+    out.node.rules = type("Broken", (), {"steps": ((0, lambda g: 1 / 0, (), ()),), "save": (), "saves_result": False})
     with pytest.raises(ZeroDivisionError):
         gradients(out, [x.value])
     assert (recorder.grad, recorder.site, recorder.busy) == (True, None, False)

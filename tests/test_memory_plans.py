@@ -100,6 +100,7 @@ def test_overlapping_reads(n):
         both(lambda a, f=f: f(f(f(a * 2) + 1)), ramp(n))
         both(lambda a, f=f: f(f(f(a))), ramp(n))
         both(lambda a, f=f: [f(a), a + 1], ramp(n))
+    both(lambda a: write(a, a, (n - 1,), (-1,)), ramp(n))
     both(lambda a: write(a, reshape(reduction.sum(a), (1,)), (n - 1,), (1,)), ramp(n))
     both(lambda a: write(a, movement.permute(a, (1, 0)), (0, 0), (1, 1)), ramp(20, 20))
 

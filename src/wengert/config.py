@@ -19,7 +19,7 @@ class _Config:
         self.eager = os.environ.get("WENGERT_EAGER", "0") == "1"
         self.tier = os.environ.get("WENGERT_TIER", "auto")
         self.pending_limit = 1024  # entries recorded before pending work is cut
-        self.memory_limit: int | None = None  # bytes that one tensor may take; None: half of the machine's memory
+        self.memory_limit: int | None = None  # bytes that one buffer may take; None: 0.8 of what the machine has left
         self.virtual_ratio = 10  # a result this many times larger than its sources gets no buffer
 
 

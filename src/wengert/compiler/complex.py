@@ -105,14 +105,11 @@ def _sqrt(b: Builder, x: Pair) -> Pair:
     nothing = b.op("eq", t, zero)
     u = b.op("div", b.op("mul", half, x[1]), b.select(nothing, b.const(1.0, dt), t))
     right = b.op("ge", x[0], zero)
-    signed = b.select(b.op("lt", x[1], zero), b.op("neg", t), t)
+    bits = b.bitcast(x[1], "i32" if dt == "f32" else "i64")  # -0.0 is below the cut too
+    signed = b.select(b.op("lt", bits, b.const(0, bits.dtype)), b.op("neg", t), t)
     re = b.select(right, t, b.op("abs", u))
     im = b.select(right, u, signed)
     return re, b.select(nothing, x[1], im)
-
-
-def _atan2(b: Builder, y: Node, x: Node) -> Node:
-    return b.op("atan2", y, x)
 
 
 def _eq(b: Builder, x: Pair, y: Pair) -> Node:
@@ -124,7 +121,7 @@ def _ne(b: Builder, x: Pair, y: Pair) -> Node:
 
 
 def _log(b: Builder, x: Pair) -> Pair:
-    return b.op("log", abs_(b, x)), _atan2(b, x[1], x[0])
+    return b.op("log", abs_(b, x)), b.op("atan2", x[1], x[0])
 
 
 def _pow(b: Builder, x: Pair, y: Pair) -> Pair:

@@ -151,7 +151,9 @@ class _Planner:
         if any(self.fuser._level(r) >= anchor.level for r in self.fuser.readers.get(base, ()) if r != i):
             return False
         if base in self._loads_of_value(i) and anchor.outer:
-            # The value reads what it overwrites, at other elements: compute it first.
+            # The value reads what it overwrites, at other elements: compute it first, unless it is the base itself.
+            if self.selection.stored(self.ops[i].args[1]):
+                return False
             raise NeedsBuffer(self.ops[i].args[1])
         return True
 

@@ -139,8 +139,7 @@ TABLE: dict[str, Primitive] = {}
 
 
 class Elementwise(Primitive):
-    """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's operations;
-    a transcendental f is `expensive`."""
+    """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's operations."""
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, loop: str | None = None, **rest: Any) -> None:
         super().__init__(name, inputs, reference, **rest)

@@ -7,6 +7,7 @@ graph, pending work elsewhere). Numbers, slice bounds and buffers are data.
 
 from __future__ import annotations
 
+import os
 import threading
 from operator import attrgetter
 from sys import getrefcount
@@ -300,6 +301,16 @@ def buffer_of(v: Value) -> Buffer:
     found: Buffer = v.data
     return found
 
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # no plan may be half made, or half run, when the process is copied
+    os.register_at_fork(
+        before=lambda: _lock.acquire(), after_in_parent=lambda: _lock.release(), after_in_child=_after_fork_in_child
+    )
 
 evaluator["settle"] = settle
 evaluator["cut"] = cut

@@ -6,6 +6,7 @@ compiles it, unless it has so much to do that waiting for the compiler costs les
 
 from __future__ import annotations
 
+import ctypes
 import queue
 import threading
 import time
@@ -223,7 +224,7 @@ class Executable:
             elif kind[0] == "f" and isinstance(x, complex | np.complexfloating):
                 x = x.real
             if kind == "f32":
-                self._as_f32[2 * cell] = x if -3.4e38 < x < 3.4e38 else float(np.float32(x))
+                self._as_f32[2 * cell] = x if -3.4e38 < x < 3.4e38 else ctypes.c_float(x).value
             elif kind == "f64":
                 self._as_f64[cell] = x
             else:
