@@ -1,5 +1,7 @@
-"""The evaluator of kernels, compiled and interpreted, against the reference: operation by operation, and at every size where
-the code changes."""
+"""The evaluator of kernels, compiled and interpreted, against the reference.
+
+Operation by operation, and at every size where the code changes.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,25 @@ def test_casts(dt, to):
     check(lambda v: ew.cast(ew.cast(v, to), F64 if not to.is_complex else C128), x)
 
 
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, np.inf, -np.inf, np.nan, 1e-310, -1e-310, 1e300, 3e-39, 1e38, 710.0, -745.2, 90.0]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    2.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e-310,
+    -1e-310,
+    1e300,
+    3e-39,
+    1e38,
+    710.0,
+    -745.2,
+    90.0,
+]
 UNARY = (ew.exp, ew.log, ew.sin, ew.cos, ew.tanh, ew.sqrt, ew.neg, ew.abs, ew.sign, composite.sigmoid, composite.relu)
 BINARY = (ew.add, ew.sub, ew.mul, ew.div, ew.maximum, ew.minimum, ew.pow, ew.lt, ew.le, ew.gt, ew.ge, ew.eq, ew.ne)
 
@@ -146,7 +166,9 @@ def test_signs_of_zero(dt):
 
     def f(v):
         zero, minus = full((20,), 0.0, v.dtype), full((20,), -0.0, v.dtype)
-        return signs(v + zero, v + minus, v - zero, minus - v, v * zero, v * minus, -v, v + -v, ew.abs(v), ew.sqrt(ew.abs(v)))
+        return signs(
+            v + zero, v + minus, v - zero, minus - v, v * zero, v * minus, -v, v + -v, ew.abs(v), ew.sqrt(ew.abs(v))
+        )
 
     check(f, x)
     check(lambda v: 1 / v * full((), -0.0, v.dtype), x)
@@ -161,7 +183,9 @@ def test_signs_of_zero(dt):
 @pytest.mark.parametrize("n", SIZES)
 def test_sizes(n, dt):
     x, y = numbers(dt, n), numbers(dt, n, seed=1)
-    check(lambda a, b: [ew.add(a, b), ew.where(ew.eq(a, b), a, b), ew.cast(a, F64 if not dt.is_complex else C128)], x, y)
+    check(
+        lambda a, b: [ew.add(a, b), ew.where(ew.eq(a, b), a, b), ew.cast(a, F64 if not dt.is_complex else C128)], x, y
+    )
     check(lambda a: reduction.sum(a), x, scale=20)
     if n and not dt.is_complex:
         check(lambda a: [reduction.amax(a), composite.argmax(a)], x)
@@ -244,7 +268,12 @@ def test_many_strides():
 @pytest.mark.parametrize("n", [3, 16, 17, 40])
 def test_two_dimensions_broadcast(n):
     a, b = numbers(F32, n, 1), numbers(F32, 1, 3 * n)
-    check(lambda x, y: [x * y + x, reduction.sum(x * y, 0), reduction.sum(x - y, 1), reduction.sum(ew.exp(x + y))], a, b, scale=40)
+    check(
+        lambda x, y: [x * y + x, reduction.sum(x * y, 0), reduction.sum(x - y, 1), reduction.sum(ew.exp(x + y))],
+        a,
+        b,
+        scale=40,
+    )
     check(lambda x, y: composite.softmax(x * y, 1), a, b, scale=8)
     check(lambda x, y: composite.logsumexp(x * y, 0), a, b, scale=8)
 
@@ -298,7 +327,8 @@ PRODUCTS = [
     ((40, 300), (300, 3)), ((3, 300), (300, 40)), ((1, 300), (300, 1)), ((1, 9000), (9000, 1)), ((2, 9000), (9000, 3)),
     ((64, 64), (64, 64)), ((65, 65), (65, 65)), ((65, 300), (300, 70)), ((300, 3), (3, 300)), ((70, 66), (66, 1)),
     ((2, 3, 4), (2, 4, 5)), ((3, 1, 2, 20), (1, 4, 20, 3)), ((2, 66, 67), (2, 67, 68)), ((66, 67), (3, 67, 65)),
-    ((2, 2, 65, 65), (65, 65)), ((7,), (7,)), ((300,), (300,)), ((5, 300), (300,)), ((300,), (300, 5)), ((4, 5, 6), (6,)),
+    ((2, 2, 65, 65), (65, 65)), ((7,), (7,)), ((300,), (300,)), ((5, 300), (300,)), ((300,), (300, 5)),
+    ((4, 5, 6), (6,)),
 ]  # fmt: skip
 
 
@@ -307,7 +337,12 @@ PRODUCTS = [
 def test_products(left, right, dt):
     a, b = numbers(dt, *left), numbers(dt, *right, seed=1)
     check(composite.matmul, a, b, scale=2 + left[-1] ** 0.5)
-    check(lambda x, y: composite.matmul(x * 2, y + 1) * 0.5 if dt is not I64 else composite.matmul(x * 2, y), a, b, scale=4 + left[-1])
+    check(
+        lambda x, y: composite.matmul(x * 2, y + 1) * 0.5 if dt is not I64 else composite.matmul(x * 2, y),
+        a,
+        b,
+        scale=4 + left[-1],
+    )
 
 
 def _operands(x: Value) -> list[Value]:
@@ -360,7 +395,13 @@ def test_batches_of_strided_products():
     p = lambda v: movement.permute(v, (1, 0, 3, 2))  # noqa: E731  (used twice below)
     check(lambda v: composite.matmul(movement.permute(v, (1, 0, 2, 3)), p(v)), x, scale=20)
     check(lambda v: composite.matmul(p(v), movement.permute(v, (1, 0, 2, 3))), x, scale=20)
-    check(lambda v: composite.matmul(v, movement.expand(movement.slice_(p(v), (1, 1, 0, 0), (1, 1, 70, 66), (1,) * 4), (3, 2, 70, 66))), x, scale=20)
+    check(
+        lambda v: composite.matmul(
+            v, movement.expand(movement.slice_(p(v), (1, 1, 0, 0), (1, 1, 70, 66), (1,) * 4), (3, 2, 70, 66))
+        ),
+        x,
+        scale=20,
+    )
 
 
 # -- complex numbers --
@@ -376,7 +417,9 @@ def test_complex_functions(dt):
 
 
 def test_complex_branch_cuts():
-    x = np.array([1, -1, 1j, -1j, 1 + 1j, -1 + 1j, -1 - 1j, 1 - 1j, complex(-2, 0.0), complex(-2, -0.0), 0, 1e-300, 1e300])
+    x = np.array(
+        [1, -1, 1j, -1j, 1 + 1j, -1 + 1j, -1 - 1j, 1 - 1j, complex(-2, 0.0), complex(-2, -0.0), 0, 1e-300, 1e300]
+    )
     check(lambda a: [ew.log(a), ew.sqrt(a)], x, scale=4)
     got, _ = evaluated(lambda a: [ew.imag(ew.log(a)), ew.imag(ew.sqrt(a))], [x], "cpu")
     np.testing.assert_array_equal(np.signbit(got[0]), np.signbit(np.arctan2(x.imag, x.real)))

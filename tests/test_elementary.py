@@ -341,3 +341,21 @@ def test_an_operation_that_a_type_lacks_is_an_error():
 def test_fma_rounds_once():
     x = np.array([1 + 2.0**-30, 3.0], np.float64)
     np.testing.assert_array_equal(operation("fma", "f64", ("f64",) * 3, 1)(x, x, -x * x), [2.0**-60, 0.0])
+
+
+@pytest.mark.parametrize("dtype", BOTH)
+def test_atan2(dtype):
+    kind = DTYPES[dtype]
+    rng = np.random.default_rng(3)
+    y, x = [(rng.standard_normal(3000) * 4.0 ** rng.integers(-6, 7, 3000)).astype(kind) for _ in range(2)]
+    got = [compiled("atan2", dtype, lanes)(y, x) for lanes in LANES[dtype]]
+    for other in got[1:]:
+        np.testing.assert_array_equal(bits(got[0]), bits(other))
+    exact = np.arctan2(y.astype(np.longdouble), x.astype(np.longdouble))
+    assert ulps(got[0], exact).max() <= (1.0 if dtype == "f32" else 2.0)
+    info = np.finfo(kind)
+    points = np.array([0.0, -0.0, 1, -1, INF, -INF, NAN, info.max, -info.max, info.tiny, info.smallest_subnormal], kind)
+    y, x = [np.ascontiguousarray(v.ravel()) for v in np.meshgrid(points, points)]
+    with np.errstate(under="ignore"):
+        expected = np.arctan2(y.astype(np.float64), x.astype(np.float64)).astype(kind)
+    np.testing.assert_array_equal(bits(call("atan2", dtype, y, x)), bits(expected))

@@ -57,7 +57,14 @@ def test_write_and_embed(dt, steps):
     starts = tuple([1 if s > 0 else n - 1 for s, n in zip(steps, (9, 10))])
     v = (ramp(*sizes) * 100).astype(dt.np)
     both(lambda a, b: write(a, b, starts, steps), x, v)
-    both(lambda a, b: [write(ew.where(ew.eq(a, a), a, ew.zeros_like(a)), b, starts, steps), movement.embed(b, (9, 10), starts, steps)], x, v)
+    both(
+        lambda a, b: [
+            write(ew.where(ew.eq(a, a), a, ew.zeros_like(a)), b, starts, steps),
+            movement.embed(b, (9, 10), starts, steps),
+        ],
+        x,
+        v,
+    )
     both(lambda a, b: reduction.sum(write(a, b, starts, steps), 0), x, v)
     both(lambda b: write(full((9, 10), 1, dt), b, starts, steps), v)
 
@@ -127,7 +134,14 @@ def test_held_old_values():
         kept, expected, now = [], [], ramp(50) * 1.0
         for i in range(1, 12):
             if i % 3 == keep % 3:
-                views = [x, alias(x), slice_(x, (i - 1,), (9,), (2,)), reshape(x, (5, 10)), ew.exp(x / 1e7), reduction.sum(x)]
+                views = [
+                    x,
+                    alias(x),
+                    slice_(x, (i - 1,), (9,), (2,)),
+                    reshape(x, (5, 10)),
+                    ew.exp(x / 1e7),
+                    reduction.sum(x),
+                ]
                 arrays = [now, now, now[i - 1 : i + 16 : 2], now.reshape(5, 10), np.exp(now / 1e7), now.sum()]
                 kept.append(views[(i + keep) % 6])
                 expected.append(np.array(arrays[(i + keep) % 6]))
@@ -154,19 +168,22 @@ def test_a_recipe_reads_what_a_later_write_wants_to_overwrite():
     np.testing.assert_allclose(read(held), ramp(64).sum() * 2)
 
 
-@pytest.mark.parametrize("look", ["handle", "alias", "reshape", "array", "slice", "twice", "pending", "nothing"])
+SEEN = {
+    "handle": lambda x: x,
+    "alias": alias,
+    "reshape": lambda x: reshape(x, (64, 64)),
+    "array": read,
+    "slice": lambda x: read(x)[10:20],
+    "twice": lambda x: [x, x],
+    "pending": lambda x: x + 1,
+    "nothing": lambda x: None,
+}
+
+
+@pytest.mark.parametrize("look", SEEN)
 def test_memory_that_somebody_sees_is_not_overwritten(look):
     x = constant(ramp(4096), F64)
-    seen = {
-        "handle": lambda: x,
-        "alias": lambda: alias(x),
-        "reshape": lambda: reshape(x, (64, 64)),
-        "array": lambda: read(x),
-        "slice": lambda: read(x)[10:20],
-        "twice": lambda: [x, x],
-        "pending": lambda: x + 1,
-        "nothing": lambda: None,
-    }[look]()
+    seen = SEEN[look](x)
     if look in ("alias", "reshape"):
         settle([seen])
     before = x.data.address
@@ -228,9 +245,7 @@ def test_a_loop_of_writes_and_its_derivative():
     before = counters.bytes_now
     counters.bytes_peak = before
     total = reduction.sum(y)
-    grads = engine.backward(
-        [total], [None], [a, x], retain_graph=False, create_graph=False, accumulate=False
-    )
+    grads = engine.backward([total], [None], [a, x], retain_graph=False, create_graph=False, accumulate=False)
     settle([g for g in grads if g is not None])
     k = np.arange(n)
     np.testing.assert_allclose(read(grads[0]), np.sum(k * 0.999 ** (k - 1.0)), rtol=1e-9)
@@ -261,7 +276,9 @@ def test_too_large():
     with configure(memory_limit=1 << 28):
         k = ew.exp(reshape(x, (20_000, 1)) - reshape(y, (1, 20_000)))
         assert np.isfinite(read(reduction.sum(ew.tanh(k), 1))).all()  # it is never stored
-        with pytest.raises(TooLarge, match=r"exp: a result of shape \[20000, 20000\], float64, 3\.2 GB, must be stored"):
+        with pytest.raises(
+            TooLarge, match=r"exp: a result of shape \[20000, 20000\], float64, 3\.2 GB, must be stored"
+        ):
             read(k)
         with pytest.raises(TooLarge, match="memory_limit"):
             read(k)
@@ -331,5 +348,6 @@ def test_cut_keeps_what_is_held():
     c = b + 1
     with configure(pending_limit=4):
         cut(c)
-    assert a.data is not None and b.data is not None
+    assert a.data is not None
+    assert b.data is not None
     np.testing.assert_allclose(read(b), np.exp(ramp(50) / 50) * 2)

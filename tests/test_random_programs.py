@@ -60,10 +60,8 @@ class Program:
         return dtypes.float64 if self.double else dtypes.float32
 
 
-
-
 def _seeded(seed: int, n: int) -> tuple[tuple[int, ...], ...]:
-    """The first n instructions of a random stream: much more varied than lists of integers, and shrinks from the end."""
+    """The first n instructions of a random stream: more varied than lists of integers, and it shrinks from the end."""
     rng = np.random.default_rng(seed)
     return tuple([(int(rng.integers(22)), *rng.integers(0, 61, 4).tolist()) for _ in range(n)])
 
@@ -245,8 +243,8 @@ def _constant(x, y, b, c):
 
 
 STEPS = (
-    _unary, _unary, _unary, _binary, _binary, _binary, _binary, _where, _reduce, _reduce, _expand, _reshape, _permute, _slice,
-    _embed, _write, _write, _shift, _matmul, _outer, _softmax, _numbers,
+    _unary, _unary, _unary, _binary, _binary, _binary, _binary, _where, _reduce, _reduce, _expand, _reshape, _permute,
+    _slice, _embed, _write, _write, _shift, _matmul, _outer, _softmax, _numbers,
 )  # fmt: skip
 EXTRA = (_cast, _constant)
 

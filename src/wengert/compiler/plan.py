@@ -122,8 +122,7 @@ class _Planner:
             if self.ops[buffer].kind == "leaf":
                 donated[buffer] = self.ops[buffer].value
             return None
-        if len(op.args) == 2 and op.args[0] in self._loads_of_value(i):
-            pass  # the copy is made first, and the value then reads the base, which stays as it was
+        # The copy is made first; a value that reads the base reads it as it was.
         body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
         ranges = [body.b.range(f"o{k}", n, outer=True) for k, n in enumerate(n for n in op.shape if n != 1)]
         left = iter(ranges)

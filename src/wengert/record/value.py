@@ -11,6 +11,7 @@ import itertools
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class Recorder(threading.local):
         self.last_site: tuple | None = None
         self.next_check = 0
         self.busy = False  # an evaluation is running: what it records is not cut
+        self.recent: deque[weakref.ref[Value]] = deque(maxlen=2048)  # where a cut finds every chain of pending work, if it still lives
 
 
 recorder = Recorder()
@@ -133,7 +135,9 @@ def relate(values: list[Value]) -> None:
         relatives[v] = references
 
 
-# Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at a call.
+_ref = weakref.ref
+
+# Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made value.
 evaluator: dict[str, Callable] = {}
 
 
@@ -156,6 +160,7 @@ def record(prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tup
             if x.node is not None:
                 v = prim.attach(v)  # before anything is evaluated, which would drop v's inputs
                 break
+    r.recent.append(_ref(v))
     if v.seq >= r.next_check:
         _check_pending(v)
     if config.eager and not r.busy:
@@ -181,7 +186,7 @@ def _check_pending(v: Value) -> None:
     limit = config.pending_limit
     if r.start == 0 or r.busy or new < limit:
         r.start = r.start or v.seq
-        r.next_check = max(r.start + limit, v.seq + 16)
+        r.next_check = min(max(r.start + limit, v.seq + 16), v.seq + 4096)  # the limit may be changed
         return
     site = r.site or user_site()
     if site == r.last_site or new >= 2 * limit:

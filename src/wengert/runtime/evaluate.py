@@ -7,6 +7,7 @@ graph, pending work elsewhere). Numbers, slice bounds and buffers are data.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from operator import attrgetter
@@ -40,6 +41,9 @@ _generation = 0
 def settle(values: list[Value], store_held: bool = False) -> None:
     """Store a buffer in each value. What they are computed from stays pending unless storing it is worthwhile.
 
+    With `store_held` nothing is demanded: the values, and what they are computed from, are stored where somebody holds them,
+    unless they are virtual.
+
     Raises:
         TooLarge: when a buffer does not fit; nothing is stored then, and the values stay as they were.
     """
@@ -49,10 +53,10 @@ def settle(values: list[Value], store_held: bool = False) -> None:
     with _lock:
         busy, recorder.busy = recorder.busy, True
         try:
-            counters.flushes += 1
             cone = cone_of(wanted)
             if store_held and len(cone) < config.pending_limit // 2:
                 return  # what was recorded lately is gone, or evaluated: there is nothing to cut
+            counters.flushes += 1
             if not store_held:  # what was pending is not any more, unless a read comes back to the same values
                 recorder.start = min(recorder.start + len(cone), max(v.seq for v in wanted))
             if config.backend == "reference":
@@ -110,7 +114,7 @@ def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
         also = _related(wanted, roots)
         if also or len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
             cone[:] = cone_of([*roots, *also])  # another list would count as a reference to each of its values
-        found, leaves, slots = _find(cone, roots, also, store_held)
+        found, leaves, slots = _find(cone, [] if store_held else roots, also, store_held)
         try:
             outputs = found.run([x.data for x in leaves], slots)
         except TooLarge as e:
@@ -161,24 +165,24 @@ def plan_of(values: list[Value]) -> planner.Plan | None:
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:
     """What has to be computed: a reshape or an alias shows the memory of what it reads; an empty result is there already."""
-    out: list[Value] = []
+    out: dict[Value, None] = {}
     for v in wanted:
         while v.data is None and (v.prim is RESHAPE or v.prim is ALIAS):
             v = v.inputs[0]
         if v.data is None and 0 in v.shape:
             v.data = allocate(v.shape, v.dtype)
             v.inputs = ()
-        elif v.data is None and v not in out:
-            out.append(v)
-    return out
+        elif v.data is None:
+            out[v] = None
+    return list(out)
 
 
 def _share(v: Value) -> None:
     chain = []
-    while v.data is None:
+    while v.data is None and (v.prim is RESHAPE or v.prim is ALIAS):
         chain.append(v)
         (v,) = v.inputs
-    for x in chain:
+    for x in chain if v.data is not None else ():
         x.data = v.data
         x.inputs = ()
 
@@ -277,8 +281,19 @@ def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
 
 
 def cut(v: Value) -> None:
-    """Bound pending work: evaluate v and what it is computed from, and store all of that which is still needed."""
-    settle([v], store_held=True)
+    """Bound pending work: of all that was recorded lately and lives, store what is held, unless it is virtual."""
+    with contextlib.suppress(TooLarge):  # it stays pending, and whoever looks at it is told
+        settle(_ends(v), store_held=True)
+
+
+def _ends(last: Value) -> list[Value]:
+    """The ends of the chains of pending work: what no other recent pending value reads."""
+    recent = {id(v): v for r in recorder.recent if (v := r()) is not None and v.data is None}
+    recent[id(last)] = last
+    for v in list(recent.values()):
+        for x in v.inputs:
+            recent.pop(id(x), None)
+    return list(recent.values())
 
 
 def read(v: Value) -> np.ndarray:

@@ -6,6 +6,7 @@ compiles it, unless it has so much to do that waiting for the compiler costs les
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import queue
 import threading
@@ -78,11 +79,12 @@ class Background:
     """One thread that compiles kernels in the order of their requests."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[KernelCode] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[KernelCode | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._stopped = False
 
     def submit(self, code: KernelCode) -> None:
-        if self._thread is None or not self._thread.is_alive():
+        if not self._stopped and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._work, name="wengert-compiler", daemon=True)
             self._thread.start()
         self._queue.put(code)
@@ -90,11 +92,21 @@ class Background:
     def _work(self) -> None:
         while True:
             code = self._queue.get()
+            if code is None or self._stopped:
+                return
             if not code.address:
                 code.compile()
 
+    def stop(self) -> None:
+        """Wait for the kernel that is being compiled and drop the others: LLVM must not be at work when the process ends."""
+        self._stopped = True
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
 
 background = Background()
+atexit.register(background.stop)
 _codes: dict[str, KernelCode] = {}
 
 
