@@ -117,11 +117,13 @@ def unseen(programs: int = 400, operations: int = 30) -> None:
 
 
 _UNARY: tuple[Callable, ...] = (
-    torch.exp, torch.tanh, torch.sin, torch.sigmoid, torch.neg, torch.abs, lambda x: x * 0.5, lambda x: x + 1, lambda x: x**2,
+    torch.exp, torch.tanh, torch.sin, torch.sigmoid, torch.neg, torch.abs, lambda x: x * 0.5, lambda x: x + 1,
+    lambda x: x**2,
 )  # fmt: skip
 _BINARY: tuple[Callable, ...] = (torch.add, torch.sub, torch.mul, torch.maximum, lambda a, b: a / (b * b + 1))
 _SHAPED: tuple[Callable, ...] = (
-    lambda x: x - x.sum(1, keepdim=True), lambda x: x.t(), lambda x: x @ x, lambda x: x[:1] + x, lambda x: x / x.abs().amax(),
+    lambda x: x - x.sum(1, keepdim=True), lambda x: x.t(), lambda x: x @ x, lambda x: x[:1] + x,
+    lambda x: x / x.abs().amax(),
 )  # fmt: skip
 
 
@@ -229,12 +231,16 @@ def _small_norm(look: bool, n: int = 300) -> list[bytes]:
 def _mlp_step() -> list[bytes]:
     generator = np.random.default_rng(2)
     x, w, v, y = (
-        torch.tensor(generator.standard_normal(s).astype(np.float32)) for s in ((256, 128), (128, 96), (96, 80), (256, 80))
+        torch.tensor(generator.standard_normal(s).astype(np.float32))
+        for s in ((256, 128), (128, 96), (96, 80), (256, 80))
     )
     parameters = [w.requires_grad_(), v.requires_grad_(), torch.zeros(96, requires_grad=True)]
     loss = ((torch.tanh(x @ w / 8 + parameters[2]) @ v - y) ** 2).mean()
     grads = torch.autograd.grad(loss, parameters)
-    return [loss.detach().numpy().tobytes(), *[(w - 0.1 * g).detach().numpy().tobytes() for w, g in zip(parameters, grads)]]
+    return [
+        loss.detach().numpy().tobytes(),
+        *[(w - 0.1 * g).detach().numpy().tobytes() for w, g in zip(parameters, grads)],
+    ]
 
 
 # -- 6 --

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import wengert as torch
-from wengert.runtime import threads
+from wengert.runtime import evaluate, execute, threads
 
 Look = Callable[..., object]
 
@@ -95,6 +95,13 @@ def reading(choose: Iterator[bool]) -> Look:
     return look
 
 
+@pytest.fixture(autouse=True)
+def _no_code_from_before():
+    """What another test compiled would run in tier 0 too."""
+    evaluate._plans.clear()
+    execute._codes.clear()
+
+
 @pytest.fixture(scope="module")
 def expected() -> dict[str, list[bytes]]:
     """Each program fused as a whole, compiled, on one thread."""
@@ -117,8 +124,11 @@ def test_results_are_numbers(name, expected):
 
 @pytest.mark.parametrize("tier", ["0", "1", "auto"])
 def test_tiers(name, expected, tier):
+    before = torch.counters.tier0_run
     with torch.configure(tier=tier):
         assert bits(PROGRAMS[name]) == expected[name]
+    if tier != "auto":
+        assert (torch.counters.tier0_run > before) == (tier == "0")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -79,7 +79,9 @@ def test_a_branch_that_is_never_looked_at_is_never_evaluated():
         unseen = (unseen + 1).exp()
     before = torch.counters.entries_evaluated
     assert seen[0].item() == 0
-    assert torch.counters.entries_evaluated - before <= 45  # 20 products and their factors; the other branch has 60 entries
+    assert (
+        torch.counters.entries_evaluated - before <= 45
+    )  # 20 products and their factors; the other branch has 60 entries
     again = torch.counters.entries_evaluated
     del unseen
     gc.collect()

@@ -8,9 +8,20 @@ import numpy as np
 
 
 class dtype:
-    """The type of a tensor's elements. Compare with `is`; `repr` is the qualified name, for instance `wengert.float32`."""
+    """The type of a tensor's elements. Compare with `is`; `repr` is the qualified name, as `wengert.float32`."""
 
-    __slots__ = ("bytes", "category", "differentiable", "is_complex", "is_floating_point", "machine", "name", "np", "rank", "real")
+    __slots__ = (
+        "bytes",
+        "category",
+        "differentiable",
+        "is_complex",
+        "is_floating_point",
+        "machine",
+        "name",
+        "np",
+        "rank",
+        "real",
+    )
 
     def __init__(self, name: str, category: int, rank: int, machine: str) -> None:
         self.name = name
@@ -70,7 +81,9 @@ def set_default_dtype(d: dtype) -> None:
     wengert.float32
     """
     if not isinstance(d, dtype) or not d.is_floating_point:
-        raise TypeError(f"only floating-point types are supported as the default type, not {d!r}; use float32 or float64")
+        raise TypeError(
+            f"only floating-point types are supported as the default type, not {d!r}; use float32 or float64"
+        )
     _Default.dtype = d
 
 
@@ -100,7 +113,9 @@ def from_numpy(np_dtype: Any) -> dtype:
     found = _BY_NUMPY.get(d)
     if found is None:
         supported = ", ".join(x.name for x in ALL)
-        raise TypeError(f"can't convert np.ndarray of type numpy.{d}. The only supported types are: {supported}; use array.astype")
+        raise TypeError(
+            f"can't convert np.ndarray of type numpy.{d}. The only supported types are: {supported}; use array.astype"
+        )
     return found
 
 

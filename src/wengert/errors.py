@@ -1,5 +1,6 @@
 """Errors that PyTorch has no name for. Everything else is raised as PyTorch raises it: RuntimeError for shapes and the
-engine, TypeError for types, IndexError for indices, ValueError for arguments, NotImplementedError for what is not there.
+engine, TypeError for types, IndexError for indices, ValueError for arguments, NotImplementedError for what is not
+there.
 
     RuntimeError
     ├── TooLarge       a tensor must be stored and does not fit

@@ -1,4 +1,4 @@
-"""Shapes, axes and index arithmetic on plain tuples: every shape case is decided here, with PyTorch's words for errors."""
+"""Shapes, axes and index arithmetic on plain tuples: every shape case is decided here, in PyTorch's words."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def infer_reshape(old: Shape, new: Shape) -> Shape:
         rest = math.prod(n for n in new if n != -1)
         if rest == 0:
             raise RuntimeError(
-                f"cannot reshape tensor of {total} elements into shape {list(new)} because the unspecified dimension size -1"
+                f"cannot reshape tensor of {total} elements into shape {list(new)} because the unspecified"
+                " dimension size -1"
                 " can be any value and is ambiguous"
             )
         if total % rest == 0:
@@ -116,7 +117,8 @@ def infer_expand(old: Shape, new: Shape) -> Shape:
     """`new` with -1 meaning "as it is"."""
     if len(new) < len(old):
         raise RuntimeError(
-            f"expand({list(old)}, size={list(new)}): the number of sizes provided ({len(new)}) must be greater or equal to"
+            f"expand({list(old)}, size={list(new)}): the number of sizes provided ({len(new)}) must be"
+            " greater or equal to"
             f" the number of dimensions in the tensor ({len(old)})"
         )
     lead = len(new) - len(old)
@@ -126,13 +128,15 @@ def infer_expand(old: Shape, new: Shape) -> Shape:
         if n == -1:
             if i < lead:
                 raise RuntimeError(
-                    f"expand({list(old)}, size={list(new)}): the expanded size of the tensor ({n}) isn't allowed in a leading,"
+                    f"expand({list(old)}, size={list(new)}): the expanded size of the tensor ({n}) isn't"
+                    " allowed in a leading,"
                     f" non-existing dimension {i}"
                 )
             n = m
         if m != n and m != 1:
             raise RuntimeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({m}) at non-singleton dimension {i}."
+                f"The expanded size of the tensor ({n}) must match the existing size ({m}) at non-singleton"
+                f" dimension {i}."
                 f"  Target sizes: {list(new)}.  Tensor sizes: {list(old)}"
             )
         out.append(n)
@@ -167,8 +171,8 @@ def view_strides(shape: Shape, strides: Shape, new: Shape) -> Shape | None:
 
 
 def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:
-    """Where element `index` of `new` lies in `old`: affine indices (with +, * and divmod), or None where that is not affine.
-    A plain 0 stands for the index along an axis of size 1 when there is no affine index to make it from.
+    """Where element `index` of `new` lies in `old`: affine indices (with +, * and divmod), or None where that is not
+    affine. A plain 0 stands for the index along an axis of size 1 when there is no affine index to make it from.
 
     Both shapes are cut into the smallest groups of axes with equal products, and each group is mapped by itself.
     """

@@ -26,6 +26,7 @@ from wengert.runtime.evaluate import constant, read
 
 Shape = tuple[int, ...]
 
+
 class Slice:
     """Elements starts + steps * [0, sizes) of each axis."""
 

@@ -32,6 +32,7 @@ _new = object.__new__
 _frame = sys._getframe
 _NUMBERS = (int, float, complex, np.number, np.bool_)
 
+
 def make(v: Value) -> Tensor:
     """A handle on v; what v was called for is the line that called our caller."""
     frame = _frame(2)

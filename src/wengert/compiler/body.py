@@ -1,8 +1,8 @@
 """From operations to scalar expressions: what one element of an anchor is, read backwards from its index.
 
 Movement only rewrites indices; elementwise operations are inlined; short reductions are written out, long ones become
-`reduce` nodes; stored operations become loads. A *guard* is the condition under which an element exists at all (the tail of
-a chunk, the inside of a slice): loads under it read nothing where it does not hold.
+`reduce` nodes; stored operations become loads. A *guard* is the condition under which an element exists at all (the
+tail of a chunk, the inside of a slice): loads under it read nothing where it does not hold.
 """
 
 from __future__ import annotations
@@ -45,10 +45,17 @@ def flat_index(index: Index, op: Op) -> Affine:
 
 
 class Body:
-    """Expressions of a kernel. `stored(i)` says whether operation i has a buffer; `members` are the anchors that this kernel
-    itself computes, which are inlined where they are read."""
+    """Expressions of a kernel. `stored(i)` says whether operation i has a buffer; `members` are the anchors that
+    this kernel itself computes, which are inlined where they are read."""
 
-    def __init__(self, ops: list[Op], numbers: dict[int, object], stored: Callable[[int], bool], members: frozenset[int], maps: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        ops: list[Op],
+        numbers: dict[int, object],
+        stored: Callable[[int], bool],
+        members: frozenset[int],
+        maps: frozenset[int] = frozenset(),
+    ) -> None:
         self.ops = ops
         self.numbers = numbers  # slot -> static number
         self.members = members
@@ -89,7 +96,9 @@ class Body:
                 stack.pop()
         return memo[root]
 
-    def _definition(self, i: int, index: Index, guard: Node | None, depth: int, root: bool) -> tuple[list[Key], Callable]:
+    def _definition(
+        self, i: int, index: Index, guard: Node | None, depth: int, root: bool
+    ) -> tuple[list[Key], Callable]:
         """What element `index` of operation i needs, and how to combine it."""
         op = self.ops[i]
         if not root and self.loads(i):
@@ -137,7 +146,11 @@ class Body:
 
     def _movement(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
         (a,) = op.args
-        slots = tuple([Affine(0, (), ((op.slot + k, 1),)) for k in range(len(op.static[0]))]) if op.prim.name == "slice" else ()
+        slots = (
+            tuple([Affine(0, (), ((op.slot + k, 1),)) for k in range(len(op.static[0]))])
+            if op.prim.name == "slice"
+            else ()
+        )
         moved = op.prim.index(index, self.ops[a].shape, op.shape, op.static, slots)  # type: ignore[attr-defined]
         if moved is not None:
             moved = tuple([Affine(m) if isinstance(m, int) else m for m in moved])
@@ -220,8 +233,8 @@ class Body:
         parts = []
         for k in range(1 + op.dtype.is_complex):
             total = b.const(0 if machine == "i64" else 0.0, machine)
-            for p in x:
-                total = b.op("add", total, p[k])
+            for term in x:
+                total = b.op("add", total, term[k])
             parts.append(total)
         return tuple(parts)
 
@@ -351,4 +364,6 @@ def _extreme(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> 
 
 
 _SPECIAL: dict[str, Callable] = {"power": _power, "cast": _cast, "select": _select, "sign": _sign, "abs": _abs}
-_SPECIAL |= dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _compare) | dict.fromkeys(("maximum", "minimum"), _extreme)
+_SPECIAL |= dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _compare) | dict.fromkeys(
+    ("maximum", "minimum"), _extreme
+)

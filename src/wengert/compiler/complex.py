@@ -136,7 +136,8 @@ def _pow(b: Builder, x: Pair, y: Pair) -> Pair:
 
 
 FORMULAS: dict[str, Callable] = {
-    "add": _add, "sub": _sub, "mul": mul, "div": _div, "neg": _neg, "conj": _conj, "abs": abs_, "exp": _exp, "log": _log,
+    "add": _add, "sub": _sub, "mul": mul, "div": _div, "neg": _neg, "conj": _conj, "abs": abs_, "exp": _exp,
+    "log": _log,
     "sin": _sin, "cos": _cos, "tanh": _tanh, "sqrt": _sqrt, "pow": _pow, "eq": _eq, "ne": _ne,
     "real": lambda b, x: x[0], "imag": lambda b, x: x[1],
 }  # fmt: skip

@@ -1,9 +1,9 @@
 """Scalar expressions of the loop form: immutable, hash-consed nodes over named ranges.
 
-A kernel computes one scalar expression per element of its outputs. A node's operation is a name, its arguments are nodes,
-and its value depends on the *ranges* (loop variables) listed in it. Only real machine types occur here: a complex number
-is a pair of nodes by the time it becomes an expression (`compiler.complex`). No node knows what tensor operation it
-came from, and nothing here knows a target: `render_llvm` and `render_cuda` spell the same nodes.
+A kernel computes one scalar expression per element of its outputs. A node's operation is a name, its arguments are
+nodes, and its value depends on the *ranges* (loop variables) listed in it. Only real machine types occur here: a
+complex number is a pair of nodes by the time it becomes an expression (`compiler.complex`). No node knows what tensor
+operation it came from, and nothing here knows a target: `render_llvm` and `render_cuda` spell the same nodes.
 
 Every operation rounds once, to its own type. `fma` is the only fused operation, and no pass introduces one.
 """
@@ -44,7 +44,9 @@ class Range:
 
 @dataclass(frozen=True)
 class Affine:
-    """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables and run-time slots."""
+    """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables and run-time
+    slots.
+    """
 
     const: int = 0
     terms: tuple[tuple[Range, int], ...] = ()
@@ -70,7 +72,9 @@ class Affine:
             return self
         if k == 0:
             return Affine()
-        return Affine(self.const * k, tuple((r, c * k) for r, c in self.terms), tuple((s, c * k) for s, c in self.slots))
+        return Affine(
+            self.const * k, tuple((r, c * k) for r, c in self.terms), tuple((s, c * k) for s, c in self.slots)
+        )
 
     def __neg__(self) -> Affine:
         return self * -1
@@ -89,7 +93,9 @@ class Affine:
         const_q, const_r = divmod(self.const, b)
         if any(c < 0 for _, c in low) or const_r + sum(c * (r.size - 1) for r, c in low) >= b:
             return None
-        q = Affine(const_q, tuple((r, c // b) for r, c in self.terms if c % b == 0), tuple((s, c // b) for s, c in self.slots))
+        q = Affine(
+            const_q, tuple((r, c // b) for r, c in self.terms if c % b == 0), tuple((s, c // b) for s, c in self.slots)
+        )
         return q, Affine(const_r, tuple(low))
 
     @property
@@ -122,10 +128,11 @@ def _merge(a: tuple, b: tuple) -> tuple:
 class Node:
     """One scalar operation. `attr` by operation:
 
-    const: the Python number · arg: (slot, part) of a run-time number · index: an Affine, as i64 · load: (buffer, Affine), its
-    optional argument a b1 node without which nothing is read (the value is then zero) · reduce: (op, Range), arguments
-    the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each from the identity, and then the
-    blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their result is never -0.
+    const: the Python number · arg: (slot, part) of a run-time number · index: an Affine, as i64 · load: (buffer,
+    Affine), its optional argument a b1 node without which nothing is read (the value is then zero) · reduce: (op,
+    Range), arguments the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each from the
+    identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their result
+    is never -0.
     """
 
     op: str
@@ -156,7 +163,7 @@ def _may_be_negative_zero(a: Node) -> bool:
 
 @dataclass
 class Builder:
-    """Makes nodes, each distinct one once, with simplifications that are exact to the last bit, signed zeros included."""
+    """Makes nodes, each distinct one once, with simplifications that are exact to the last bit."""
 
     ranges: list[Range] = field(default_factory=list)
     count: int = 0
@@ -171,7 +178,9 @@ class Builder:
             self.ranges.append(r)
         return r
 
-    def node(self, op: str, args: tuple[Node, ...] = (), attr: Any = None, dtype: str | None = None, mask: int = 0) -> Node:
+    def node(
+        self, op: str, args: tuple[Node, ...] = (), attr: Any = None, dtype: str | None = None, mask: int = 0
+    ) -> Node:
         """The node, without simplification."""
         dtype = dtype or args[0].dtype
         # 0.0 == -0.0 and 1 == True in a dict, hence the repr of constants.
@@ -232,11 +241,17 @@ class Builder:
         return self.node("rare", (c, slow, fast), None, fast.dtype)
 
     def cast(self, a: Node, dtype: str) -> Node:
-        """Conversion of value: int to float rounds to nearest; float to int truncates and must be in range; to b1 is != 0."""
+        """Conversion of value: int to float rounds to nearest; float to int truncates and must be in range; to b1 is !=
+        0.
+        """
         if a.dtype == dtype:
             return a
         if a.op == "const" and TYPES[dtype][1] and a.dtype != "b1":
-            return self.const(float(a.attr), dtype) if dtype == "f64" or a.dtype != "f64" else self.node("cast", (a,), None, dtype)
+            return (
+                self.const(float(a.attr), dtype)
+                if dtype == "f64" or a.dtype != "f64"
+                else self.node("cast", (a,), None, dtype)
+            )
         return self.node("cast", (a,), None, dtype)
 
     def bitcast(self, a: Node, dtype: str) -> Node:
@@ -267,7 +282,9 @@ class Builder:
         if a.op == "const" and a.attr == 1:
             return b
         if a.op == "neg":
-            return self.op("neg", self.op("mul", a.args[0], b)) if b.op != "neg" else self.op("mul", a.args[0], b.args[0])
+            return (
+                self.op("neg", self.op("mul", a.args[0], b)) if b.op != "neg" else self.op("mul", a.args[0], b.args[0])
+            )
         if b.op == "neg":
             return self.op("neg", self.op("mul", a, b.args[0]))
         if a is b and a.op == "sub":  # (x - y)^2 = (y - x)^2
@@ -278,14 +295,16 @@ class Builder:
 
     def _div(self, a: Node, b: Node) -> Node | None:
         if a.op == "neg":
-            return self.op("neg", self.op("div", a.args[0], b)) if b.op != "neg" else self.op("div", a.args[0], b.args[0])
+            return (
+                self.op("neg", self.op("div", a.args[0], b)) if b.op != "neg" else self.op("div", a.args[0], b.args[0])
+            )
         if b.op == "neg":
             return self.op("neg", self.op("div", a, b.args[0]))
         return None
 
     def reduce(self, op: str, r: Range, *body: Node) -> Node:
-        """A reduction over r. Under a sum the sign of a zero term is invisible (a sum starts from +0, so it is never -0),
-        hence signs move out of its terms, and x - y may be read as -(y - x)."""
+        """A reduction over r. Under a sum the sign of a zero term is invisible (a sum starts from +0, so it is never
+        -0), hence signs move out of its terms, and x - y may be read as -(y - x)."""
         sign = 1
         if op in ("sum", "fma") and TYPES[body[0].dtype][1]:
             signed = [self._stripped(b) for b in body]

@@ -1,10 +1,10 @@
 """Anchors into kernels: which outer ranges an anchor has, what it reads, and which anchors share one pass.
 
-An anchor's output axes become parallel *outer ranges*, except small ones that some operand does not depend on: those are
-written out as *components*, so that what they share is computed once. A read of another anchor is *aligned* when it is read
-at the very ranges that make it. The *level* of an anchor is the largest of its aligned reads' levels, and one more than
-its other reads'. Anchors of equal outer sizes and level that read something in common share a kernel, in which aligned
-reads are expressions and not loads.
+An anchor's output axes become parallel *outer ranges*, except small ones that some operand does not depend on: those
+are written out as *components*, so that what they share is computed once. A read of another anchor is *aligned* when
+it is read at the very ranges that make it. The *level* of an anchor is the largest of its aligned reads' levels, and
+one more than its other reads'. Anchors of equal outer sizes and level that read something in common share a kernel, in
+which aligned reads are expressions and not loads.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Fused:
     builder: Builder
     sources: int = 0  # bits of stored operations that it reads
     inlined: int = 0  # bits of operations that it computes
-    maps: list[Anchor] = field(default_factory=list)  # stored inside the loop of a flat reduction over the same elements
+    maps: list[Anchor] = field(
+        default_factory=list
+    )  # stored inside the loop of a flat reduction over the same elements
 
 
 class Fuser:
@@ -86,7 +88,9 @@ class Fuser:
         self.readers: dict[int, list[int]] = {}
         self._gemm_levels: dict[int, int] = {}
         self._group_of: dict[int, Fused] = {}
-        self._groups_at: dict[tuple, list[Fused]] = {}  # by (level, outer sizes); flat reductions also by (level, length)
+        self._groups_at: dict[
+            tuple, list[Fused]
+        ] = {}  # by (level, outer sizes); flat reductions also by (level, length)
 
     def run(self) -> list[Fused]:
         groups: list[Fused] = []
@@ -125,7 +129,7 @@ class Fuser:
         return anchor
 
     def _unreadable(self, first: NeedsBuffer) -> NeedsBuffer:
-        """The same for all that storing those operations needs to have stored, so that planning starts anew only once."""
+        """The same with all that storing those operations needs stored, so that planning starts anew only once."""
         found = set(first.ops)
         stack = list(first.ops)
         while stack:
@@ -238,10 +242,11 @@ class Fuser:
         groups.append(Fused([anchor], level, [], [], Builder()))
 
     def _join(self, anchor: Anchor, groups: list[Fused]) -> None:
-        """Put the anchor where the aligned anchors that it reads are, or into a group that it has something in common with.
+        """Put the anchor where the aligned anchors that it reads are, or into a group that it has something in common
+        with.
 
-        Groups of one level run in any order. So if what it reads is in several of them, or in a full one, it comes a level
-        later.
+        Groups of one level run in any order. So if what it reads is in several of them, or in a full one, it comes a
+        level later.
         """
         beside = {self._group_of[r] for r in anchor.reads if self._level(r) == anchor.level}
         found = self._room(anchor, beside) if len(beside) < 2 else None
@@ -271,8 +276,8 @@ class Fuser:
         return first.length if first.lanes else -1
 
     def _room(self, anchor: Anchor, beside: set[Fused]) -> Fused | None:
-        """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result over the very
-        elements that a flat reduction folds is stored on the way."""
+        """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result
+        over the very elements that a flat reduction folds is stored on the way."""
         op, sources = self.ops[anchor.op], self.selection.sources[anchor.op]
         if op.kind == "write":
             return None

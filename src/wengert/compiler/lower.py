@@ -1,9 +1,9 @@
 """Kernels in loop form: what runs once, per task, per row, and inside which loop, with every run-time number in a cell.
 
-A kernel is a nest: outer ranges but one (a task), blocks of the *lane* range (rows, computed side by side by a renderer), and
-inside a row a sequence of loops (stages) and scalar nodes. Which loop comes when follows from the depth of reductions in
-each other; nodes are placed as far out as what they depend on allows. Cells hold what differs between two runs of the same
-kernel: pointers, sizes, strides, offsets, numbers. The printed form is the kernel's identity.
+A kernel is a nest: outer ranges but one (a task), blocks of the *lane* range (rows, computed side by side by a
+renderer), and inside a row a sequence of loops (stages) and scalar nodes. Which loop comes when follows from the depth
+of reductions in each other; nodes are placed as far out as what they depend on allows. Cells hold what differs between
+two runs of the same kernel: pointers, sizes, strides, offsets, numbers. The printed form is the kernel's identity.
 """
 
 from __future__ import annotations
@@ -102,19 +102,29 @@ class _Lowering:
         if lane is not None:
             self.outer.remove(lane)
             self.outer.append(lane)
-        self.reduced = [r for r in self.g.builder.ranges if not r.outer and any(n.op == "reduce" and n.attr[1] is r for n in self.nodes)]
+        self.reduced = [
+            r
+            for r in self.g.builder.ranges
+            if not r.outer and any(n.op == "reduce" and n.attr[1] is r for n in self.nodes)
+        ]
         work = self._work()
         tasks, rows, grain = self._tasks(lane, work)
         self._cell("int", self.size[lane] if lane else 1, fresh=True)
         self._cell("int", rows, fresh=True)
-        sizes = {r: 0 if r is lane else self._cell("int", self.size[r], fresh=True) for r in [*self.outer, *self.reduced]}
+        sizes = {
+            r: 0 if r is lane else self._cell("int", self.size[r], fresh=True) for r in [*self.outer, *self.reduced]
+        }
         addresses = {n.id: self._address(n.attr[0], self.at[n.id], n.dtype) for n in self.nodes if n.op == "load"}
         indices = {i: (self._number(a), self._terms(a)) for i, a in self.indexed.items()}
         arguments = {n.id: self._cell("number", *n.attr, n.dtype) for n in self.nodes if n.op == "arg"}
-        writes = [Write(self._address(s.op, at, s.node.dtype), s.node, s.guard) for s, at in zip(self.g.stores, self.targets, strict=True)]
+        writes = [
+            Write(self._address(s.op, at, s.node.dtype), s.node, s.guard)
+            for s, at in zip(self.g.stores, self.targets, strict=True)
+        ]
         entry, task, row = self._blocks(lane, writes)
         k = Kernel(
-            self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain, work, len(self.nodes)
+            self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain,
+            work, len(self.nodes)
         )  # fmt: skip
         k.text = Printer(k).text()
         return k
@@ -225,7 +235,9 @@ class _Lowering:
         for n in self.nodes:
             if not n.mask & self.inner:
                 levels[2 if n.mask & lane_bit else 1 if n.mask & rest else 0].append(n)
-        self.inside = [w for w in writes if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)]
+        self.inside = [
+            w for w in writes if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)
+        ]
         outside = [w for w in writes if w not in self.inside]
         entry, task, row = (self._block(nodes, 0) for nodes in levels)
         row.items.extend(outside)

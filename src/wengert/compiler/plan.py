@@ -1,8 +1,8 @@
 """Plans: the kernels of a program in order, where each stored result lives, and how cells are filled at each run.
 
-A plan holds no value and no memory, so that it serves every later program of the same structure. Buffers are leaves (given at
-each run), results (allocated at each run) and temporaries (placed in one arena by lifetime). A write takes over the buffer
-of what it overwrites when nobody reads that later; otherwise it starts from a copy.
+A plan holds no value and no memory, so that it serves every later program of the same structure. Buffers are leaves
+(given at each run), results (allocated at each run) and temporaries (placed in one arena by lifetime). A write takes
+over the buffer of what it overwrites when nobody reads that later; otherwise it starts from a copy.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Plan:
 def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held: bool, donatable: list[bool]) -> Plan:
     """The plan of a program.
 
-    `held`: by op, whether a value outside the cone needs it later; `store_held`: give those buffers too, unless virtual;
-    `donatable`: by leaf, whether nothing else shows its memory.
+    `held`: by op, whether a value outside the cone needs it later; `store_held`: give those buffers too, unless
+    virtual; `donatable`: by leaf, whether nothing else shows its memory.
     """
     forced: set[int] = set()
     while True:
@@ -65,7 +65,13 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
 
 class _Planner:
     def __init__(
-        self, program: Program, numbers: dict[int, Any], held: list[bool], store_held: bool, donatable: list[bool], forced: frozenset
+        self,
+        program: Program,
+        numbers: dict[int, Any],
+        held: list[bool],
+        store_held: bool,
+        donatable: list[bool],
+        forced: frozenset,
     ) -> None:
         self.program = program
         self.ops = program.ops
@@ -77,7 +83,11 @@ class _Planner:
 
     def run(self) -> Plan:
         groups = self.fuser.run()
-        self.outputs = [i for i in sorted(self.selection.anchors) if self.held[i] or i in self.selection.wanted or i in self.selection.kept]
+        self.outputs = [
+            i
+            for i in sorted(self.selection.anchors)
+            if self.held[i] or i in self.selection.wanted or i in self.selection.kept
+        ]
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
         self._drop_unread(groups)
         steps: list[Kernel | Gemm] = []
@@ -131,7 +141,9 @@ class _Planner:
             parts = body.value(op.args[0], index)
         else:
             machine = op.dtype.machine
-            parts = (body.b.const(0 if machine == "i64" else False if machine == "b1" else 0.0, machine),) * (1 + op.dtype.is_complex)
+            parts = (body.b.const(0 if machine == "i64" else False if machine == "b1" else 0.0, machine),) * (
+                1 + op.dtype.is_complex
+            )
         at = flat_index(index, op)
         stores = [Store(i, at if len(parts) == 1 else at * 2 + k, p) for k, p in enumerate(parts)]
         return Fused([anchor], anchor.level, ranges, stores, body.b)
@@ -141,7 +153,11 @@ class _Planner:
 
     def _may_overwrite(self, base: int, i: int, anchor: Anchor) -> bool:
         root = self.buffer_of[base]
-        if self.ops[root].kind == "leaf" and not (base == root and self.donatable[self.ops[root].value]) and not self._taken(root, base):
+        if (
+            self.ops[root].kind == "leaf"
+            and not (base == root and self.donatable[self.ops[root].value])
+            and not self._taken(root, base)
+        ):
             return False
         if self.held[base] or base in self.selection.wanted:
             return False
@@ -180,7 +196,7 @@ class _Planner:
         (node, *_) = body.value(a, tuple([Affine.of(r) for r in ranges]))
         scale = 2 if self.ops[a].dtype.is_complex else 1
         at: Affine = node.attr[1]
-        if node.op != "load" or at.slots or not path and node.attr[0] != source:
+        if node.op != "load" or at.slots or (not path and node.attr[0] != source):
             raise NeedsBuffer(a)
         step = [at.coefficient(r) // scale for r in ranges]
         batch = step[-3] if len(shape) > 2 else 0
@@ -191,7 +207,7 @@ class _Planner:
         rows, columns = shape[-2], shape[-1]
         plain = (column == 1 or columns == 1) and (rows == 1 or row >= columns)
         turned = (row == 1 or rows == 1) and (columns == 1 or column >= rows)
-        if not plain and not turned or min(row, column, batch) < 0:
+        if (not plain and not turned) or min(row, column, batch) < 0:
             raise NeedsBuffer(a)
         return source, row, column, batch, at.const // scale
 
@@ -217,7 +233,9 @@ class _Planner:
             ops = [s.op] if isinstance(s, Gemm) else [c[1] for c in s.cells if c[0] == "pointer"]
             for i in ops:
                 first_use.setdefault(self.buffer_of[i], step)
-        temporaries, arena = _arena([(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use])
+        temporaries, arena = _arena(
+            [(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use]
+        )
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, self.buffer_of[i]) for i in self.outputs if self.ops[i].value >= 0]
         return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, donated, self.ops)

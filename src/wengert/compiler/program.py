@@ -1,8 +1,8 @@
 """A cone of pending values as a program of its own: plain integers and tuples, with reductions cut to a fixed shape.
 
-Reductions are normalised here so that their order of additions follows from the record alone. One output element is the
-sum of blocks of 256, in order (`expr.Builder.reduce`). Where that leaves too little to do side by side, the reduced axis is
-cut first, by its length and the number of outputs only:
+Reductions are normalised here so that their order of additions follows from the record alone. One output element is
+the sum of blocks of 256, in order (`expr.Builder.reduce`). Where that leaves too little to do side by side, the
+reduced axis is cut first, by its length and the number of outputs only:
 
     fewer than 8 outputs, longer than 256      chunks of 8192, in each 32 interleaved sums of 256 elements
     fewer than 1024 outputs, 4096 and longer   chunks of 1024
@@ -26,7 +26,9 @@ GEMM_FROM = 65  # a product with every extent at least this goes to BLAS: what t
 
 @dataclass
 class Op:
-    """One operation of a program; `args` are indices of earlier ones. `slot` is the number of its first run-time parameter."""
+    """One operation of a program; `args` are indices of earlier ones. `slot` is the number of its first run-time
+    parameter.
+    """
 
     kind: str  # leaf full iota elementwise movement reduce embed write gemm
     prim: Primitive
@@ -62,7 +64,9 @@ class Program:
 
 
 def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[int]) -> Program:
-    """The program of a cone; `also` is stored as well unless it is virtual. On entry `v.index` is the position of v: leaves first, then the cone."""
+    """The program of a cone; `also` is stored as well unless it is virtual. On entry `v.index` is the position of v:
+    leaves first, then the cone.
+    """
     ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
     of_value = list(range(len(leaves)))
     slots = 0
@@ -71,7 +75,9 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
         prim, position = v.prim, len(of_value)
         if isinstance(prim, Reduction):
             axis, length = v.static
-            _reduction(ops, Op("reduce", prim, args, v.static, slots, v.shape, v.dtype, position, prim.op, axis, length))
+            _reduction(
+                ops, Op("reduce", prim, args, v.static, slots, v.shape, v.dtype, position, prim.op, axis, length)
+            )
         elif isinstance(prim, Contraction):
             m, n, k = v.shape[-2], v.shape[-1], v.inputs[0].shape[-1]
             kind = "gemm" if min(m, n, k) >= GEMM_FROM and v.dtype.differentiable else "reduce"
@@ -116,7 +122,19 @@ def _reduction(ops: list[Op], op: Op) -> None:
 
 
 def _part(op: Op, trailing: Shape, chunk: int, lanes: int) -> Op:
-    out = Op("reduce", op.prim, op.args, op.static, op.slot, (*op.shape, *trailing), op.dtype, -1, op.fold, op.axis, op.length)
+    out = Op(
+        "reduce",
+        op.prim,
+        op.args,
+        op.static,
+        op.slot,
+        (*op.shape, *trailing),
+        op.dtype,
+        -1,
+        op.fold,
+        op.axis,
+        op.length,
+    )
     out.chunk, out.lanes = chunk, lanes
     return out
 

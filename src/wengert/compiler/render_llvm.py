@@ -1,9 +1,9 @@
 """The loop form as LLVM IR text.
 
-A kernel is `void kernel(ptr args, i64 lo, i64 hi)` over its tasks (docs/design.md, Native interface). Rows are computed
-`lanes` at a time; what does not depend on the row is scalar. The last rows of a block are masked: their loads read nothing
-or element 0 of the buffer, their stores are skipped. The number of lanes never changes a bit, because a row's additions do not
-depend on its neighbours.
+A kernel is `void kernel(ptr args, i64 lo, i64 hi)` over its tasks (docs/design.md, Native interface). Rows are
+computed `lanes` at a time; what does not depend on the row is scalar. The last rows of a block are masked: their loads
+read nothing or element 0 of the buffer, their stores are skipped. The number of lanes never changes a bit, because a
+row's additions do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -170,10 +170,10 @@ class _Renderer:
             self._emit(f"%full = icmp sge i64 %left, {self.lanes}")
             few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
             few32 = self._let(f"trunc i64 {few} to i32")
-            self.mask = self._let(
-                f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(few32, 'i32')}"
-            )
-            self.valid = [self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)]
+            self.mask = self._let(f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(few32, 'i32')}")
+            self.valid = [
+                self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)
+            ]
         self._hoist()
         self._block(self.k.row)
         self._emit("br label %row.end")
@@ -215,7 +215,10 @@ class _Renderer:
     def _splat(self, name: str, dtype: str) -> str:
         t = llvm_type(dtype, 1)
         one = self._let(f"insertelement <{self.lanes} x {t}> poison, {t} {name}, i32 0")
-        return self._let(f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32> zeroinitializer")
+        return self._let(
+            f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32>"
+            " zeroinitializer"
+        )
 
     def _steps(self, dtype: str) -> str:
         return "<" + ", ".join(f"{dtype} {l}" for l in range(self.lanes)) + ">"
@@ -242,7 +245,9 @@ class _Renderer:
         if n.op in ELEMENTARY:
             self.used.add((n.op, n.dtype))
         operands = [self._operand(a, lanes) for a in n.args]
-        return emit_op(n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, operands, lanes, self._fresh, self.lines)
+        return emit_op(
+            n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, operands, lanes, self._fresh, self.lines
+        )
 
     def _counts_rows(self, n: Node) -> bool:
         """Whether n compares an index that grows by 1 from row to row with something uniform."""
@@ -308,7 +313,8 @@ class _Renderer:
             vt, kind = f"<{lanes} x {t}>", f"v{lanes}{'i8' if a.dtype == 'b1' else a.dtype}"
             # As a call, not as a load: the last rows must not read past the buffer.
             value = self._let(
-                f"call {vt} @llvm.masked.load.{kind}.p0(ptr {p}, i32 {size}, <{lanes} x i1> {mask}, {vt} zeroinitializer)"
+                f"call {vt} @llvm.masked.load.{kind}.p0(ptr {p}, i32 {size}, <{lanes} x i1> {mask}, {vt}"
+                " zeroinitializer)"
             )
         else:
             lanes = self.lanes
@@ -332,8 +338,14 @@ class _Renderer:
         if not self._varies(guard):
             return self._let(f"select i1 {some}, {t} {value}, {t} {zero}")
         one = self._let(f"insertelement <{self.lanes} x {t}> poison, {t} {value}, i32 0")
-        all_ = self._let(f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32> zeroinitializer")
-        return self._let(f"select <{self.lanes} x i1> {self.names[guard.id]}, <{self.lanes} x {t}> {all_}, <{self.lanes} x {t}> zeroinitializer")
+        all_ = self._let(
+            f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32>"
+            " zeroinitializer"
+        )
+        return self._let(
+            f"select <{self.lanes} x i1> {self.names[guard.id]}, <{self.lanes} x {t}> {all_}, <{self.lanes} x"
+            f" {t}> zeroinitializer"
+        )
 
     def _row_offsets(self, step: Number) -> list[str]:
         """step * lane for each lane, 0 for the rows past the end; computed once for a block of rows."""
@@ -391,7 +403,9 @@ class _Renderer:
         if step == ("=", 1):
             kind = f"v{lanes}{'i8' if a.dtype == 'b1' else a.dtype}"
             p = self._pointer(a, base)
-            self._emit(f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})")
+            self._emit(
+                f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})"
+            )
             self._emit(f"br label %{after}")
         else:
             self._scatter(a, base, step, value, mask)
@@ -427,7 +441,7 @@ class _Renderer:
     # -- loops --
 
     def _loop(self, loop: Loop) -> None:
-        """Blocks of BLOCK elements: inner accumulators start at the identity, and join the outer ones after each block."""
+        """Blocks of BLOCK elements: inner accumulators start at the identity and join the outer ones after it."""
         size = self._cell(self.k.sizes[loop.range])
         kinds = [(llvm_type(n.dtype, self._width(n)), self._start_of(n)) for n in loop.reduces]
         outer, inner, inner_end, outer_end = (self._new_label(s) for s in ("blocks", "fold", "folded", "reduced"))

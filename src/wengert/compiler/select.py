@@ -16,7 +16,9 @@ HEAVY = 10
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
 COSTS = {"exp": 15, "log": 15, "sin": 15, "cos": 15, "tanh": 20, "pow": 40, "div": 4, "sqrt": 4, "power": 4}
 ELEMENTARY_FROM = 15  # cost of an elementary function
-REPEATED_FROM = 64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
+REPEATED_FROM = (
+    64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
+)
 
 
 class Selection:
@@ -64,8 +66,8 @@ class Selection:
         return bits.bit_count() + (HEAVY - 1) * (bits & self._heavy).bit_count()
 
     def _mark_reads(self) -> None:
-        """Count readers, and find the operands that an elementwise operation ten times their size reads, and those that are
-        read more than once and not always at the same place: each place would compute them anew."""
+        """Count readers, and find the operands that an elementwise operation ten times their size reads, and those
+        that are read more than once and not always at the same place: each place would compute them anew."""
         root = list(range(len(self.ops)))
         turned = [False] * len(self.ops)  # movement that reads its root at another place
         moved: set[int] = set()
@@ -79,7 +81,11 @@ class Selection:
                     moved.add(root[a])
                 a = root[a]
                 self._uses[a] += 1
-                if op.kind == "elementwise" and 1 < self.ops[a].numel and op.numel >= config.virtual_ratio * self.ops[a].numel:
+                if (
+                    op.kind == "elementwise"
+                    and 1 < self.ops[a].numel
+                    and op.numel >= config.virtual_ratio * self.ops[a].numel
+                ):
                     self._grown.add(a)
         self._scattered = {a for a in moved if self._uses[a] > 1}
 
@@ -118,8 +124,8 @@ class Selection:
             self.pinned |= self.recipe[i]
 
     def _keep_one_base(self, i: int, op: Op) -> None:
-        """An expression that reads two states of an array which is written in place would keep the older one alive: the small
-        operands that read older ones are stored."""
+        """An expression that reads two states of an array which is written in place would keep the older one alive:
+        the small operands that read older ones are stored."""
         reads = [1 << a & self.overwritten if self.stored(a) else self.fragile[a] for a in op.args]
         latest = max(reads, default=0).bit_length() - 1
         for k, a in enumerate(op.args):
@@ -142,13 +148,18 @@ class Selection:
         return op.numel >= ratio * max(total, 1)
 
     def _must_outlive(self, i: int) -> bool:
-        """Whether a held operation is stored: pending work is being cut, what it reads is overwritten, its recipe is long,
-        or keeping the recipe would keep more bytes alive than the result takes. A smaller result that the recipe
-        needs, and that nobody holds, is kept in its place."""
+        """Whether a held operation is stored: pending work is being cut, what it reads is overwritten, its recipe is
+        long, or keeping the recipe would keep more bytes alive than the result takes. A smaller result that the
+        recipe needs, and that nobody holds, is kept in its place."""
         op = self.ops[i]
         if not self.held[i] or self.virtual[i] or op.kind in ("full", "iota"):
             return False
-        if self.store_held or i in self.also or self.recipe[i] & self.overwritten or self.size(self.inlined[i]) > RECIPE_CAP:
+        if (
+            self.store_held
+            or i in self.also
+            or self.recipe[i] & self.overwritten
+            or self.size(self.inlined[i]) > RECIPE_CAP
+        ):
             return True
         mine, dead, kept = op.numel * op.dtype.bytes, 0, []
         bits = self.sources[i]

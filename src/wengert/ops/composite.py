@@ -1,4 +1,4 @@
-"""Operations made of other operations: no rule of their own, stable as written, fast because the compiler fuses them."""
+"""Operations made of other operations: without rules of their own, stable as written, fast because they fuse."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def named(v: Value, name: str) -> Value:
 def _same_dtype(name: str, a: Value, b: Value) -> None:
     if a.dtype is not b.dtype:
         raise RuntimeError(
-            f"{name}: expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}; convert one with .to()"
+            f"{name}: expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name};"
+            " convert one with .to()"
         )
 
 
@@ -56,12 +57,16 @@ def _same_dtype(name: str, a: Value, b: Value) -> None:
 
 def dot(a: Value, b: Value) -> Value:
     if len(a.shape) != 1 or len(b.shape) != 1:
-        raise RuntimeError(f"1D tensors expected, but got {len(a.shape)}D and {len(b.shape)}D tensors (shapes {list(a.shape)}, {list(b.shape)})")
+        raise RuntimeError(
+            f"1D tensors expected, but got {len(a.shape)}D and {len(b.shape)}D tensors (shapes"
+            f" {list(a.shape)}, {list(b.shape)})"
+        )
     _same_dtype("dot", a, b)
     if a.shape != b.shape:
         raise RuntimeError(
             "inconsistent tensor size, expected tensor"
-            f" [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements, but got {a.shape[0]} and {b.shape[0]}"
+            f" [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements, but got"
+            f" {a.shape[0]} and {b.shape[0]}"
             " elements respectively"
         )
     n = a.shape[0]
@@ -70,7 +75,9 @@ def dot(a: Value, b: Value) -> Value:
 
 def mm(a: Value, b: Value) -> Value:
     if len(a.shape) != 2 or len(b.shape) != 2:
-        raise RuntimeError(f"self must be a matrix and mat2 must be a matrix, got {len(a.shape)}-D and {len(b.shape)}-D; use matmul")
+        raise RuntimeError(
+            f"self must be a matrix and mat2 must be a matrix, got {len(a.shape)}-D and {len(b.shape)}-D; use matmul"
+        )
     _same_dtype("mm", a, b)
     if a.shape[1] != b.shape[0]:
         raise RuntimeError(
@@ -93,7 +100,10 @@ def matmul(a: Value, b: Value) -> Value:
     left = a if len(a.shape) > 1 else reshape(a, (1, *a.shape))
     right = b if len(b.shape) > 1 else reshape(b, (*b.shape, 1))
     if left.shape[-1] != right.shape[-2]:
-        raise RuntimeError(f"size mismatch, got input ({list(a.shape)}), other ({list(b.shape)}): {left.shape[-1]} != {right.shape[-2]}")
+        raise RuntimeError(
+            f"size mismatch, got input ({list(a.shape)}), other ({list(b.shape)}): {left.shape[-1]} !="
+            f" {right.shape[-2]}"
+        )
     batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
     out = contract(expand(left, (*batch, *left.shape[-2:])), expand(right, (*batch, *right.shape[-2:])))
     if len(a.shape) == 1:
@@ -117,7 +127,8 @@ def sum_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
 def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     if not x.dtype.differentiable:
         raise RuntimeError(
-            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {x.dtype.name}"
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex"
+            f" dtype. Got: {x.dtype.name}"
         )
     total = sum(x, axes, keepdim)
     n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
@@ -283,7 +294,8 @@ def stack(parts: list[Value], axis: int = 0) -> Value:
         d = dtypes.promote(d, p.dtype)
         if p.shape != parts[0].shape:
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry 0 and {list(p.shape)}"
+                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry 0 and"
+                f" {list(p.shape)}"
                 f" at entry {[q is p for q in parts].index(True)}"
             )
     k = shapes.normalize_axis(axis, len(parts[0].shape) + 1)
@@ -300,11 +312,14 @@ def cat(parts: list[Value], axis: int = 0) -> Value:
     for p in parts:
         d = dtypes.promote(d, p.dtype)
         if len(p.shape) != len(parts[0].shape):
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(parts[0].shape)} and {len(p.shape)}")
+            raise RuntimeError(
+                f"Tensors must have same number of dimensions: got {len(parts[0].shape)} and {len(p.shape)}"
+            )
         for j, (m, n) in enumerate(zip(p.shape, parts[0].shape, strict=True)):
             if j != k and m != n:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {k}. Expected size {n} but got size {m} for tensor"
+                    f"Sizes of tensors must match except in dimension {k}. Expected size {n} but got size {m}"
+                    " for tensor"
                     f" number {[q is p for q in parts].index(True)} in the list."
                 )
     total = builtins.sum(p.shape[k] for p in parts)

@@ -21,8 +21,8 @@ from wengert.record.value import Value, record
 
 
 def _common(name: str, a: Any, b: Any) -> tuple[Value, Value, dtype]:
-    """Both operands as values, and their common dtype: a Python number, and then a 0-d tensor, yields to a tensor with axes
-    unless it is of a higher category."""
+    """Both operands as values, and their common dtype: a Python number, and then a 0-d tensor, yields to a tensor
+    with axes unless it is of a higher category."""
     if not isinstance(a, Value):
         if not isinstance(b, Value):
             raise TypeError(f"{name}(): expected a tensor among ({type(a).__name__}, {type(b).__name__})")
@@ -51,7 +51,9 @@ def _binary(prim: Elementwise, a: Any, b: Any) -> Value:
 def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
     a, b, d = _common(prim.name, a, b)
     if d.is_complex and prim not in (EQ, NE):
-        raise RuntimeError(f'"{prim.name}_cpu" not implemented for {d!r}: complex numbers have no order; compare abs() or real')
+        raise RuntimeError(
+            f'"{prim.name}_cpu" not implemented for {d!r}: complex numbers have no order; compare abs() or real'
+        )
     return record(prim, (cast(a, d), cast(b, d)), (), shapes.broadcast(a.shape, b.shape), dtypes.bool_)
 
 
@@ -102,7 +104,8 @@ def add(a: Any, b: Any) -> Value:
 def sub(a: Any, b: Any) -> Value:
     if _both_bool(a, b):
         raise RuntimeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or"
+            " `logical_xor()` operator instead."
         )
     return _binary(SUB, a, b)
 
@@ -124,7 +127,8 @@ def div(a: Any, b: Any) -> Value:
 def neg(x: Value) -> Value:
     if x.dtype is dtypes.bool_:
         raise RuntimeError(
-            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or"
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a"
+            " mask, use the `~` or"
             " `logical_not()` operator instead."
         )
     return record(NEG, (x,), (), x.shape, x.dtype)
@@ -198,7 +202,9 @@ POW = Elementwise(
     node_name="PowBackward1",
     vjp={
         "self": lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1))),
-        "exponent": lambda g, self, exponent, result: where(_zero_base(self, exponent), 0, g * conj(result * log(self))),
+        "exponent": lambda g, self, exponent, result: where(
+            _zero_base(self, exponent), 0, g * conj(result * log(self))
+        ),
     },
 )
 
@@ -220,7 +226,9 @@ def pow(x: Any, y: Any) -> Value:
             return record(POWER, (cast(x, d),), (y,), x.shape, d)
     a, b, d = _common("pow", x, y)
     if not d.differentiable:
-        raise NotImplementedError(f"pow: integer tensors take the exponents 1, 2 and 3 for now, not {y!r}; convert with .double()")
+        raise NotImplementedError(
+            f"pow: integer tensors take the exponents 1, 2 and 3 for now, not {y!r}; convert with .double()"
+        )
     return _binary(POW, cast(a, d), cast(b, d))
 
 
@@ -311,7 +319,9 @@ def logical_not(x: Value) -> Value:
 
 def where(condition: Value, a: Any, b: Any) -> Value:
     if condition.dtype is not dtypes.bool_:
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.name}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.name}"
+        )
     if not isinstance(a, Value) and not isinstance(b, Value):
         a, b = as_value(a), as_value(b)
     a, b, d = _common("where", a, b)
@@ -359,7 +369,11 @@ def _cast_reference(x: np.ndarray, to: dtype) -> np.ndarray:
         # Out of range saturates and NaN is 0, on every evaluator: C leaves it open, and NumPy follows the machine.
         low, high = -(2.0**63), 2.0**63
         inside = (x >= low) & (x < high)
-        return np.where(inside, np.where(inside, x, 0).astype(np.int64), np.where(x >= high, 2**63 - 1, np.where(x < low, -(2**63), 0)))
+        return np.where(
+            inside,
+            np.where(inside, x, 0).astype(np.int64),
+            np.where(x >= high, 2**63 - 1, np.where(x < low, -(2**63), 0)),
+        )
     return x.astype(to.np)
 
 

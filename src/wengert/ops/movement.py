@@ -1,4 +1,4 @@
-"""Movement: expand, reshape, permute, slice, and writing into a slice. Index arithmetic only, never a kernel by itself."""
+"""Movement: expand, reshape, permute, slice, and writing into a slice. Index arithmetic, never a kernel by itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def _slices(starts: tuple, sizes: Shape, steps: tuple) -> tuple:
     out = []
     for a, n, s in zip(starts, sizes, steps, strict=True):
         stop = a + n * s
-        out.append(slice(a, stop if stop >= 0 else None, s) if n else slice(0, 0))  # a stop of -1 would mean the last element
+        out.append(
+            slice(a, stop if stop >= 0 else None, s) if n else slice(0, 0)
+        )  # a stop of -1 would mean the last element
     return tuple(out)
 
 
@@ -48,7 +50,12 @@ def _embed_reference(*args: Any) -> np.ndarray:
 
 # An expanded gradient is summed back to its input's shape by the engine, as after any broadcast.
 EXPAND = Movement(
-    "expand", "self", lambda x, shape, slots: np.broadcast_to(x, shape), index=_expand_index, params="to", vjp={"self": lambda g: g}
+    "expand",
+    "self",
+    lambda x, shape, slots: np.broadcast_to(x, shape),
+    index=_expand_index,
+    params="to",
+    vjp={"self": lambda g: g},
 )
 RESHAPE = Movement(
     "reshape",

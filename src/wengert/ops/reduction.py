@@ -1,7 +1,7 @@
 """Reductions over one axis, and the matrix product.
 
-A reduction over several axes is a chain, last axis first: a full sum over pairs is then an inner sum with one result per
-row, and an outer sum over rows, so that the record alone decides in which order numbers are added.
+A reduction over several axes is a chain, last axis first: a full sum over pairs is then an inner sum with one result
+per row, and an outer sum over rows, so that the record alone decides in which order numbers are added.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def sum(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
 
 def amax(x: Value, axes: Any = None, keepdim: bool = False, name: str = "amax") -> Value:
     if x.dtype.is_complex:
-        raise RuntimeError(f'"{name}_cpu" not implemented for {x.dtype!r}: complex numbers have no order; compare abs() or real')
+        raise RuntimeError(
+            f'"{name}_cpu" not implemented for {x.dtype!r}: complex numbers have no order; compare abs() or real'
+        )
     full_shape, out = x.shape, x
     axes = shapes.normalize_axes(axes, len(full_shape)) if full_shape else ()
     for axis in reversed(axes):
@@ -121,7 +123,9 @@ def sum_to(g: Value, shape: Shape) -> Value:
 
 
 def first_index(x: Value, axis: int, extremum: Value) -> Value:
-    """The smallest index along `axis` at which x equals `extremum` (of x's shape without that axis); NaN equals NaN here."""
+    """The smallest index along `axis` at which x equals `extremum` (of x's shape without that axis); NaN equals NaN
+    here.
+    """
     n = x.shape[axis]
     ramp = reshape(iota(n, dtypes.int64), (n, *[1] * (len(x.shape) - 1 - axis)))
     wanted = _over(extremum, axis, x.shape)
@@ -133,7 +137,9 @@ def first_index(x: Value, axis: int, extremum: Value) -> Value:
 
 
 def contract(a: Value, b: Value) -> Value:
-    """(*batch, m, k) with (*batch, k, n) to (*batch, m, n): shapes were checked by the caller. With k = 1 nothing is summed."""
+    """(*batch, m, k) with (*batch, k, n) to (*batch, m, n): shapes were checked by the caller. With k = 1 nothing is
+    summed.
+    """
     if a.shape[-1] == 1:
         return a * b
     return record(MATMUL, (a, b), (), (*a.shape[:-1], b.shape[-1]), a.dtype)

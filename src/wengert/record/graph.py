@@ -23,7 +23,8 @@ class Node:
     """A step of the backward graph, the user's `grad_fn`."""
 
     __slots__ = (
-        "__weakref__", "code", "dtype", "edges", "freed", "label", "lasti", "metadata", "prim", "retain", "rules", "saved", "seq",
+        "__weakref__", "code", "dtype", "edges", "label", "lasti", "prim", "retain", "rules",
+        "saved", "seq",
         "shape", "slots", "static",
     )  # fmt: skip
 
@@ -41,7 +42,6 @@ class Node:
         self.lasti = 0
         self.label: str | None = None
         self.retain: list | None = None
-        self.freed = False
 
     def name(self) -> str:
         """The name of the operation's derivative, for instance `MulBackward0`."""

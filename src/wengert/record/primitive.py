@@ -26,9 +26,9 @@ ZERO = "zero"  # the derivative exists and is zero: no gradient flows, and none 
 class Rules:
     """The rules of one primitive for one set of inputs that need gradients, bound to what they read.
 
-    `save`: indices into (*inputs, result). `steps`: (input index, rule, positions of saved values, how to fetch each argument),
-    where an argument is ("saved", position), ("static", position) or a plain word; the positions stand for all arguments
-    when there is nothing else to fetch, and are None otherwise.
+    `save`: indices into (*inputs, result). `steps`: (input index, rule, positions of saved values, how to fetch each
+    argument), where an argument is ("saved", position), ("static", position) or a plain word; the positions stand for
+    all arguments when there is nothing else to fetch, and are None otherwise.
     """
 
     __slots__ = ("save", "saves_result", "steps")
@@ -40,7 +40,9 @@ class Rules:
         for i in needed:
             rule = prim.vjp.get(prim.inputs[i])
             if rule is None:
-                raise NotImplementedError(f"derivative of {prim.name} with respect to '{prim.inputs[i]}' is not implemented")
+                raise NotImplementedError(
+                    f"derivative of {prim.name} with respect to '{prim.inputs[i]}' is not implemented"
+                )
             if rule is ZERO:
                 continue
             arguments: list[tuple[str, int]] = []
@@ -55,7 +57,9 @@ class Rules:
                 elif p in ("slots", "shape", "dtype"):
                     arguments.append((p, 0))
                 else:
-                    raise TypeError(f"{prim.name}: rule for '{prim.inputs[i]}' reads '{p}', which is no input or parameter")
+                    raise TypeError(
+                        f"{prim.name}: rule for '{prim.inputs[i]}' reads '{p}', which is no input or parameter"
+                    )
             plain = tuple([k for _, k in arguments]) if all(kind == "saved" for kind, _ in arguments) else None
             steps.append((i, rule, plain, tuple(arguments)))
         self.save = tuple(reads)
@@ -64,8 +68,8 @@ class Rules:
 
 
 class Primitive:
-    """One operation. `reference(*arrays, *static)` in NumPy defines what it computes (with `slots` as a last argument for the
-    kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
+    """One operation. `reference(*arrays, *static)` in NumPy defines what it computes (with `slots` as a last argument
+    for the kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
 
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
     """
@@ -102,7 +106,7 @@ class Primitive:
         return found
 
     def attach(self, v: Value) -> Value:
-        """Give v its node. What saves its own result saves a twin without a node, or graph and value would be a cycle."""
+        """Give v its node. A result that its own rule reads is saved as a twin without a node, lest there be a cycle."""
         inputs = v.inputs
         if not v.dtype.differentiable:
             return v
@@ -139,7 +143,9 @@ TABLE: dict[str, Primitive] = {}
 
 
 class Elementwise(Primitive):
-    """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's operations."""
+    """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's
+    operations.
+    """
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, loop: str | None = None, **rest: Any) -> None:
         super().__init__(name, inputs, reference, **rest)
@@ -168,11 +174,13 @@ class Contraction(Primitive):
 
 
 class Embed(Primitive):
-    """`other` written into a slice of `self` (or of zeros when there is one input). Static (dims, steps), slots the starts."""
+    """`other` written into a slice of `self` (or of zeros when there is one input). Static (dims, steps), slots the
+    starts.
+    """
 
 
 class Source(Primitive):
-    """A value made from nothing: a stored buffer, a scalar (its number is the slot), a constant fill, or an index ramp."""
+    """A value made from nothing: a stored buffer, a number (the slot) repeated over a shape, or an index ramp."""
 
 
 def _no_reference(*_: Any) -> np.ndarray:
@@ -181,7 +189,9 @@ def _no_reference(*_: Any) -> np.ndarray:
 
 LEAF = Source("leaf", "", _no_reference)
 # The same value under another identity: what detach, saved results and transforms need.
-ALIAS = Movement("alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0")
+ALIAS = Movement(
+    "alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0"
+)
 
 
 def alias(v: Value) -> Value:

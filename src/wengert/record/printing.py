@@ -8,7 +8,8 @@ from wengert.record.value import Value, line_of
 
 
 def record_text(roots: list[Value]) -> str:
-    """What the roots are computed from: primitive, operands, parameters, shape and dtype, and the line that recorded it.
+    """What the roots are computed from: primitive, operands, parameters, shape and dtype, and the line that recorded
+    it.
 
     Stored values are where the record begins: how they were computed is forgotten.
     """

@@ -31,11 +31,18 @@ class Value:
     """
 
     __slots__ = (
-        "__weakref__", "code", "data", "dtype", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape", "slots", "static",
+        "__weakref__", "code", "data", "dtype", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape",
+        "slots", "static",
     )  # fmt: skip
 
     def __init__(
-        self, prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
+        self,
+        prim: Primitive,
+        inputs: tuple[Value, ...],
+        static: tuple,
+        shape: tuple[int, ...],
+        dt: dtype,
+        slots: tuple = (),
     ) -> None:
         self.prim = prim
         self.inputs = inputs
@@ -82,7 +89,9 @@ class Recorder(threading.local):
         self.last_site: tuple | None = None
         self.next_check = 0
         self.busy = False  # an evaluation is running: what it records is not cut
-        self.recent: deque[weakref.ref[Value]] = deque(maxlen=2048)  # where a cut finds every chain of pending work, if it still lives
+        self.recent: deque[weakref.ref[Value]] = deque(
+            maxlen=2048
+        )  # where a cut finds every chain of pending work, if it still lives
 
 
 recorder = Recorder()
@@ -92,7 +101,8 @@ class Counters:
     """What recording and evaluation did so far, in this process."""
 
     __slots__ = (
-        "bytes_now", "bytes_peak", "entries_evaluated", "entries_reference", "flushes", "kernels_compiled", "kernels_loaded",
+        "bytes_now", "bytes_peak", "entries_evaluated", "entries_reference", "flushes", "kernels_compiled",
+        "kernels_loaded",
         "kernels_run", "plans_hit", "plans_missed", "tier0_run",
     )  # fmt: skip
 
@@ -137,11 +147,14 @@ def relate(values: list[Value]) -> None:
 
 _ref = weakref.ref
 
-# Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made value.
+# Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made
+# value.
 evaluator: dict[str, Callable] = {}
 
 
-def record(prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()) -> Value:
+def record(
+    prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
+) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
     # As `Value(...)`, without the call.
     v = _new(Value)

@@ -1,8 +1,8 @@
 """Memory for stored values: blocks from a pool, and buffers within them.
 
 A stored value is always contiguous, row-major, 64-byte aligned. Small results of one plan share a block. A block goes
-back to the pool with its last buffer; the pool keeps a bounded number of bytes, because asking the system for fresh pages
-costs more than filling them.
+back to the pool with its last buffer; the pool keeps a bounded number of bytes, because asking the system for fresh
+pages costs more than filling them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Evaluation on demand: from the values that somebody looks at, back to what is stored, and forward again by a plan.
 
-A *cone* is what the wanted values are computed from and is not stored yet. Its structure is the key of a plan: primitives,
-static parameters, shapes, dtypes, who reads whom, and which of its values are *held* from outside (a handle, a node of the
-graph, pending work elsewhere). Numbers, slice bounds and buffers are data.
+A *cone* is what the wanted values are computed from and is not stored yet. Its structure is the key of a plan:
+primitives, static parameters, shapes, dtypes, who reads whom, and which of its values are *held* from outside (a
+handle, a node of the graph, pending work elsewhere). Numbers, slice bounds and buffers are data.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _generation = 0
 def settle(values: list[Value], store_held: bool = False) -> None:
     """Store a buffer in each value. What they are computed from stays pending unless storing it is worthwhile.
 
-    With `store_held` nothing is demanded: the values, and what they are computed from, are stored where somebody holds them,
-    unless they are virtual.
+    With `store_held` nothing is demanded: the values, and what they are computed from, are stored where somebody holds
+    them, unless they are virtual.
 
     Raises:
         TooLarge: when a buffer does not fit; nothing is stored then, and the values stay as they were.
@@ -87,7 +87,9 @@ def cone_of(wanted: list[Value]) -> list[Value]:
 
 
 def _writes_late(cone: list[Value]) -> list[Value]:
-    """The cone with each write just before the first that reads it, hence after others that still read what it overwrites."""
+    """The cone with each write just before the first that reads it, hence after others that still read what it
+    overwrites.
+    """
     out: list[Value] = []
     waiting: dict[Value, None] = {}
     for v in [*cone, None]:
@@ -137,14 +139,16 @@ def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
     """What was asked for together with the wanted values and is pending: it shares their work."""
     out: list[Value] = []
     for v in wanted:
-        for reference in relatives.pop(v, ()):
-            other = reference()
+        for related in relatives.pop(v, ()):
+            other = related()
             if other is not None and other.data is None and other not in wanted:
                 out.append(other)
     return [v for v in _plain_roots(out) if v not in roots] if out else out
 
 
-def _find(cone: list[Value], roots: list[Value], also: list[Value], store_held: bool) -> tuple[Executable, list[Value], list]:
+def _find(
+    cone: list[Value], roots: list[Value], also: list[Value], store_held: bool
+) -> tuple[Executable, list[Value], list]:
     """The plan of a cone, from the cache or made now, and what to run it with."""
     leaves, key, slots = _describe(cone, roots, also, store_held)
     found = _plans.get(key)
@@ -164,7 +168,9 @@ def plan_of(values: list[Value]) -> planner.Plan | None:
 
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:
-    """What has to be computed: a reshape or an alias shows the memory of what it reads; an empty result is there already."""
+    """What has to be computed: a reshape or an alias shows the memory of what it reads; an empty result is there
+    already.
+    """
     out: dict[Value, None] = {}
     for v in wanted:
         while v.data is None and (v.prim is RESHAPE or v.prim is ALIAS):
@@ -187,7 +193,9 @@ def _share(v: Value) -> None:
         x.inputs = ()
 
 
-def _describe(cone: list[Value], roots: list[Value], also: list[Value], store_held: bool) -> tuple[list[Value], tuple, list]:
+def _describe(
+    cone: list[Value], roots: list[Value], also: list[Value], store_held: bool
+) -> tuple[list[Value], tuple, list]:
     """The leaves of a cone, the key of its plan, and its numbers. Sets `index` of every value: leaves first."""
     generation = _generation
     leaves: list[Value] = []
@@ -234,8 +242,8 @@ def _describe(cone: list[Value], roots: list[Value], also: list[Value], store_he
 
 
 def _donatable(v: Value, uses: int) -> bool:
-    """Whether nobody but this cone can see the memory of leaf v: no other value, and no array over the same block. One frame
-    more than in `_describe` looks at v."""
+    """Whether nobody but this cone can see the memory of leaf v: no other value, and no array over the same block.
+    One frame more than in `_describe` looks at v."""
     if getrefcount(v) > uses + 4 or getrefcount(v.data) > 2:
         return False
     block = v.data.block
@@ -275,7 +283,10 @@ def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
     offset = len(plan.leaves)
     v = cone[biggest.value - offset]
     where = line_of(v)
-    text = f"{v.prim.name}: a result of shape {list(v.shape)}, {v.dtype.name}, {biggest.numel * biggest.dtype.bytes / 1e9:.3g} GB, must be stored"
+    text = (
+        f"{v.prim.name}: a result of shape {list(v.shape)}, {v.dtype.name},"
+        f" {biggest.numel * biggest.dtype.bytes / 1e9:.3g} GB, must be stored"
+    )
     text += f" (recorded at {where})" if where else ""
     return TooLarge(f"{text}: {e}. Reduce it before it is looked at, or raise wengert.config.memory_limit.")
 

@@ -1,7 +1,7 @@
 """Running plans: cells are filled, buffers allocated, and one native call walks all kernels.
 
-A kernel is known by its loop form. The first time it is needed it is run by the tile interpreter (`tier0`) while a thread
-compiles it, unless it has so much to do that waiting for the compiler costs less than interpreting.
+A kernel is known by its loop form. The first time it is needed it is run by the tile interpreter (`tier0`) while a
+thread compiles it, unless it has so much to do that waiting for the compiler costs less than interpreting.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Background:
                 code.compile()
 
     def stop(self) -> None:
-        """Wait for the kernel that is being compiled and drop the others: LLVM must not be at work when the process ends."""
+        """Wait for the kernel that is being compiled and drop the others: LLVM must not be at work when the process
+        ends.
+        """
         self._stopped = True
         self._queue.put(None)
         if self._thread is not None:

@@ -1,4 +1,6 @@
-"""The reference evaluator: NumPy, entry by entry. It defines every primitive; the compiled evaluators are tested against it."""
+"""The reference evaluator: NumPy, entry by entry. It defines every primitive; the compiled evaluators are tested
+against it.
+"""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ split gives the same bits.
 
 The threads of the pool are Python daemon threads inside one native call that does not return before the pool stops
 (`pool_ir`). They spin for SPIN_NANOSECONDS after a step and then sleep in the kernel, so an idle library uses no
-processor time. A pool serves one caller at a time. (`evaluate` runs one plan at a time; another caller that came meanwhile would run its
-plan on its own thread.)
+processor time. A pool serves one caller at a time. (`evaluate` runs one plan at a time; another caller that came
+meanwhile would run its plan on its own thread.)
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Tier 0: kernels run without compiling them, tile by tile, from the same loop form and with the same bits.
 
-A tile is a NumPy array over some rows and a piece of each enclosing loop: axes (innermost loop, ..., outermost loop, rows), of
-size 1 where a value does not depend on them. Operations that IEEE 754 rounds exactly are NumPy's; the others (fused
-multiply-add, elementary functions, maximum, saturating casts) are block functions made from the same bodies that compiled
-kernels use, one small function each, kept on disk.
+A tile is a NumPy array over some rows and a piece of each enclosing loop: axes (innermost loop, ..., outermost loop,
+rows), of size 1 where a value does not depend on them. Operations that IEEE 754 rounds exactly are NumPy's; the others
+(fused multiply-add, elementary functions, maximum, saturating casts) are block functions made from the same bodies
+that compiled kernels use, one small function each, kept on disk.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ TILE = 32768  # elements of a tile, about
 _MEMORY: Any = ctypes.c_char * (1 << 46)  # all addresses that a pointer may reach; nothing is allocated
 
 _EXACT: dict[str, Callable[..., Any]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
+    "sqrt": np.sqrt,
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert, "select": np.where,
 }  # fmt: skip
@@ -170,7 +171,9 @@ class _Interpreter:
         if w.guard is None:
             self._view(a, kind, self._axes())[...] = value
             return
-        index, guard, value = np.broadcast_arrays(self._affine(a.offset, a.coefficients), self.values[w.guard.id], value)
+        index, guard, value = np.broadcast_arrays(
+            self._affine(a.offset, a.coefficients), self.values[w.guard.id], value
+        )
         inside = index[guard]
         if inside.size:
             low = int(inside.min())
@@ -251,7 +254,9 @@ _C_TYPES = {"b1": "i8"}
 def _native(op: str, dtype: str, arg_dtypes: tuple[str, ...], args: list) -> np.ndarray:
     """One operation on whole arrays, by the body that compiled kernels use."""
     shape = np.broadcast_shapes(*[np.shape(a) for a in args])
-    arrays: list[np.ndarray] = [np.ascontiguousarray(np.broadcast_to(a, shape), NUMPY[t]) for a, t in zip(args, arg_dtypes, strict=True)]
+    arrays: list[np.ndarray] = [
+        np.ascontiguousarray(np.broadcast_to(a, shape), NUMPY[t]) for a, t in zip(args, arg_dtypes, strict=True)
+    ]
     out: np.ndarray = np.empty(shape, NUMPY[dtype])
     if out.size:
         key = (op, dtype, arg_dtypes)
