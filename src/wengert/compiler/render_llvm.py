@@ -8,12 +8,15 @@ row's additions do not depend on its neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, Node, Range
 from wengert.compiler.llvm_ops import any_lane, constant, define_functions, emit_op, llvm_type, scalar_constant
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Write
 
 MEMORY = {"f32": ("float", 4), "f64": ("double", 8), "i64": ("i64", 8), "i32": ("i32", 4), "b1": ("i8", 1)}
+UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
 CROWDED = 8  # accumulators from which one register of rows is enough
 
 
@@ -443,66 +446,101 @@ class _Renderer:
     def _loop(self, loop: Loop) -> None:
         """Blocks of BLOCK elements: inner accumulators start at the identity and join the outer ones after it."""
         size = self._cell(self.k.sizes[loop.range])
-        kinds = [(llvm_type(n.dtype, self._width(n)), self._start_of(n)) for n in loop.reduces]
-        outer, inner, inner_end, outer_end = (self._new_label(s) for s in ("blocks", "fold", "folded", "reduced"))
+        types = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces]
+        zeros = [self._start_of(n) for n in loop.reduces]
+        outer, outer_end = self._new_label("blocks"), self._new_label("reduced")
         some = self._let(f"icmp sgt i64 {size}, 0")
         before = self.label
         self._emit(f"br i1 {some}, label %{outer}, label %{outer_end}")
         self._start(outer)
-        j0, j0_next = self._fresh(), self._fresh()
+        at = len(self.lines)  # the phis are completed when the label that comes back is known
+        start, start_next = self._fresh(), self._fresh()
         totals = [(self._fresh(), self._fresh()) for _ in loop.reduces]
-        self._emit(f"{j0} = phi i64 [ 0, %{before} ], [ {j0_next}, %{inner_end} ]")
-        for (t, zero), (now, then) in zip(kinds, totals, strict=True):
-            self._emit(f"{now} = phi {t} [ {zero}, %{before} ], [ {then}, %{inner_end} ]")
-        self._emit(f"{j0_next} = add i64 {j0}, {BLOCK}")
-        short = self._let(f"icmp slt i64 {j0_next}, {size}")
-        stop = self._let(f"select i1 {short}, i64 {j0_next}, i64 {size}")
-        self._emit(f"br label %{inner}")
-        self._start(inner)
-        j, j_next = self._fresh(), self._fresh()
-        partial = [(self._fresh(), self._fresh()) for _ in loop.reduces]
-        at = len(self.lines)  # the phis are completed when the body's last label is known
-        self.counters[loop.range] = j
-        self._block(loop.block)
-        for n, (now, then) in zip(loop.reduces, partial, strict=True):
-            self._fold(n, now, then)
-        end = self.label
-        phis = [f"{j} = phi i64 [ {j0}, %{outer} ], [ {j_next}, %{end} ]"]
-        for (t, zero), (now, then) in zip(kinds, partial, strict=True):
-            phis.append(f"{now} = phi {t} [ {zero}, %{outer} ], [ {then}, %{end} ]")
-        self.lines[at:at] = phis
-        self._emit(f"{j_next} = add i64 {j}, 1")
-        more = self._let(f"icmp slt i64 {j_next}, {stop}")
-        self._emit(f"br i1 {more}, label %{inner}, label %{inner_end}")
-        self._start(inner_end)
-        for n, (now, then), (_, block_total) in zip(loop.reduces, totals, partial, strict=True):
+        self._emit(f"{start_next} = add i64 {start}, {BLOCK}")
+        short = self._let(f"icmp slt i64 {start_next}, {size}")
+        stop = self._let(f"select i1 {short}, i64 {start_next}, i64 {size}")
+        partial = self._fold_block(loop, start, stop, types, zeros)
+        for n, (now, then), block_total in zip(loop.reduces, totals, partial, strict=True):
             self._join(n, now, block_total, then)
-        again = self._let(f"icmp slt i64 {j0_next}, {size}")
+        end = self.label
+        again = self._let(f"icmp slt i64 {start_next}, {size}")
         self._emit(f"br i1 {again}, label %{outer}, label %{outer_end}")
+        phis = [f"{start} = phi i64 [ 0, %{before} ], [ {start_next}, %{end} ]"]
+        for t, zero, (now, then) in zip(types, zeros, totals, strict=True):
+            phis.append(f"{now} = phi {t} [ {zero}, %{before} ], [ {then}, %{end} ]")
+        self.lines[at:at] = phis
         self._start(outer_end)
-        for n, (t, zero), (_, then) in zip(loop.reduces, kinds, totals, strict=True):
-            result = self._let(f"phi {t} [ {zero}, %{before} ], [ {then}, %{inner_end} ]")
-            self.names[n.id] = result
+        for n, t, zero, (_, then) in zip(loop.reduces, types, zeros, totals, strict=True):
+            self.names[n.id] = self._let(f"phi {t} [ {zero}, %{before} ], [ {then}, %{end} ]")
         for n in loop.reduces:
             if n.attr[0] in ("sum", "fma") and n.dtype in ("f32", "f64"):
                 zero = constant(0.0, n.dtype, self._width(n))
                 self.names[n.id] = self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {self.names[n.id]}, {zero}")
 
+    def _fold_block(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
+        """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
+        for its exponential the other computes, and both use a constant once it is in a register. The order of additions
+        is the same."""
+        if any(isinstance(item, Loop | Write) for item in loop.block.items) or len(loop.block.items) > UNROLLED:
+            return self._fold_range(loop, 1, start, stop, types, zeros)
+        length = self._let(f"sub i64 {stop}, {start}")
+        even = self._let(f"and i64 {length}, -2")
+        middle = self._let(f"add i64 {start}, {even}")
+        pairs = self._fold_range(loop, 2, start, middle, types, zeros)
+        return self._fold_range(loop, 1, middle, stop, types, pairs)
+
+    def _fold_range(
+        self, loop: Loop, copies: int, start: str, stop: str, types: list[str], given: list[str]
+    ) -> list[str]:
+        """A loop over start..stop, `copies` elements in each turn; the number of elements is a multiple of that."""
+        body, after = self._new_label("fold"), self._new_label("folded")
+        some = self._let(f"icmp slt i64 {start}, {stop}")
+        before = self.label
+        self._emit(f"br i1 {some}, label %{body}, label %{after}")
+        self._start(body)
+        at = len(self.lines)
+        j, j_next = self._fresh(), self._fresh()
+        now = [self._fresh() for _ in loop.reduces]
+        outside = self.names
+        inside = [dict(outside) for _ in range(copies)]
+        counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
+        for item in loop.block.items:
+            for names, counter in zip(inside, counters, strict=True):
+                self.names, self.counters[loop.range] = names, counter
+                self._block(Block([item]))
+        then = list(now)
+        for names in inside:
+            self.names = names
+            then = [self._fold(n, acc) for n, acc in zip(loop.reduces, then, strict=True)]
+        self.names = outside
+        end = self.label
+        self._emit(f"{j_next} = add i64 {j}, {copies}")
+        more = self._let(f"icmp slt i64 {j_next}, {stop}")
+        self._emit(f"br i1 {more}, label %{body}, label %{after}")
+        phis = [f"{j} = phi i64 [ {start}, %{before} ], [ {j_next}, %{end} ]"]
+        for t, zero, x, y in zip(types, given, now, then, strict=True):
+            phis.append(f"{x} = phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]")
+        self.lines[at:at] = phis
+        self._start(after)
+        out = []
+        for t, zero, y in zip(types, given, then, strict=True):
+            out.append(self._let(f"phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]"))
+        return out
+
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
 
-    def _fold(self, n: Node, now: str, then: str) -> None:
+    def _fold(self, n: Node, now: str) -> str:
         lanes = self._width(n)
         operands = [self._operand(a, lanes) for a in n.args]
         if n.attr[0] == "fma":
             if n.dtype in ("f32", "f64"):
-                self._combine("fma", n, [*operands, now], then)
-                return
+                return self._combine("fma", n, [*operands, now], self._fresh)
             operands = [emit_op("mul", n.dtype, (n.dtype,) * 2, None, operands, lanes, self._fresh, self.lines)]
-        self._combine(COMBINE[n.attr[0]], n, [now, *operands], then)
+        return self._combine(COMBINE[n.attr[0]], n, [now, *operands], self._fresh)
 
     def _join(self, n: Node, now: str, block: str, then: str) -> None:
-        self._combine(COMBINE[n.attr[0]], n, [now, block], then)
+        self._combine(COMBINE[n.attr[0]], n, [now, block], lambda: then)
 
-    def _combine(self, op: str, n: Node, operands: list[str], then: str) -> None:
-        emit_op(op, n.dtype, (n.dtype,) * len(operands), None, operands, self._width(n), lambda: then, self.lines)
+    def _combine(self, op: str, n: Node, operands: list[str], fresh: Callable[[], str]) -> str:
+        return emit_op(op, n.dtype, (n.dtype,) * len(operands), None, operands, self._width(n), fresh, self.lines)

@@ -13,6 +13,7 @@ from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
+UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repeated for each element
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
 COSTS = {"exp": 15, "log": 15, "sin": 15, "cos": 15, "tanh": 20, "pow": 40, "div": 4, "sqrt": 4, "power": 4}
 ELEMENTARY_FROM = 15  # cost of an elementary function
@@ -45,6 +46,7 @@ class Selection:
         self.recipe = [0] * n  # bits of what computing it after the run reads: leaves, and results that are kept
         self.fragile = [0] * n  # bits of bases of writes that its expression reads
         self.inlined = [0] * n  # bits of operations that computing it repeats
+        self.copies = [1] * n  # how often unrolled reductions repeat a part of it
         self.largest = [0] * n  # numel of the largest source
         self.virtual = [False] * n
         self._grown: set[int] = set()
@@ -96,6 +98,8 @@ class Selection:
             return
         if self.overwritten:
             self._keep_one_base(i, op)
+        if op.kind == "reduce" and op.length <= UNROLL:
+            self._keep_unrolling_short(i, op)
         cost, sources, inlined, largest = 0, 0, 1 << i, 1
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
@@ -106,6 +110,7 @@ class Selection:
                 cost += self.cost[a]
                 sources |= self.sources[a]
                 inlined |= self.inlined[a]
+                self.copies[i] = max(self.copies[i], self.copies[a])
                 largest = max(largest, self.largest[a])
         if op.kind == "elementwise":
             own = COSTS.get(op.prim.name, 1)
@@ -122,6 +127,17 @@ class Selection:
                 self.recipe[i] = 1 << i
         elif self.held[i]:
             self.pinned |= self.recipe[i]
+
+    def _keep_unrolling_short(self, i: int, op: Op) -> None:
+        """Store an operand that would be repeated too often, unless it is virtual."""
+        for a in op.args:
+            while self.ops[a].kind == "movement":
+                (a,) = self.ops[a].args
+            copies = op.length * self.copies[a]
+            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored(a):
+                self.anchors.add(a)
+            else:
+                self.copies[i] = max(self.copies[i], copies)
 
     def _keep_one_base(self, i: int, op: Op) -> None:
         """An expression that reads two states of an array which is written in place would keep the older one alive:

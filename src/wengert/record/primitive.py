@@ -106,7 +106,7 @@ class Primitive:
         return found
 
     def attach(self, v: Value) -> Value:
-        """Give v its node. A result that its own rule reads is saved as a twin without a node, lest there be a cycle."""
+        """Give v its node. A result that its own rule reads is saved as a twin without a node, or there is a cycle."""
         inputs = v.inputs
         if not v.dtype.differentiable:
             return v
