@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -232,7 +233,7 @@ def test_writes_in_a_loop_are_linear():
         peak = torch.counters.bytes_peak - before
         figures.append((peak, torch.counters.entries_recorded - recorded, torch.counters.entries_evaluated - evaluated))
         del x, a
-    for small, large in zip(figures, figures[1:]):
+    for small, large in itertools.pairwise(figures):
         assert all(b <= 2.3 * a + 100_000 for a, b in zip(small, large)), figures
     assert figures[-1][0] < 6000 * 400, figures
 
