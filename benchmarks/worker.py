@@ -111,8 +111,8 @@ def gelu_jax(jax: Any, n: int) -> Call:
 
 def small_eager(torch: Any, n: int) -> Call:
     """n multiplications of 4 elements, forward and backward: the overhead of an operation."""
-    start = torch.ones(4, requires_grad=True)
-    b = torch.full((4,), 1.001)
+    start = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    b = torch.tensor([1.001, 0.999, 1.002, 0.998])
 
     def call():
         x = start
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=list(ENGINES), required=True)
     parser.add_argument("--n", type=int, required=True)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of steady calls")
-    parser.add_argument("--most", type=int, default=50, help="steady calls at most")
+    parser.add_argument("--most", type=int, default=5000, help="steady calls at most")
     parser.add_argument("--check", action="store_true", help="also the error against float64")
     options = parser.parse_args()
 

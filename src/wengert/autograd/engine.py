@@ -65,7 +65,8 @@ def backward(
                 wrap["accumulate"](tensor, value, create_graph)
     finally:
         r.grad, r.site, r.busy = before
-    relate([v for v in (*walk.captured.values(), *(g for _, g in walk.leaves)) if v.data is None])
+    found = [*walk.captured.values(), *(g for _, g in walk.leaves)]
+    relate([v for v in found if v.data is None], [v for v in roots if v.data is None])
     return [walk.captured.get(n) for n in targets or ()]
 
 

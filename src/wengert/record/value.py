@@ -144,10 +144,11 @@ counters = Counters()
 relatives: weakref.WeakKeyDictionary[Value, list[weakref.ref[Value]]] = weakref.WeakKeyDictionary()
 
 
-def relate(values: list[Value]) -> None:
-    """Let evaluating one of the values evaluate the others that are still pending, unless they are virtual."""
+def relate(values: list[Value], roots: list[Value]) -> None:
+    """Let evaluating one of the values, or a root, evaluate the values that are still pending, unless they are virtual.
+    The roots themselves are evaluated only for their own sake: gradients often need less than the whole loss."""
     references = [weakref.ref(v) for v in values]
-    for v in values:
+    for v in (*values, *roots):
         relatives[v] = references
 
 

@@ -27,6 +27,7 @@ from wengert.runtime.buffers import ALIGN, Buffer, pool
 SLAB = 4096  # results up to this many bytes share a block
 INTERPRET = 3e-9  # seconds for one node evaluation by the interpreter, about, and for one node at all
 INTERPRET_NODE = 1e-5
+LOOK_UP = 2e-3  # seconds of interpreting before LLVM is loaded only to look for code on disk
 LARGE = 1 << 26  # bytes from which a buffer is checked against the limit
 
 
@@ -38,6 +39,7 @@ class KernelCode:
         self.address = 0
         self.spent = 0.0  # seconds of interpreting so far
         self.queued = False
+        self.looked_up = False  # whether the disk was asked
 
     @property
     def compile_seconds(self) -> float:
@@ -58,6 +60,11 @@ class KernelCode:
             return True
         if config.tier == "0":
             return False
+        if not self.looked_up and (jit.is_loaded() or self.spent > LOOK_UP):
+            self.looked_up = True
+            if jit.load_cached(self.kernel.text) is not None:
+                self.compile()
+                return True
         seconds = work * INTERPRET + self.kernel.nodes * INTERPRET_NODE
         if config.tier == "1" or seconds > self.compile_seconds:
             self.compile()

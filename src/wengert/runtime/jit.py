@@ -111,6 +111,11 @@ def host() -> Host:
         return _host
 
 
+def is_loaded() -> bool:
+    """Whether LLVM is there already: loading it takes as long as interpreting a small program many times."""
+    return _host is not None
+
+
 def load_cached(key: str) -> Code | None:
     """The code of `key` if this process or the disk cache has it, else None."""
     code = _codes.get(key)
