@@ -149,6 +149,7 @@ from wengert.joining import (
     stack,
 )  # fmt: skip
 from wengert.record.value import counters
+from wengert.runtime.threads import get_num_threads, set_num_threads
 from wengert.tensor import Tensor
 from wengert.views import (
     broadcast_to,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ def numel(shape: Shape) -> int:
     return math.prod(shape)
 
 
+@functools.lru_cache(4096)
 def contiguous_strides(shape: Shape) -> Shape:
     """Row-major strides in elements; an axis of size 0 counts as 1, as PyTorch has it."""
     out, step = [], 1
@@ -23,6 +25,7 @@ def contiguous_strides(shape: Shape) -> Shape:
     return tuple(reversed(out))
 
 
+@functools.lru_cache(4096)
 def broadcast(a: Shape, b: Shape) -> Shape:
     """The common shape of two operands.
 
