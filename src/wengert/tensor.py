@@ -138,9 +138,11 @@ def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], ca
         else:
             v = op(a, b)
         frame = _frame(1)
-        v.code, v.lasti = frame.f_code, frame.f_lasti
+        v.code = code = frame.f_code
+        v.lasti = last = frame.f_lasti
         if (n := v.node) is not None:
-            n.code, n.lasti = v.code, v.lasti
+            n.code = code
+            n.lasti = last
         t = _new(Tensor)
         t._v = v
         t._store = None

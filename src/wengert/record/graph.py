@@ -38,7 +38,7 @@ class Node:
         self.shape = v.shape
         self.dtype: dtype = v.dtype
         self.seq = v.seq
-        self.code = None
+        self.code: Any = None
         self.lasti = 0
         self.label: str | None = None
         self.retain: list | None = None

@@ -20,6 +20,7 @@ from wengert.record.graph import Node
 from wengert.record.value import Value
 
 Rule = Callable[..., Any]
+_new = object.__new__
 ZERO = "zero"  # the derivative exists and is zero: no gradient flows, and none is missing
 
 
@@ -132,7 +133,19 @@ class Primitive:
             saved: tuple[Value, ...] = (inputs[save[0]],)
         else:
             saved = tuple([inputs[k] for k in save]) if save else ()
-        v.node = Node(v, rules, saved, edges)
+        node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
+        node.prim = self
+        node.rules = rules
+        node.static = v.static
+        node.slots = v.slots
+        node.saved = saved
+        node.edges = edges
+        node.shape = v.shape
+        node.dtype = v.dtype
+        node.seq = v.seq
+        node.code = node.label = node.retain = None
+        node.lasti = 0
+        v.node = node
         return v
 
     def __repr__(self) -> str:
