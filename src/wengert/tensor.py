@@ -35,17 +35,17 @@ _NUMBERS = (int, float, complex, np.number, np.bool_)
 
 def make(v: Value) -> Tensor:
     """A handle on v; what v was called for is the line that called our caller."""
-    frame = _frame(2)
+    stamp(v, _frame(2))
+    if v.node is not None and v.prim is ALIAS and v.inputs and v.inputs[0].code is None:
+        stamp(v.inputs[0], _frame(2))  # v is the twin of a result that its own rule saves
+    return handle(v)
+
+
+def stamp(v: Value, frame: Any) -> None:
+    """Note in v, and in its node, the call that recorded it."""
     v.code, v.lasti = frame.f_code, frame.f_lasti
-    n = v.node
-    if n is not None:
-        n.code, n.lasti = v.code, v.lasti
-        if v.prim is ALIAS and v.inputs and v.inputs[0].code is None:  # the twin of a result that its own rule saves
-            v.inputs[0].code, v.inputs[0].lasti = v.code, v.lasti
-    t = _new(Tensor)
-    t._v = v
-    t._store = None
-    return t
+    if v.node is not None:
+        v.node.code, v.node.lasti = v.code, v.lasti
 
 
 def handle(v: Value) -> Tensor:
@@ -137,7 +137,7 @@ def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], ca
             return NotImplemented
         else:
             v = op(a, b)
-        frame = _frame(1)
+        frame = _frame(1)  # as `stamp` and `handle`, without the calls
         v.code = code = frame.f_code
         v.lasti = last = frame.f_lasti
         if (n := v.node) is not None:
@@ -219,9 +219,7 @@ class Tensor:
             t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
         else:
             t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick
-        v.code, v.lasti = frame.f_code, frame.f_lasti
-        if v.node is not None:
-            v.node.code, v.node.lasti = v.code, v.lasti
+        stamp(v, frame)
         return t
 
     def _base_value(self) -> Value:
@@ -276,10 +274,7 @@ class Tensor:
             v = ew.cast(v, old.dtype)
         if v is old or any(v is x for x in operands):
             v = twin(v)
-        frame = _frame(2)
-        v.code, v.lasti = frame.f_code, frame.f_lasti
-        if v.node is not None:
-            v.node.code, v.node.lasti = v.code, v.lasti
+        stamp(v, _frame(2))
         self._put(v)
         return self
 
@@ -535,8 +530,7 @@ class Tensor:
             new = movement.expand(new, shapes.infer_expand(new.shape, shape))
         if not lenses:
             new = overwritten(v, new)
-        frame = _frame(1)
-        new.code, new.lasti = frame.f_code, frame.f_lasti
+        stamp(new, _frame(1))
         self._put(new, lenses)
 
     # -- arithmetic --

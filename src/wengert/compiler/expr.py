@@ -16,15 +16,14 @@ from typing import Any
 # Machine types: name -> (bytes in memory, is floating). A b1 is one byte in memory and one bit in a register.
 TYPES = {"f32": (4, True), "f64": (8, True), "i32": (4, False), "i64": (8, False), "b1": (1, False)}
 
-# Operations whose result has the type of their first argument.
-ARITHMETIC = frozenset("add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc".split())
+# Operations. The result has the type of the first argument, except for comparisons (b1), cast and bitcast:
+#   add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc
+#   and or xor not           on b1, or bitwise on integers
+#   shl lshr ashr            on integers; the shift is within the width
+#   const arg index load select rare cast bitcast reduce
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0.
 ELEMENTARY = frozenset("exp log sin cos tanh pow atan2".split())
 COMPARISONS = frozenset("lt le gt ge eq ne".split())  # IEEE: false on NaN, except ne
-LOGICAL = frozenset("and or xor not".split())  # on b1, or bitwise on integers
-SHIFTS = frozenset("shl lshr ashr".split())  # on integers; the shift is within the width
-OTHER = frozenset("const arg index load select rare cast bitcast reduce".split())
-OPS = ARITHMETIC | ELEMENTARY | COMPARISONS | LOGICAL | SHIFTS | OTHER
 
 COMMUTATIVE = frozenset("add mul minimum maximum eq ne and or xor".split())
 

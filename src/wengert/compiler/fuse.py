@@ -115,13 +115,13 @@ class Fuser:
         op = self.ops[i]
         anchor = Anchor(i, self._space(op))
         anchor.axes = [(n, 1) for n in anchor.shape]
-        loads = self._loads(anchor)
+        loads = self.loads(anchor)
         if op.kind == "reduce" and not op.lanes:
             self._choose_components(anchor, loads)
         elif op.kind == "elementwise":
             self._adopt_components(anchor, loads)
         if any(unit != 1 for _, unit in anchor.axes):
-            loads = self._loads(anchor)
+            loads = self.loads(anchor)
         if op.kind == "write":
             loads += self._loads_of_base(op)
         anchor.reads = {j for j, _ in loads if self.ops[j].kind != "leaf"}
@@ -145,7 +145,7 @@ class Fuser:
     def _space(self, op: Op) -> tuple[int, ...]:
         return self.ops[op.args[-1]].shape if op.kind == "write" else op.shape
 
-    def _loads(self, anchor: Anchor) -> list[tuple[int, Affine]]:
+    def loads(self, anchor: Anchor) -> list[tuple[int, Affine]]:
         """What the anchor reads when nothing but itself is inlined, for all components."""
         body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
         ranges = _outer_ranges(body.b, anchor.outer)
@@ -195,20 +195,20 @@ class Fuser:
                 aligned[j] = False
         joins = op.kind != "write"
         for j, yes in aligned.items():
-            level = self._level(j)
+            level = self.level(j)
             anchor.level = max(anchor.level, level if yes and joins else level + 1)
         if op.kind == "write" and len(op.args) == 2:
             # After everybody who was recorded earlier has read what is overwritten.
             base = op.args[0]
             if self.selection.stored(base) and self.ops[base].kind != "leaf":
-                anchor.level = max(anchor.level, self._level(base) + 1)
+                anchor.level = max(anchor.level, self.level(base) + 1)
             for r in self.readers.get(base, ()):
-                anchor.level = max(anchor.level, self._level(r) + 1)
+                anchor.level = max(anchor.level, self.level(r) + 1)
             self.readers.setdefault(base, []).append(anchor.op)
         for j, _ in loads:
             self.readers.setdefault(j, []).append(anchor.op)
 
-    def _level(self, i: int) -> int:
+    def level(self, i: int) -> int:
         found = self.anchors.get(i)
         return found.level if found else self._gemm_levels[i]
 
@@ -235,7 +235,7 @@ class Fuser:
         for a in op.args:
             source, _ = gemm_operand(self.ops, self.selection.stored, a)
             if self.ops[source].kind != "leaf":
-                level = max(level, self._level(source) + 1)
+                level = max(level, self.level(source) + 1)
             self.readers.setdefault(source, []).append(i)
         self._gemm_levels[i] = level
         anchor = Anchor(i, op.shape, [(n, 1) for n in op.shape], level)
@@ -248,7 +248,7 @@ class Fuser:
         Groups of one level run in any order. So if what it reads is in several of them, or in a full one, it comes a
         level later.
         """
-        beside = {self._group_of[r] for r in anchor.reads if self._level(r) == anchor.level}
+        beside = {self._group_of[r] for r in anchor.reads if self.level(r) == anchor.level}
         found = self._room(anchor, beside) if len(beside) < 2 else None
         if found is None and beside:
             anchor.level += 1

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wengert.compiler.expr import BLOCK, TYPES, Affine, Node, Range
+from wengert.compiler.expr import BLOCK, ELEMENTARY, Affine, Node, Range
 from wengert.compiler.fuse import Fused, reachable
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
 ROWS = 16  # rows of a task come in multiples of this
 WORK = 30_000  # node evaluations that make a task worth handing to another thread
 
-Static = int  # a number written into the kernel
 Number = tuple[str, int]  # ("=", static number) or ("@", cell)
 
 
@@ -75,9 +74,6 @@ class Kernel:
     work: float
     nodes: int
     text: str = ""
-
-
-HEADER = 2  # cells 0 and 1: the lane range's size, rows in a task
 
 
 def lower(g: Fused) -> Kernel:
@@ -176,7 +172,7 @@ class _Lowering:
             for bit, size in sizes:
                 if n.mask & bit:
                     trips *= size
-            total += trips * (20 if n.op in ("exp", "log", "sin", "cos", "tanh", "pow", "atan2") else 1)
+            total += trips * (20 if n.op in ELEMENTARY else 1)
         return max(total, 1.0)
 
     def _tasks(self, lane: Range | None, work: float) -> tuple[int, int, int]:
@@ -342,7 +338,3 @@ class Printer:
     @staticmethod
     def _plain(x: Number) -> str:
         return str(x[1]) if x[0] == "=" else f"@{x[1]}"
-
-
-def bytes_of(dtype: str) -> int:
-    return TYPES[dtype][0]

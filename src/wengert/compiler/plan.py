@@ -43,7 +43,6 @@ class Plan:
     temporaries: list[tuple[int, int]]  # (buffer, offset in the arena)
     arena: int
     outputs: list[tuple[int, int]]  # (cone position, buffer): what the caller keeps
-    donated: dict[int, int]  # buffer of an overwritten leaf -> leaf number
     ops: list = field(default_factory=list)
 
 
@@ -92,20 +91,19 @@ class _Planner:
         self._drop_unread(groups)
         steps: list[Kernel | Gemm] = []
         last_use: dict[int, int] = {}
-        donated: dict[int, int] = {}
         for g in groups:
             first = g.members[0].op
             kind = self.ops[first].kind
             for a in (*g.members, *g.maps):
                 self.buffer_of[a.op] = a.op
             if kind == "write":
-                before = self._start_of_write(first, g.members[0], donated)
+                before = self._start_of_write(first, g.members[0])
                 if before is not None:
                     steps.append(lower(before))
                     self._touch(last_use, before, len(steps) - 1)
             steps.append(self._gemm(first) if kind == "gemm" else lower(g))
             self._touch(last_use, g, len(steps) - 1)
-        return self._place(steps, last_use, donated)
+        return self._place(steps, last_use)
 
     def _drop_unread(self, groups: list[Fused]) -> None:
         """Anchors that only their own kernel reads need no memory."""
@@ -123,14 +121,12 @@ class _Planner:
 
     # -- writes --
 
-    def _start_of_write(self, i: int, anchor: Anchor, donated: dict[int, int]) -> Fused | None:
+    def _start_of_write(self, i: int, anchor: Anchor) -> Fused | None:
         """Take over the base's buffer, or return a kernel that fills a new one with the base (or with zeros)."""
         op = self.ops[i]
         if len(op.args) == 2 and self.selection.stored(op.args[0]) and self._may_overwrite(op.args[0], i, anchor):
             buffer = self.buffer_of[op.args[0]]
             self.buffer_of[i] = buffer
-            if self.ops[buffer].kind == "leaf":
-                donated[buffer] = self.ops[buffer].value
             return None
         # The copy is made first; a value that reads the base reads it as it was.
         body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
@@ -149,21 +145,16 @@ class _Planner:
         return Fused([anchor], anchor.level, ranges, stores, body.b)
 
     def _loads_of_value(self, i: int) -> set[int]:
-        return {j for j, _ in self.fuser._loads(self.fuser.anchors[i])}
+        return {j for j, _ in self.fuser.loads(self.fuser.anchors[i])}
 
     def _may_overwrite(self, base: int, i: int, anchor: Anchor) -> bool:
-        root = self.buffer_of[base]
-        if (
-            self.ops[root].kind == "leaf"
-            and not (base == root and self.donatable[self.ops[root].value])
-            and not self._taken(root, base)
-        ):
+        if self.ops[base].kind == "leaf" and not self.donatable[self.ops[base].value]:
             return False
         if self.held[base] or base in self.selection.wanted:
             return False
         if self.selection.pinned >> base & 1:
             return False
-        if any(self.fuser._level(r) >= anchor.level for r in self.fuser.readers.get(base, ()) if r != i):
+        if any(self.fuser.level(r) >= anchor.level for r in self.fuser.readers.get(base, ()) if r != i):
             return False
         if base in self._loads_of_value(i) and anchor.outer:
             # The value reads what it overwrites, at other elements: compute it first, unless it is the base itself.
@@ -171,10 +162,6 @@ class _Planner:
                 return False
             raise NeedsBuffer(self.ops[i].args[1])
         return True
-
-    def _taken(self, root: int, base: int) -> bool:
-        """Whether the leaf's buffer was taken over before, so that it belongs to this program already."""
-        return base != root
 
     # -- BLAS --
 
@@ -224,7 +211,7 @@ class _Planner:
             if n.op == "load":
                 last_use[self.buffer_of[n.attr[0]]] = step
 
-    def _place(self, steps: list[Kernel | Gemm], last_use: dict[int, int], donated: dict[int, int]) -> Plan:
+    def _place(self, steps: list[Kernel | Gemm], last_use: dict[int, int]) -> Plan:
         kept = {self.buffer_of[i] for i in self.outputs}
         made = sorted({b for b in self.buffer_of.values() if self.ops[b].kind != "leaf"})
         results = [(b, self._bytes(b)) for b in made if b in kept]
@@ -238,7 +225,7 @@ class _Planner:
         )
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, self.buffer_of[i]) for i in self.outputs if self.ops[i].value >= 0]
-        return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, donated, self.ops)
+        return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, self.ops)
 
     def _bytes(self, b: int) -> int:
         return self.ops[b].numel * self.ops[b].dtype.bytes

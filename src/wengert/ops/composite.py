@@ -25,7 +25,6 @@ from wengert.ops.elementwise import (
     pow,
     sqrt,
     sub,
-    tanh,
     where,
 )  # fmt: skip
 from wengert.ops.movement import expand, reshape, write
@@ -273,13 +272,6 @@ def clamp(x: Value, low: Any = None, high: Any = None) -> Value:
     if high is not None:
         out = where(gt(out, high), high, out)
     return named(out, "ClampBackward1")
-
-
-def gelu(x: Value, approximate: str = "none") -> Value:
-    if approximate != "tanh":
-        raise NotImplementedError("gelu: approximate='none' needs erf, which is not there yet; use approximate='tanh'")
-    inner = mul(math.sqrt(2 / math.pi), add(x, mul(0.044715, mul(mul(x, x), x))))
-    return named(mul(mul(0.5, x), add(tanh(inner), 1)), "GeluBackward0")
 
 
 # -- shapes --

@@ -27,7 +27,7 @@ from wengert.ops.movement import RESHAPE, WRITE
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
 from wengert.runtime import reference
-from wengert.runtime.buffers import Buffer, allocate, from_array
+from wengert.runtime.buffers import allocate, from_array
 from wengert.runtime.execute import Executable
 
 PLANS = 4096  # plans kept
@@ -319,13 +319,6 @@ def constant(x: Any, dt: dtype) -> Value:
     """A stored value with a copy of array x."""
     x = np.asarray(x, dt.np)
     return source.stored(from_array(x, dt), x.shape, dt)
-
-
-def buffer_of(v: Value) -> Buffer:
-    """The buffer of a value, which is stored first if need be."""
-    settle([v])
-    found: Buffer = v.data
-    return found
 
 
 def _after_fork_in_child() -> None:

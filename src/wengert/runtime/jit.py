@@ -167,15 +167,6 @@ def emit(text: str, assembly: bool = False) -> Any:
         return machine.emit_assembly(module) if assembly else machine.emit_object(module)
 
 
-def optimised(text: str) -> str:
-    """The module `text` as LLVM IR after our pipeline, to be read by people."""
-    with _lock:
-        target = host()
-        module = _parse(text if "target datalayout" in text else target.header + text)
-        _optimise(module, _target_machine(target.triple, target.cpu, target.features))
-        return str(module)
-
-
 def _parse(text: str) -> Any:
     try:
         module = llvm.parse_assembly(text)
