@@ -10,6 +10,7 @@ tensor([2., 4.])
 from __future__ import annotations
 
 import math as _math
+from typing import Any as _Any
 
 from wengert import autograd, cuda, show
 from wengert import inplace as _inplace  # noqa: F401 -- these three attach methods
@@ -110,16 +111,13 @@ from wengert.functions import (
     not_equal,
     pow,
     real,
-    reciprocal,
     relu,
-    rsqrt,
     sgn,
     sigmoid,
     sign,
     sin,
     softmax,
     sqrt,
-    square,
     std,
     sub,
     subtract,
@@ -148,6 +146,7 @@ from wengert.joining import (
     outer,
     stack,
 )  # fmt: skip
+from wengert.publish import namespace as _namespace
 from wengert.record.value import counters
 from wengert.runtime.threads import get_num_threads, set_num_threads
 from wengert.tensor import Tensor
@@ -202,9 +201,15 @@ __all__ = [
     "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply",
     "mv", "nan", "narrow", "ne", "neg", "negative", "newaxis", "no_grad", "norm", "not_equal", "numel", "ones",
     "ones_like", "outer", "permute", "pi", "pow", "rand", "rand_like", "randint", "randn", "randn_like", "randperm",
-    "ravel", "real", "reciprocal", "relu", "reshape", "rsqrt", "select", "set_default_dtype", "set_grad_enabled",
+    "ravel", "real", "relu", "reshape", "select", "set_default_dtype", "set_grad_enabled",
     "set_num_threads", "sgn",
-    "show", "sigmoid", "sign", "sin", "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "show", "sigmoid", "sign", "sin", "softmax", "split", "sqrt", "squeeze", "stack", "std", "sub",
     "subtract", "sum", "swapaxes", "swapdims", "t", "tanh", "tensor", "transpose", "true_divide", "unbind", "unflatten",
     "unsqueeze", "var", "where", "zeros", "zeros_like",
+    *_namespace(""),
 ]  # fmt: skip
+globals().update(_namespace(""))
+
+
+def __getattr__(name: str) -> _Any:  # what is published above is not seen by type checkers
+    raise AttributeError(f"module 'wengert' has no attribute {name!r}")

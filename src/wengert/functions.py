@@ -53,14 +53,6 @@ def _unary(name: str, op: Callable[[Value], Value], label: str | None = None) ->
     return function
 
 
-def _rsqrt(x: Value) -> Value:
-    return ew.pow(x, -0.5)
-
-
-def _reciprocal(x: Value) -> Value:
-    return ew.div(1, x)
-
-
 def _isnan(x: Value) -> Value:
     return ew.ne(x, x)
 
@@ -79,9 +71,6 @@ sin = _unary("sin", ew.sin)
 cos = _unary("cos", ew.cos)
 tanh = _unary("tanh", ew.tanh)
 sqrt = _unary("sqrt", ew.sqrt)
-rsqrt = _unary("rsqrt", _rsqrt, "RsqrtBackward0")
-reciprocal = _unary("reciprocal", _reciprocal, "ReciprocalBackward0")
-square = _unary("square", co.square)
 neg = negative = _unary("neg", ew.neg)
 abs = absolute = _unary("abs", ew.abs)
 sign = _unary("sign", ew.sign)
@@ -420,7 +409,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
 
 
 METHODS = (
-    exp, log, sin, cos, tanh, sqrt, rsqrt, reciprocal, square, neg, abs, sign, sgn, sigmoid, relu, conj, logical_not,
+    exp, log, sin, cos, tanh, sqrt, neg, abs, sign, sgn, sigmoid, relu, conj, logical_not,
     isnan, isinf, isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min,
     clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum,
     mean, var, std, norm, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,

@@ -117,11 +117,9 @@ def normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
 
 for _name, _op in {
     "exp_": ew.exp, "log_": ew.log, "sin_": ew.sin, "cos_": ew.cos, "tanh_": ew.tanh, "sqrt_": ew.sqrt, "neg_": ew.neg,
-    "abs_": ew.abs, "square_": co.square, "sigmoid_": co.sigmoid, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
+    "abs_": ew.abs, "sigmoid_": co.sigmoid, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
 }.items():  # fmt: skip
     _unary(_name, _op)
-_unary("rsqrt_", f._rsqrt, "RsqrtBackward0")
-_unary("reciprocal_", f._reciprocal, "ReciprocalBackward0")
 for _name, _bop in {
     "mul_": ew.mul, "div_": ew.div, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul,
     "__itruediv__": ew.div,

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from wengert import dtypes, shapes
+from wengert.api import api
 from wengert.ops.elementwise import (
     abs,
     add,
@@ -258,8 +259,27 @@ def _positive(x: Value) -> Value:
     return logical_not(le(x, 0))  # keeps NaN
 
 
-def square(x: Value) -> Value:
-    return pow(x, 2)
+@api(inplace=True)
+def square(input: Value) -> Value:
+    """input * input.
+
+    >>> import wengert
+    >>> wengert.tensor([1.0, -3.0]).square()
+    tensor([1., 9.])
+    """
+    return pow(input, 2)
+
+
+@api(inplace=True, label="RsqrtBackward0")
+def rsqrt(input: Value) -> Value:
+    """1 / sqrt(input)."""
+    return pow(input, -0.5)
+
+
+@api(inplace=True, label="ReciprocalBackward0")
+def reciprocal(input: Value) -> Value:
+    """1 / input."""
+    return div(1, input)
 
 
 def clamp(x: Value, low: Any = None, high: Any = None) -> Value:

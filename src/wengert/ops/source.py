@@ -11,6 +11,8 @@ from wengert.dtypes import dtype
 from wengert.record.primitive import LEAF, Source
 from wengert.record.value import Value, record
 
+Operand = Value | int | float | complex  # what broadcasts against a tensor
+
 FULL = Source("full", "", lambda shape, dt, slots: np.full(shape, slots[0], dt.np))
 IOTA = Source("iota", "", lambda shape, dt, slots: (slots[0] + slots[1] * np.arange(shape[0])).astype(dt.np))
 

@@ -1,0 +1,153 @@
+"""Functions and methods made from the operations that `api` collected: Tensors in and out around values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from wengert.api import PUBLISHED, Published
+from wengert.record.value import Value
+from wengert.storage import twin
+from wengert.tensor import Tensor, make, tensor_value, value
+
+Converter = Callable[[Any, str], Any]
+
+_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's words for PyTorch's
+
+
+def _operand(x: Any, name: str) -> Any:
+    return value(x)
+
+
+def _tensors(x: Any, name: str) -> list[Value]:
+    if isinstance(x, Tensor) or not isinstance(x, Iterable):
+        raise TypeError(f"argument '{name}' must be tuple of Tensors, not {type(x).__name__}")
+    return [tensor_value(y, name) for y in x]
+
+
+def _optional(convert: Converter) -> Converter:
+    return lambda x, name: None if x is None else convert(x, name)
+
+
+_BY_ANNOTATION: dict[str, Converter] = {
+    "Value": tensor_value,
+    "Operand": _operand,
+    "Sequence[Value]": _tensors,
+}
+_BY_ANNOTATION.update({f"{k} | None": _optional(c) for k, c in _BY_ANNOTATION.items()})
+
+
+class Arguments:
+    """How the arguments of one operation become values."""
+
+    def __init__(self, f: Callable) -> None:
+        code = f.__code__
+        count = code.co_argcount + code.co_kwonlyargcount
+        self.title = f.__name__
+        self.names = code.co_varnames[: code.co_argcount]
+        self.known = frozenset(code.co_varnames[:count])
+        of = {k: _BY_ANNOTATION.get(a) for k, a in f.__annotations__.items()}
+        self.by_name = {k: c for k, c in of.items() if c is not None}
+        self.in_order = [(of.get(k), k) for k in self.names]
+        rest = code.co_varnames[count] if code.co_flags & 4 else ""
+        self.rest = of.get(rest), rest
+
+    def convert(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list, dict[str, Any]]:
+        left = len(args) - len(self.in_order)
+        places = self.in_order if left <= 0 else [*self.in_order, *[self.rest] * left]
+        plain = [c(x, k) if c is not None else x for x, (c, k) in zip(args, places)]
+        return plain, self._named(kwargs) if kwargs else kwargs
+
+    def _named(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        out = {}
+        for k, x in kwargs.items():
+            if k not in self.known:
+                if k == "out":
+                    if x is None:
+                        continue
+                    raise NotImplementedError(
+                        f"{self.title}(): out= is not supported; assign the result, or write it with out.copy_(result)"
+                    )
+                k = _SPELLINGS.get(k, k) if _SPELLINGS.get(k) in self.known else k
+                if k in out or (k in kwargs and k in self.known):
+                    raise TypeError(f"{self.title}() got values for both '{k}' and its other spelling")
+            c = self.by_name.get(k)
+            out[k] = c(x, k) if c is not None else x
+        return out
+
+
+def _own(out: Value, inputs: list, label: str | None) -> Value:
+    """The result under its own identity, where an operation had nothing to do, and under PyTorch's name."""
+    for x in inputs:
+        if out is x:
+            return twin(out)
+    if label is not None and out.node is not None:
+        out.node.label = label
+    return out
+
+
+def function_of(p: Published) -> Callable[..., Any]:
+    """The function, which also serves as the method."""
+    f, label, arguments = p.function, p.label, Arguments(p.function)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        values, named = arguments.convert(args, kwargs)
+        out = f(*values, **named)
+        if type(out) is Value:
+            return make(_own(out, values, label))
+        if not isinstance(out, tuple | list):
+            return out
+        parts = []
+        for x in out:  # a comprehension would be one more frame between the user and `make`
+            parts.append(make(_own(x, values, label)) if type(x) is Value else x)
+        return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+
+    return _as(function, p, p.name)
+
+
+def in_place_of(p: Published) -> Callable[..., Tensor]:
+    """The method that writes the result into the tensor."""
+    f, label, arguments = p.function, p.label, Arguments(p.function)
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        values, named = arguments.convert((self, *args), kwargs)
+        self._check_write()
+        out = f(*values, **named)
+        return self._in_place(_own(out, values, label), *values)
+
+    _as(method, p, p.name + "_")
+    method.__doc__ = f"`{p.name}`, written into the tensor."
+    return method
+
+
+def _as(made: Callable, p: Published, name: str) -> Callable:
+    f = p.function
+    made.__name__ = made.__qualname__ = name
+    made.__doc__ = f.__doc__
+    made.__module__ = "wengert" + (f".{p.namespace}" if p.namespace else "")
+    made.__wrapped__ = f  # type: ignore[attr-defined]  # for signatures
+    return made
+
+
+def namespace(name: str) -> dict[str, Callable[..., Any]]:
+    """The functions of `wengert` ("") or of one of its parts, by name."""
+    return dict(_FUNCTIONS.get(name, {}))
+
+
+_FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {}
+
+
+def publish_all() -> None:
+    """Make the functions and methods of everything collected since the last call."""
+    for p in PUBLISHED:
+        f = function_of(p)
+        for name in (p.name, *p.aliases):
+            _FUNCTIONS.setdefault(p.namespace, {})[name] = f
+            if p.method:
+                setattr(Tensor, name, f)
+            if p.inplace:
+                setattr(Tensor, name + "_", in_place_of(p))
+    PUBLISHED.clear()
+
+
+publish_all()
