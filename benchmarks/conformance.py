@@ -1,7 +1,7 @@
 """PyTorch's own operator samples, run through wengert: `python benchmarks/conformance.py --tier 1 --write`.
 
-Every entry of `torch.testing._internal.common_methods_invocations.op_db` brings sample inputs. Each sample is computed by
-torch and by wengert, and compared: values, shapes and dtypes of the results, first gradients with the same random
+Every entry of `torch.testing._internal.common_methods_invocations.op_db` brings sample inputs. Each sample is computed
+by torch and by wengert, and compared: values, shapes and dtypes of the results, first gradients with the same random
 cotangents, which of them are None, and second gradients. Method and in-place forms are compared too. Needs torch and
 expecttest. An entry that wengert lacks counts as absent, never as left out.
 """
@@ -174,7 +174,7 @@ class Sample:
     def gradients(self, a: list, b: list) -> None:
         torch, w = self.torch, self.w
         pairs = [(x, y) for x, y in zip(a, b, strict=True) if x.requires_grad]
-        for k, (x, y) in enumerate(pairs):
+        for k, (_, y) in enumerate(pairs):
             if not y.requires_grad:
                 raise Mismatch(f"result {k} does not require grad, torch's does")
         inputs = [x for x in leaves(self.call, torch.Tensor) if x.requires_grad]
@@ -410,12 +410,12 @@ def page(results: list[dict]) -> str:
     lines = [
         "# Conformance with PyTorch's operator samples",
         "",
-        f"Written by `python benchmarks/conformance.py --write`: at most {SAMPLES} samples a dtype (float64, complex128; for",
-        "operations without gradients also int64 and bool) of every entry of torch 2.13.0's `op_db`, one of them",
+        f"Written by `python benchmarks/conformance.py --write`: at most {SAMPLES} samples a dtype (float64, complex128;",
+        "for operations without gradients also int64 and bool) of every entry of torch 2.13.0's `op_db`, and one of them",
         "non-contiguous. Compared: values, shapes, dtypes, first gradients and which of them are None, second gradients",
-        "(there None counts as zero), the method and the in-place method. *Perfect*: every sample agrees. *Absent* entries",
-        "count as failures; *left out* are those whose result is random, and those of PyTorch's sparse, CUDA-only and",
-        "internal operators.",
+        "(there None counts as zero), the method and the in-place method. *Perfect*: every sample agrees. *Absent*",
+        "entries count as failures; *left out* are those whose result is random, and those of PyTorch's sparse,",
+        "CUDA-only and internal operators.",
         "",
         "| | perfect | partial | absent | left out | share |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Which of PyTorch's operator entries count as tier 1 and 2, and which are left out of the comparison, with the reason."""
+"""Which of PyTorch's operator entries count as tier 1 and 2, and which are left out, with the reason."""
 
 from __future__ import annotations
 
