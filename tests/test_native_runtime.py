@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wengert.compiler.program import GEMM_FROM, GEMM_WORK
 from wengert.lazy import lazy
 from wengert.runtime import blas, jit, objects, threads
 
@@ -478,6 +479,7 @@ def sample(rng: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
 
 SHAPES = [(1, 1, 1), (4, 4, 4), (1, 40, 30), (40, 1, 30), (3, 3, 0), (0, 3, 2), (30, 1, 1)]  # m, n, k
 SHAPES += [(130, 257, 70), (520, 300, 9), (1, 700, 1600)]  # several tiles
+SHAPES += [(257, 257, 300), (513, 70, 70), (66, 1000, 66)]
 
 LAYOUTS = {
     "rows": np.ascontiguousarray,
@@ -501,7 +503,8 @@ def test_gemm_against_numpy_in_all_layouts(dtype, shape):
             assert c.shape == exact.shape
             assert (np.abs(c - exact) <= 4 * np.finfo(dtype).eps * scale).all()
             bits.add(c.tobytes())
-        assert len(bits) == 1  # neither layout nor threads change bits
+        if min(shape) >= GEMM_FROM and m * n * k >= GEMM_WORK:  # the compiler hands no others to BLAS
+            assert len(bits) == 1  # neither layout nor threads change bits
 
 
 def test_gemm_of_one_matrix_with_a_batch():
@@ -535,11 +538,18 @@ def test_tiles_depend_on_the_shape_only():
         (1000, 1000, 1000): (128, 128),
         (2048, 2048, 2048): (256, 256),
         (4096, 1, 4096): (256, 1),
-        (16, 100_000, 16): (16, 4096),
+        (16, 100_000, 16): (16, 4352),
     }
     assert {shape: blas.tile_shape(*shape) for shape in shapes} == shapes
     threads.set_num_threads(7)
     assert {shape: blas.tile_shape(*shape) for shape in shapes} == shapes
+
+
+def test_no_tile_is_so_small_that_blas_takes_another_routine():
+    rng = np.random.default_rng(0)
+    for m, n, k in rng.integers(65, 700, (2000, 3)).tolist():
+        rows, columns = blas.tile_shape(m, n, k)
+        assert min(m * n * k, blas.SMALL) <= ((m - 1) % rows + 1) * ((n - 1) % columns + 1) * k
 
 
 def test_blas_addresses():

@@ -9,10 +9,11 @@ tensor([2., 4.])
 
 from __future__ import annotations
 
+import importlib as _importlib
 import math as _math
 from typing import Any as _Any
 
-from wengert import autograd, cuda, show
+from wengert import autograd, cuda
 from wengert import inplace as _inplace  # noqa: F401 -- these three attach methods
 from wengert import looking as _looking  # noqa: F401
 from wengert import printing as _printing  # noqa: F401
@@ -148,7 +149,6 @@ from wengert.joining import (
 )  # fmt: skip
 from wengert.publish import namespace as _namespace
 from wengert.record.value import counters
-from wengert.runtime.threads import get_num_threads, set_num_threads
 from wengert.tensor import Tensor
 from wengert.views import (
     broadcast_to,
@@ -209,7 +209,13 @@ __all__ = [
     *_namespace(""),
 ]  # fmt: skip
 globals().update(_namespace(""))
+_PARTS = ("show",)
 
 
-def __getattr__(name: str) -> _Any:  # what is published above is not seen by type checkers
+def __getattr__(name: str) -> _Any:
+    """Parts that are imported when somebody names them. (Type checkers take from here what is published above.)"""
+    if name in _PARTS:
+        return _importlib.import_module(f"wengert.{name}")
+    if name in ("get_num_threads", "set_num_threads"):
+        return getattr(_importlib.import_module("wengert.runtime.threads"), name)
     raise AttributeError(f"module 'wengert' has no attribute {name!r}")

@@ -21,7 +21,8 @@ from wengert.shapes import Shape, numel
 
 CHUNK, LANES, SPLIT = 8192, 32, 1024
 UNROLL = 16  # a reduction up to this length is written out
-GEMM_FROM = 65  # a product with every extent at least this goes to BLAS: what the loop form does less well
+GEMM_FROM = 65  # a product with every extent at least this, and so many multiplications, goes to BLAS
+GEMM_WORK = 1 << 20  # with fewer, OpenBLAS may take routines whose bits depend on the layout of the operands
 
 
 @dataclass
@@ -80,7 +81,8 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
             )
         elif isinstance(prim, Contraction):
             m, n, k = v.shape[-2], v.shape[-1], v.inputs[0].shape[-1]
-            kind = "gemm" if min(m, n, k) >= GEMM_FROM and v.dtype.differentiable else "reduce"
+            large = min(m, n, k) >= GEMM_FROM and m * n * k >= GEMM_WORK
+            kind = "gemm" if large and v.dtype.differentiable else "reduce"
             op = Op(kind, prim, args, (), slots, v.shape, v.dtype, position, "fma", -1, k)
             if kind == "gemm":
                 ops.append(op)

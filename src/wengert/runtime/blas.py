@@ -23,8 +23,9 @@ _INT_MAX = 2**31 - 1
 _GRAIN_FLOPS = 400_000
 """Least work for a thread of its own: about 10 microseconds of one processor, some 20 times what a fork-join costs."""
 
-_SMALL = 1 << 20
-"""Multiplications of a product that is one tile: about 25 microseconds."""
+SMALL = 1 << 20
+"""Multiplications below which OpenBLAS may take other routines, whose bits depend on how the operands lie: with AVX-512
+it does up to 10^6. Such products are not given to it; a tile of more takes about 25 microseconds."""
 
 
 class _Kind(NamedTuple):
@@ -170,13 +171,11 @@ def tile_shape(m: int, n: int, k: int) -> tuple[int, int]:
     """Rows and columns of an output tile. A function of the shape alone: tiles decide bits.
 
     Tiles of 256 x 256 run within 4 % of one untiled call, of 128 x 128 within 10 % (float32 and float64, Zen 3); the
-    smaller ones are taken where there would be fewer than 16 of the larger. A narrow result has longer tiles.
+    smaller ones are taken where there would be fewer than 16 of the larger. A narrow result has longer tiles. Tiles are
+    of nearly equal size, multiples of 16, and none has fewer than `SMALL` multiplications unless the whole product has.
     """
     m, n, k = max(m, 1), max(n, 1), max(k, 1)
-    work = m * n * k
-    if work <= _SMALL:
-        return m, n
-    area = max(work // 16, _SMALL // 2) // k
+    area = max(m * n * k // 16 // k, -(-SMALL // k))
     side = 256 if area >= 256 * 256 else 128
     area = min(area, 256 * 256)
     rows, columns = min(m, side), min(n, side)
@@ -184,7 +183,16 @@ def tile_shape(m: int, n: int, k: int) -> tuple[int, int]:
         rows = min(m, max(side, area // columns // 16 * 16))
     elif rows < side:
         columns = min(n, max(side, area // rows // 16 * 16))
-    return rows, columns
+    down, across = -(-m // rows), -(-n // columns)
+    while down * across > 1:
+        rows, columns = min(m, -(-m // (16 * down)) * 16), min(n, -(-n // (16 * across)) * 16)
+        if (m - (down - 1) * rows) * (n - (across - 1) * columns) * k >= SMALL:
+            return rows, columns
+        if (rows <= columns and down > 1) or across == 1:
+            down -= 1
+        else:
+            across -= 1
+    return m, n
 
 
 def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k: int, batch: int = 1) -> GemmStep:

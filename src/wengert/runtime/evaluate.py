@@ -12,23 +12,30 @@ import os
 import threading
 from operator import attrgetter
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wengert.compiler import plan as planner
-from wengert.compiler import program
-from wengert.compiler.body import is_static
 from wengert.config import config
 from wengert.dtypes import dtype
 from wengert.errors import TooLarge
+from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE, WRITE
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
 from wengert.runtime import reference
 from wengert.runtime.buffers import allocate, from_array
-from wengert.runtime.execute import Executable
+
+if TYPE_CHECKING:
+    from wengert.compiler.plan import Plan
+    from wengert.runtime.execute import Executable
+
+# The compiler is imported at the first evaluation, so that importing the package is quick.
+program = lazy("wengert.compiler.program")
+planner = lazy("wengert.compiler.plan")
+body = lazy("wengert.compiler.body")
+execute = lazy("wengert.runtime.execute")
 
 PLANS = 4096  # plans kept
 
@@ -160,7 +167,7 @@ def _find(
     return found, leaves, slots
 
 
-def plan_of(values: list[Value]) -> planner.Plan | None:
+def plan_of(values: list[Value]) -> Plan | None:
     """The plan that would store the values now, or None when they are stored. Nothing is computed."""
     with _lock:
         roots = _plain_roots([v for v in values if v.data is None])
@@ -226,7 +233,7 @@ def _describe(
             key.append(i)
         if v.slots:
             slots += v.slots
-            if v.prim is source.FULL and is_static(v.slots[0]):
+            if v.prim is source.FULL and body.is_static(v.slots[0]):
                 key.append(v.slots)
     x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
     # Held: more references than this cone accounts for (the list, the loop variable, the argument of getrefcount).
@@ -263,13 +270,13 @@ def _make(
     numbers: dict[int, Any] = {}
     slot = 0
     for v in cone:
-        if v.prim is source.FULL and is_static(v.slots[0]):
+        if v.prim is source.FULL and body.is_static(v.slots[0]):
             numbers[slot] = v.slots[0]
         slot += len(v.slots)
     made = planner.make(built, numbers, held, store_held, list(flags[m:]))
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
-    _plans[key] = found = Executable(made)
+    _plans[key] = found = execute.Executable(made)
     return found
 
 
