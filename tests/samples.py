@@ -13,11 +13,7 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-<<<<<<< HEAD
-from wengert.ops import composite, gather, movement, reduction, scan
-=======
-from wengert.ops import composite, movement, reduction, windows
->>>>>>> e81fc7d (Windows along an axis, and diagonals, as index arithmetic)
+from wengert.ops import composite, gather, movement, reduction, scan, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
@@ -149,7 +145,6 @@ def _reductions(f: Callable, *extra: tuple, kind: str = "normal", **flags: Any) 
     return [_one(lambda x, k=k: f(x, k), s, kind=kind, **flags) for s, k in cases]
 
 
-<<<<<<< HEAD
 def _takes() -> list[Sample]:
     f = gather.take
     return [
@@ -187,7 +182,7 @@ def _scans(f: Callable, kind: str = "normal", **flags: Any) -> list[Sample]:
     cases = [((3, 4), 0), ((3, 4), 1), ((2, 3, 4), 1), ((7,), 0), ((0, 3), 0), ((1, 2), 0)]
     return [_one(lambda x, k=k: f(x, k), s, kind=kind, **flags) for s, k in cases]
 
-=======
+
 def _windows() -> list[Sample]:
     cases = [
         ((7,), 0, 3, 1, 1),
@@ -207,7 +202,6 @@ DIAGONALS = [
     _one(lambda x, c=c: windows.diagonal_of(x, *c), s)
     for s, *c in [((3, 4), 0, 0, 1), ((4, 3), 1, 0, 1), ((4, 3, 2), -2, 0, 2), ((2, 3, 4), 1, 2, 1), ((3, 3), 5, 0, 1)]
 ]
->>>>>>> e81fc7d (Windows along an axis, and diagonals, as index arithmetic)
 
 POWER = [_one(lambda x, p=p: ew.pow(x, p), (3, 4), kind="away") for p in (-2, -1, 2, 3)]
 POWER += [_one(lambda x, p=p: ew.pow(x, p), (5,), kind="positive") for p in (-0.5, 0.5)]

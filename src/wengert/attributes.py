@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 LONG_NAMES = {
-    "bool": "Bool", "int64": "Long", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
     "complex128": "ComplexDouble",
 }  # fmt: skip
 

@@ -103,7 +103,7 @@ def binary(
         b = self._v if self._store is None else self._current()
         d = b.dtype
         if prim is not None and d.is_floating_point and (type(other) is float or type(other) is int):
-            out = record(prim, (Value(FULL, (), (), (), d, (other,)), b), (), b.shape, d)
+            out = record(prim, (Value(FULL, (), (), (), d.wide, (other,)), b), (), b.shape, d)
         elif (a := _operand(other)) is None:
             return NotImplemented
         else:
@@ -132,7 +132,7 @@ def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], ca
             else:
                 v = op(a, b)
         elif d.is_floating_point and (type(other) is float or type(other) is int):
-            v = record(prim, (a, Value(FULL, (), (), (), d, (other,))), (), a.shape, d)
+            v = record(prim, (a, Value(FULL, (), (), (), d.wide, (other,))), (), a.shape, d)
         elif (b := _operand(other)) is None:
             return NotImplemented
         else:

@@ -69,8 +69,11 @@ class Body:
         return i not in self.members and self._stored(i)
 
     def define(self, i: int, index: Index, guard: Node | None = None) -> Parts:
-        """The expression that computes anchor i at `index`, whatever `loads` says of it."""
-        return self._run((i, index, guard, 0, True))
+        """The expression that computes anchor i at `index`, whatever `loads` says of it, as memory holds it."""
+        return self.in_memory(i, self._run((i, index, guard, 0, True)))
+
+    def in_memory(self, i: int, parts: Parts) -> Parts:
+        return tuple([self.b.cast(p, self.ops[i].dtype.memory) for p in parts])
 
     def value(self, i: int, index: Index, guard: Node | None = None) -> Parts:
         return self._run((i, index, guard, 0, False))
@@ -112,7 +115,7 @@ class Body:
     def _load(self, i: int, flat: Affine, guard: Node | None) -> Parts:
         op = self.ops[i]
         if not op.dtype.is_complex:
-            return (self.b.load(i, flat, op.dtype.machine, guard),)
+            return (self.b.cast(self.b.load(i, flat, op.dtype.memory, guard), op.dtype.machine),)
         return tuple([self.b.load(i, flat * 2 + k, op.dtype.machine, guard) for k in (0, 1)])
 
     def _number(self, slot: int, op: Op) -> Parts:
@@ -123,15 +126,19 @@ class Body:
             return (real, self.b.const(0.0, machine)) if op.dtype.is_complex else (real,)
         return tuple([self.b.arg((slot, part), machine) for part in range(1 + op.dtype.is_complex)])
 
+    def _rounded(self, op: Op, x: Parts) -> Parts:
+        """What was computed in a wide type, as the operation's dtype holds it."""
+        return tuple([self.b.rounded(p, op.dtype.memory) for p in x]) if op.dtype.wide is not op.dtype else x
+
     def _full(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
-        return [], lambda: self._number(op.slot, op)
+        return [], lambda: self._rounded(op, self._number(op.slot, op))
 
     def _iota(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
         def combine() -> Parts:
             b = self.b
             at = b.cast(b.index(index[0]), op.dtype.machine)
             (start,), (step,) = self._number(op.slot, op), self._number(op.slot + 1, op)
-            return (b.op("add", start, b.op("mul", step, at)),)
+            return self._rounded(op, (b.op("add", start, b.op("mul", step, at)),))
 
         return [], combine
 
@@ -142,7 +149,7 @@ class Body:
             lead = len(op.shape) - len(shape)
             at = tuple([index[lead + k] if n != 1 else Affine() for k, n in enumerate(shape)])
             needs.append((a, at, guard, depth, False))
-        return needs, lambda *args: scalar(self.b, op, [self.ops[a] for a in op.args], args)
+        return needs, lambda *args: self._rounded(op, scalar(self.b, op, [self.ops[a] for a in op.args], args))
 
     def _movement(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
         (a,) = op.args
@@ -266,7 +273,8 @@ class Body:
         return self._or_identity(inside, x, "sum")
 
     def _or_identity(self, inside: Node, x: Node, fold: str) -> Node:
-        if fold in ("sum", "fma") and x.op == "load" and x.args and x.args[0] is inside:
+        source = x.args[0] if x.op == "cast" else x
+        if fold in ("sum", "fma") and source.op == "load" and source.args and source.args[0] is inside:
             return x  # what is not read is zero already
         return self.b.select(inside, x, self.b.const(identity(fold, x.dtype), x.dtype))
 

@@ -14,8 +14,12 @@ import numpy as np
 
 from wengert.compiler.elementary import Function, function, in_order
 from wengert.compiler.expr import ELEMENTARY, TYPES, Node
+from wengert.compiler.halves import HALVES, bits_of, conversion, converts
 
-SCALARS = {"f32": "float", "f64": "double", "i32": "int", "i64": "long long", "b1": "bool"}
+SCALARS = {
+    "f32": "float", "f64": "double", "i32": "int", "i64": "long long", "b1": "bool", "f16": "unsigned short",
+    "bf16": "unsigned short", "u8": "unsigned char", "i8": "signed char", "i16": "short",
+}  # fmt: skip
 MEMORY = SCALARS | {"b1": "unsigned char"}
 _COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _LOGIC = {"and": "&", "or": "|", "xor": "^"}
@@ -93,6 +97,8 @@ def constant(value: float | int | bool, dtype: str) -> str:
     """The literal: floats exactly, in hexadecimal."""
     if dtype == "b1":
         return "true" if value else "false"
+    if dtype in HALVES:
+        return str(bits_of(value, dtype))
     width, floating = TYPES[dtype]
     if not floating:
         half = 1 << (8 * width - 1)
@@ -121,6 +127,8 @@ def expression(op: str, dtype: str, arg_dtypes: tuple[str, ...], attr: object, o
     if op == "cast":
         return _cast(dtype, first, attr, operands[0])
     if op == "bitcast":
+        if "i16" in (dtype, first):
+            return f"({SCALARS[dtype]}){operands[0]}"
         return f"{'w_bits' if TYPES[first][1] else 'w_real'}({operands[0]})"
     if op in ("select", "rare"):
         return "{} ? {} : {}".format(*operands)
@@ -145,6 +153,8 @@ def expression(op: str, dtype: str, arg_dtypes: tuple[str, ...], attr: object, o
 def _cast(dtype: str, source: str, attr: object, a: str) -> str:
     if dtype == source:
         return a
+    if converts(source, dtype):
+        return f"{function_name('to_' + dtype, source)}({a})"
     if dtype == "b1":
         return f"{a} != 0"
     if TYPES[source][1] and not TYPES[dtype][1] and attr != "exact":
@@ -157,7 +167,9 @@ def _cast(dtype: str, source: str, attr: object, a: str) -> str:
 
 def define_functions(used: Iterable[tuple[str, str]]) -> str:
     """The definitions of all (name, dtype), each once."""
-    return "\n".join(_define_function(function(name, dtype)) for name, dtype in sorted(set(used)))
+    pairs = sorted(set(used))
+    bodies = [(conversion(d, name[3:]) if name.startswith("to_") else function(name, d)) for name, d in pairs]
+    return "\n".join(map(_define_function, bodies))
 
 
 def _define_function(f: Function) -> str:

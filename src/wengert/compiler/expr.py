@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Machine types: name -> (bytes in memory, is floating). A b1 is one byte in memory and one bit in a register.
-TYPES = {"f32": (4, True), "f64": (8, True), "i32": (4, False), "i64": (8, False), "b1": (1, False)}
+TYPES = {
+    "f32": (4, True), "f64": (8, True), "i32": (4, False), "i64": (8, False), "b1": (1, False),
+    "f16": (2, True), "bf16": (2, True), "u8": (1, False), "i8": (1, False), "i16": (2, False),
+}  # fmt: skip
+# Memory types, of numbers that are computed as another type: they are loaded, cast and stored, and that is all.
+WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i32": "i64"}
 
 # Operations. The result has the type of the first argument, except for comparisons (b1), cast and bitcast:
 #   add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc
@@ -152,6 +157,9 @@ IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False}
 COMBINE = {"sum": "add", "fma": "add", "maximum": "maximum", "or": "or"}  # how a block joins the ones before it
 
 
+_SIMPLE = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))  # the same in every floating type
+
+
 def _may_be_negative_zero(a: Node) -> bool:
     if a.op in ("abs", "exp") or (a.op == "mul" and a.args[0] is a.args[1]):
         return False
@@ -240,18 +248,29 @@ class Builder:
         return self.node("rare", (c, slow, fast), None, fast.dtype)
 
     def cast(self, a: Node, dtype: str) -> Node:
-        """Conversion of value: int to float rounds to nearest; float to int truncates and must be in range; to b1 is !=
-        0.
+        """Conversion of value: to a float rounds to nearest; float to int truncates and saturates, NaN is 0; int to a
+        narrower int wraps; to b1 is != 0.
         """
         if a.dtype == dtype:
             return a
-        if a.op == "const" and TYPES[dtype][1] and a.dtype != "b1":
-            return (
-                self.const(float(a.attr), dtype)
-                if dtype == "f64" or a.dtype != "f64"
-                else self.node("cast", (a,), None, dtype)
-            )
+        if a.op == "cast" and a.args[0].dtype == dtype and WIDE.get(dtype) == a.dtype:
+            return a.args[0]  # what was widened is narrow as it was
+        if a.op == "const" and a.dtype != "b1" and dtype != "b1" and self._keeps(a.attr, a.dtype, dtype):
+            return self.const(float(a.attr) if TYPES[dtype][1] else int(a.attr), dtype)
         return self.node("cast", (a,), None, dtype)
+
+    @staticmethod
+    def _keeps(number: Any, source: str, dtype: str) -> bool:
+        """Whether a constant is the same number in another type, or is rounded to it wherever it is spelled."""
+        if dtype in ("f16", "bf16"):
+            return number in _SIMPLE
+        if TYPES[dtype][1]:
+            return dtype == "f64" or source != "f64"
+        return not TYPES[source][1] and 0 <= number < 128
+
+    def rounded(self, a: Node, memory: str) -> Node:
+        """a as the memory type holds it, in the type that it is computed in."""
+        return a if memory == a.dtype else self.cast(self.cast(a, memory), a.dtype)
 
     def bitcast(self, a: Node, dtype: str) -> Node:
         return self.node("bitcast", (a,), None, dtype)

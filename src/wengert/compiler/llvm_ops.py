@@ -15,13 +15,17 @@ import numpy as np
 
 from wengert.compiler.elementary import Function, function, in_order
 from wengert.compiler.expr import ELEMENTARY, TYPES, Node
+from wengert.compiler.halves import HALVES, bits_of, conversion, converts
 
 _F32_OVERFLOW = 2.0**128 - 2.0**103  # from here on a double rounds to infinity
 
 Fresh = Callable[[], str]
 Operands = tuple[str, ...] | list[str]
 
-SCALARS = {"f32": "float", "f64": "double", "i32": "i32", "i64": "i64", "b1": "i1"}
+SCALARS = {
+    "f32": "float", "f64": "double", "i32": "i32", "i64": "i64", "b1": "i1",
+    "f16": "i16", "bf16": "i16", "u8": "i8", "i8": "i8", "i16": "i16",
+}  # fmt: skip
 _FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INT_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor",
                "shl": "shl", "lshr": "lshr", "ashr": "ashr"}  # fmt: skip
@@ -44,6 +48,8 @@ def scalar_constant(value: float | int | bool, dtype: str) -> str:
     if dtype == "b1":
         return "1" if value else "0"
     width, floating = TYPES[dtype]
+    if dtype in HALVES:
+        value, floating = bits_of(value, dtype), False
     if not floating:
         half = 1 << (8 * width - 1)
         return str((int(value) + half) % (2 * half) - half)
@@ -158,6 +164,11 @@ def _pair(dtype: str, operands: Operands, lanes: int) -> str:
 def _cast(dtype: str, source: str, attr: object, a: str, lanes: int, fresh: Fresh, lines: list[str]) -> str:
     if dtype == source:
         return a
+    if converts(source, dtype):
+        result = fresh()
+        text = f"call {llvm_type(dtype, lanes)} {function_name('to_' + dtype, source, lanes)}"
+        lines.append(f"{result} = {text}({llvm_type(source, lanes)} {a})")
+        return result
     to, given = llvm_type(dtype, lanes), f"{llvm_type(source, lanes)} {a}"
     result = fresh()
     if dtype == "b1":
@@ -175,7 +186,8 @@ def _cast(dtype: str, source: str, attr: object, a: str, lanes: int, fresh: Fres
         else:
             text = f"call {to} @llvm.fptosi.sat.{_suffix(dtype, lanes)}.{_suffix(source, lanes)}({given})"
     else:
-        code = "zext" if source == "b1" else "sext" if dtype == "i64" else "trunc"
+        code = "zext" if source in ("b1", "u8") else "sext"
+        code = code if TYPES[dtype][0] > TYPES[source][0] or source == "b1" else "trunc"
         text = f"{code} {given} to {to}"
     lines.append(f"{result} = {text}")
     return result
@@ -211,9 +223,31 @@ def define_function(f: Function, lanes: int) -> str:
     return "\n".join(texts)
 
 
-def define_functions(used: Iterable[tuple[str, str]], lanes: int) -> str:
-    """The definitions of all (name, dtype), those that they call included, each once."""
-    return "\n".join(define_function(function(name, dtype), lanes) for name, dtype in sorted(set(used)))
+def define_functions(used: Iterable[tuple[str, str]], lanes: int, half: bool = False) -> str:
+    """The definitions of all (name, dtype), those that they call included, each once. `half`: the processor converts
+    between float16 and float32."""
+    texts = []
+    for name, dtype in sorted(set(used)):
+        if half and name in ("to_f16", "to_f32") and dtype != "bf16":
+            texts.append(_define_half(name, dtype, lanes))
+        elif name.startswith("to_"):
+            texts.append(define_function(conversion(dtype, name[3:]), lanes))
+        else:
+            texts.append(define_function(function(name, dtype), lanes))
+    return "\n".join(texts)
+
+
+def _define_half(name: str, source: str, lanes: int) -> str:
+    """The conversion between f16 and f32 by the processor's instruction."""
+    bits, full = llvm_type("f16", lanes), llvm_type("f32", lanes)
+    half = "half" if lanes == 1 else f"<{lanes} x half>"
+    given, first, second, to = (
+        (full, f"fptrunc {full} %a0 to {half}", f"bitcast {half} %t to {bits}", bits)
+        if name == "to_f16"
+        else (bits, f"bitcast {bits} %a0 to {half}", f"fpext {half} %t to {full}", full)
+    )
+    head = f"define internal {to} {function_name(name, source, lanes)}({given} %a0) alwaysinline nounwind"
+    return f"{head} {{\n  %t = {first}\n  %r = {second}\n  ret {to} %r\n}}\n"
 
 
 def _define(f: Function, result: Node, name: str, attribute: str, lanes: int, others: list[str]) -> str:

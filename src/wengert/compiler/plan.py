@@ -159,7 +159,7 @@ class _Planner:
             parts = (body.b.const(0 if machine == "i64" else False if machine == "b1" else 0.0, machine),) * (
                 1 + op.dtype.is_complex
             )
-        at = flat_index(index, op)
+        at, parts = flat_index(index, op), body.in_memory(i, parts)
         stores = [Store(i, at if len(parts) == 1 else at * 2 + k, p) for k, p in enumerate(parts)]
         return Fused([anchor], anchor.level, ranges, stores, body.b)
 

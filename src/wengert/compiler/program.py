@@ -8,6 +8,8 @@ reduced axis is cut first, by its length and the number of outputs only:
     fewer than 1024 outputs, 4096 and longer   chunks of 1024
 
 and the partial results are added in order.
+
+Reductions and products of narrow dtypes are computed in wide ones, with a cast after them: partial results are wide.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 
 from wengert.dtypes import dtype
 from wengert.record.primitive import (
+    TABLE,
     Contraction,
     Elementwise,
     Embed,
@@ -83,29 +86,43 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
     """
     ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
     of_value = list(range(len(leaves)))
+    widened: dict[int, int] = {}  # of operands of BLAS products, which come in wide types
     slots = 0
     for v in cone:
         args = tuple([of_value[x.index] for x in v.inputs])
-        prim, position = v.prim, len(of_value)
+        prim, position, wide = v.prim, len(of_value), v.dtype.wide
         if isinstance(prim, Reduction):
             axis, length = v.static
-            _reduction(
-                ops, Op("reduce", prim, args, v.static, slots, v.shape, v.dtype, position, prim.op, axis, length)
-            )
+            _reduction(ops, Op("reduce", prim, args, v.static, slots, v.shape, wide, position, prim.op, axis, length))
         elif isinstance(prim, Contraction):
             m, n, k = v.shape[-2], v.shape[-1], v.inputs[0].shape[-1]
             large = min(m, n, k) >= GEMM_FROM and m * n * k >= GEMM_WORK
             kind = "gemm" if large and v.dtype.differentiable else "reduce"
-            op = Op(kind, prim, args, (), slots, v.shape, v.dtype, position, "fma", -1, k)
+            if kind == "gemm":
+                args = tuple([_cast(ops, a, wide, widened) for a in args])
+            op = Op(kind, prim, args, (), slots, v.shape, wide, position, "fma", -1, k)
             if kind == "gemm":
                 ops.append(op)
             else:
                 _reduction(ops, op)
         else:
             ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, v.dtype, position))
+        if ops[-1].dtype is not v.dtype:
+            ops[-1].value = -1
+            _cast(ops, len(ops) - 1, v.dtype, {}, position)
         slots += len(v.slots)
         of_value.append(len(ops) - 1)
     return Program(ops, [of_value[k] for k in wanted], [of_value[k] for k in also], of_value, slots)
+
+
+def _cast(ops: list[Op], a: int, d: dtype, made: dict[int, int], value: int = -1) -> int:
+    """The number of the operation that converts operation a, appended if it is not among those made."""
+    if ops[a].dtype is d:
+        return a
+    if a not in made:
+        made[a] = len(ops)
+        ops.append(Op("elementwise", TABLE["cast"], (a,), (d,), 0, ops[a].shape, d, value))
+    return made[a]
 
 
 def _kind(v: Value) -> str:

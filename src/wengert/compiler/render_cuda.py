@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from wengert.compiler.body import identity
 from wengert.compiler.cuda_ops import MEMORY, SCALARS, constant, define_functions, expression, prelude
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, TYPES, Node, Range
+from wengert.compiler.halves import converts
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Printer, Write
 
 THREADS = 256  # in a block, at most: leaves 255 registers to each
@@ -135,6 +136,8 @@ class _Renderer:
             return self._load(n)
         if n.op in ELEMENTARY:
             self.used.add((n.op, n.dtype))
+        elif n.op == "cast" and converts(n.args[0].dtype, n.dtype):
+            self.used.add((f"to_{n.dtype}", n.args[0].dtype))
         return expression(n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, [self._operand(a) for a in n.args])
 
     def _load(self, n: Node) -> str:

@@ -11,19 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, Node, Range
-from wengert.compiler.llvm_ops import any_lane, constant, define_functions, emit_op, llvm_type, scalar_constant
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, TYPES, Node, Range
+from wengert.compiler.halves import converts
+from wengert.compiler.llvm_ops import (
+    SCALARS,
+    any_lane,
+    constant,
+    define_functions,
+    emit_op,
+    llvm_type,
+    scalar_constant,
+)
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Write
 
-MEMORY = {"f32": ("float", 4), "f64": ("double", 8), "i64": ("i64", 8), "i32": ("i32", 4), "b1": ("i8", 1)}
+# Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
+MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
+MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8", 1, "i8")}
 UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
 CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
 
 
-def render(k: Kernel, vector_bytes: int = 32) -> str:
-    """The module text of kernel k, for registers of `vector_bytes`."""
-    return _Renderer(k, lanes_of(k, vector_bytes)).run()
+def render(k: Kernel, vector_bytes: int = 32, half: bool = False) -> str:
+    """The module text of kernel k, for registers of `vector_bytes`, and a processor that converts between float16 and
+    float32 or does not."""
+    return _Renderer(k, lanes_of(k, vector_bytes), half).run()
 
 
 def lanes_of(k: Kernel, vector_bytes: int) -> int:
@@ -51,9 +63,10 @@ def loops_of(block: Block) -> list[Loop]:
 
 
 class _Renderer:
-    def __init__(self, k: Kernel, lanes: int) -> None:
+    def __init__(self, k: Kernel, lanes: int, half: bool) -> None:
         self.k = k
         self.lanes = lanes
+        self.half = half
         self.lines: list[str] = []
         self.count = 0
         self.names: dict[int, str] = {}
@@ -75,7 +88,7 @@ class _Renderer:
         else:
             self._task_loop()
         body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in ["entry:", *self.lines])
-        functions = "".join(define_functions(self.used, lanes) for lanes in {1, self.lanes})
+        functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
@@ -255,6 +268,8 @@ class _Renderer:
             return self._row_guard(n)
         if n.op in ELEMENTARY:
             self.used.add((n.op, n.dtype))
+        elif n.op == "cast" and converts(n.args[0].dtype, n.dtype):
+            self.used.add((f"to_{n.dtype}", n.args[0].dtype))
         operands = [self._operand(a, lanes) for a in n.args]
         return emit_op(
             n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, operands, lanes, self._fresh, self.lines
@@ -308,7 +323,7 @@ class _Renderer:
 
     def _load(self, n: Node) -> str:
         a = self.k.addresses[n.id]
-        t, size = MEMORY[a.dtype]
+        t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
         guard = n.args[0] if n.args else None
         base = self._sum(a.offset, a.coefficients)
@@ -321,7 +336,7 @@ class _Renderer:
             if guard is not None:
                 mask = self._let(f"and <{lanes} x i1> {mask}, {self._operand(guard, lanes)}")
             p = self._pointer(a, base)
-            vt, kind = f"<{lanes} x {t}>", f"v{lanes}{'i8' if a.dtype == 'b1' else a.dtype}"
+            vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
             # As a call, not as a load: the last rows must not read past the buffer.
             value = self._let(
                 f"call {vt} @llvm.masked.load.{kind}.p0(ptr {p}, i32 {size}, <{lanes} x i1> {mask}, {vt}"
@@ -337,7 +352,7 @@ class _Renderer:
 
     def _load_one(self, a: Address, n: Node, base: str, guard: Node | None) -> str:
         """One element for all rows; where the guard holds nowhere, element 0 is read instead and not used."""
-        t, _ = MEMORY[a.dtype]
+        t = MEMORY[a.dtype][0]
         if guard is None:
             return self._let(f"load {t}, ptr {self._pointer(a, base)}")
         some = self._operand(guard, self._width(guard))
@@ -368,7 +383,7 @@ class _Renderer:
         return out
 
     def _gather(self, a: Address, base: str, step: Number, guard: Node | None) -> str:
-        t, _ = MEMORY[a.dtype]
+        t = MEMORY[a.dtype][0]
         shifts = self.shifts[step]
         out = "poison"
         for lane in range(self.lanes):
@@ -389,7 +404,7 @@ class _Renderer:
 
     def _write(self, w: Write) -> None:
         a = w.address
-        t, size = MEMORY[a.dtype]
+        t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
         lanes = self.lanes if self.k.lane is not None else 1
         value = self._operand(w.node, lanes)
@@ -412,7 +427,7 @@ class _Renderer:
         self._emit(f"br label %{after}")
         self._start(part)
         if step == ("=", 1):
-            kind = f"v{lanes}{'i8' if a.dtype == 'b1' else a.dtype}"
+            kind = f"v{lanes}{mangled}"
             p = self._pointer(a, base)
             self._emit(
                 f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})"
@@ -432,7 +447,7 @@ class _Renderer:
         return mask, self._let(f"icmp eq i{self.lanes} {bits}, -1")
 
     def _scatter(self, a: Address, base: str, step: Number, value: str, mask: str | None) -> None:
-        t, size = MEMORY[a.dtype]
+        t, size, _ = MEMORY[a.dtype]
         plain = self._plain(step)
         for lane in range(self.lanes):
             one = self._let(f"extractelement <{self.lanes} x {t}> {value}, i32 {lane}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes, shapes
-from wengert.dtypes import dtype
+from wengert.dtypes import dtype, encode
 from wengert.ops.source import as_value, full, scalar, zeros_like
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
@@ -22,30 +22,37 @@ from wengert.record.value import Value, record
 
 def _common(name: str, a: Any, b: Any) -> tuple[Value, Value, dtype]:
     """Both operands as values, and their common dtype: a Python number, and then a 0-d tensor, yields to a tensor
-    with axes unless it is of a higher category."""
+    with axes unless it is of a higher category. A number is given in the dtype that is computed in."""
     if not isinstance(a, Value):
         if not isinstance(b, Value):
             raise TypeError(f"{name}(): expected a tensor among ({type(a).__name__}, {type(b).__name__})")
-        a = scalar(a, dtypes.promote_scalar(b.dtype, a))
-        return a, b, a.dtype
+        d = dtypes.promote_scalar(b.dtype, a)
+        return scalar(a, d.wide), b, d
     if not isinstance(b, Value):
-        b = scalar(b, dtypes.promote_scalar(a.dtype, b))
-        return a, b, b.dtype
+        d = dtypes.promote_scalar(a.dtype, b)
+        return a, scalar(b, d.wide), d
     if a.dtype is b.dtype:
         return a, b, a.dtype
     if (len(a.shape) == 0) == (len(b.shape) == 0):
         return a, b, dtypes.promote(a.dtype, b.dtype)
     full_, zero_d = (a, b) if a.shape else (b, a)
-    if zero_d.dtype.category > full_.dtype.category:
-        return a, b, dtypes.promote(full_.dtype, zero_d.dtype)
-    return a, b, full_.dtype
+    return a, b, dtypes.yielding(full_.dtype, zero_d.dtype)
 
 
 def _binary(prim: Elementwise, a: Any, b: Any) -> Value:
+    d = a.dtype if isinstance(a, Value) else None
     if type(a) is not Value or type(b) is not Value or a.dtype is not b.dtype:
         a, b, d = _common(prim.name, a, b)
-        a, b = cast(a, d), cast(b, d)
-    return record(prim, (a, b), (), a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape), a.dtype)
+        fitted = _wide_number if d.wide is not d and prim in ARITHMETIC else cast
+        a, b = fitted(a, d), fitted(b, d)
+    return record(prim, (a, b), (), a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape), d)
+
+
+def _wide_number(x: Value, d: dtype) -> Value:
+    """An operand of arithmetic on a narrow dtype: a number that is not rounded before, as PyTorch has it, where it
+    comes from Python or is a 0-d tensor of a larger floating dtype."""
+    larger = not x.shape and (x.dtype is d.wide or (d.is_floating_point and x.dtype.rank > d.wide.rank))
+    return cast(x, d.wide if larger and x.dtype.category == d.category else d)
 
 
 def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
@@ -67,7 +74,8 @@ def cast(x: Value, d: dtype) -> Value:
     if x.dtype is d:
         return x
     if x.prim.name == "full" and x.node is None and x.data is None and not x.shape and d.category >= x.dtype.category:
-        return scalar(x.slots[0], d)
+        if x.dtype.wide is x.dtype:
+            return scalar(x.slots[0], d)
     return record(CAST, (x,), (d,), x.shape, d)
 
 
@@ -92,6 +100,7 @@ DIV = Elementwise(
     vjp={"self": lambda g, other: g / conj(other), "other": lambda g, self, other: -(g * conj(self / other / other))},
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
+ARITHMETIC = frozenset({ADD, SUB, MUL, DIV})
 
 
 def add(a: Any, b: Any) -> Value:
@@ -218,7 +227,7 @@ def _zero_base(base: Value, exponent: Value) -> Value:
 def pow(x: Any, y: Any) -> Value:
     if isinstance(x, Value) and not isinstance(y, Value):
         d = dtypes.promote_scalar(x.dtype, y)
-        if d is dtypes.int64 and y < 0:
+        if d.category == dtypes.INTEGER and y < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         if y == 1:
             return cast(x, d) if x.dtype is not d else x
@@ -354,27 +363,12 @@ IMAG = Elementwise("imag", "self", np.imag, vjp={"self": lambda g: g * 1j}, jvp=
 CAST = Elementwise(
     "cast",
     "self",
-    lambda x, to: _cast_reference(x, to),
+    lambda x, to: encode(x, to.wide),
     params="to",
     node_name="ToCopyBackward0",
     vjp={"self": lambda g: g},
     jvp={"self": lambda t, to: cast(t, to)},
 )
-
-
-def _cast_reference(x: np.ndarray, to: dtype) -> np.ndarray:
-    if x.dtype.kind == "c" and not to.is_complex and to is not dtypes.bool_:
-        x = x.real
-    if x.dtype.kind == "f" and to is dtypes.int64:
-        # Out of range saturates and NaN is 0, on every evaluator: C leaves it open, and NumPy follows the machine.
-        low, high = -(2.0**63), 2.0**63
-        inside = (x >= low) & (x < high)
-        return np.where(
-            inside,
-            np.where(inside, x, 0).astype(np.int64),
-            np.where(x >= high, 2**63 - 1, np.where(x < low, -(2**63), 0)),
-        )
-    return x.astype(to.np)
 
 
 def abs(x: Value) -> Value:

@@ -82,8 +82,11 @@ def _kept(shape: Shape, axes: tuple[int, ...]) -> Shape:
 
 
 def sum(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    if x.dtype.category < 2:
+    """The sum over axes, of integers as int64; over several axes too, halves are rounded once."""
+    if x.dtype.category < dtypes.FLOATING:
         x = cast(x, dtypes.int64)
+    elif x.dtype.wide is not x.dtype:
+        return cast(sum(cast(x, x.dtype.wide), axes, keepdim), x.dtype)
     full_shape, out = x.shape, x
     axes = shapes.normalize_axes(axes, len(full_shape)) if full_shape else ()
     for axis in reversed(axes):
@@ -113,6 +116,8 @@ def amax(x: Value, axes: Any = None, keepdim: bool = False, name: str = "amax") 
 
 def sum_to(g: Value, shape: Shape) -> Value:
     """The transpose of broadcasting: g summed over the axes along which `shape` was expanded."""
+    if g.shape != shape and g.dtype.wide is not g.dtype:
+        return cast(sum_to(cast(g, g.dtype.wide), shape), g.dtype)
     lead = len(g.shape) - len(shape)
     for axis in range(len(g.shape) - 1, -1, -1):
         if axis < lead:

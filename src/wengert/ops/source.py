@@ -13,8 +13,12 @@ from wengert.record.value import Value, record
 
 Operand = Value | int | float | complex  # what broadcasts against a tensor
 
-FULL = Source("full", "", lambda shape, dt, slots: np.full(shape, slots[0], dt.np))
-IOTA = Source("iota", "", lambda shape, dt, slots: (slots[0] + slots[1] * np.arange(shape[0])).astype(dt.np))
+FULL = Source("full", "", lambda shape, dt, slots: np.full(shape, slots[0], dt.wide.np))
+IOTA = Source("iota", "", lambda shape, dt, slots: _ramp(shape[0], dt.wide.np, *slots))
+
+
+def _ramp(n: int, kind: np.dtype, start: Any, step: Any) -> np.ndarray:
+    return np.asarray(start, kind) + np.asarray(step, kind) * np.arange(n).astype(kind)
 
 
 def full(shape: tuple[int, ...], number: Any, dt: dtype) -> Value:

@@ -12,8 +12,8 @@ import threading
 
 import numpy as np
 
-from wengert.dtypes import dtype
-from wengert.record.value import counters
+from wengert.dtypes import decode, dtype, encode
+from wengert.record.value import Value, counters
 from wengert.shapes import Shape, numel
 
 ALIGN = 64
@@ -109,7 +109,13 @@ def allocate(shape: Shape, dt: dtype) -> Buffer:
 
 
 def from_array(x: np.ndarray, dt: dtype) -> Buffer:
-    """A copy of x."""
+    """A copy of x, as dtype dt stores it."""
     out = allocate(x.shape, dt)
-    out.array(x.shape, dt)[...] = x
+    out.array(x.shape, dt)[...] = encode(x, dt)
     return out
+
+
+def wide_array(v: Value) -> np.ndarray:
+    """The numbers of a stored value in the dtype that they are computed in."""
+    x: np.ndarray = decode(v.data.array(v.shape, v.dtype), v.dtype)
+    return x.astype(v.dtype.wide.np, copy=False)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wengert.config import config
-from wengert.dtypes import dtype
+from wengert.dtypes import decode, dtype
 from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
@@ -315,16 +315,15 @@ def _ends(last: Value) -> list[Value]:
 
 
 def read(v: Value) -> np.ndarray:
-    """The value as an array that shares its memory: do not write to it."""
+    """The value as an array that shares its memory (bfloat16: a copy in float32): do not write to it."""
     if v.data is None:
         settle([v])
-    out: np.ndarray = v.data.array(v.shape, v.dtype)
-    return out
+    return decode(v.data.array(v.shape, v.dtype), v.dtype)
 
 
 def constant(x: Any, dt: dtype) -> Value:
-    """A stored value with a copy of array x."""
-    x = np.asarray(x, dt.np)
+    """A stored value with a copy of the numbers x."""
+    x = np.asarray(x) if dt.wide is not dt else np.asarray(x, dt.np)
     return source.stored(from_array(x, dt), x.shape, dt)
 
 

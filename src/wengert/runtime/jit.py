@@ -45,13 +45,15 @@ class InternalCompilerError(InternalError):
 
 
 class Host(NamedTuple):
-    """What code is generated for. `header` is the IR text that every module starts with."""
+    """What code is generated for. `header` is the IR text that every module starts with; `half` says whether there are
+    instructions between float16 and float32."""
 
     cpu: str
     features: str
     triple: str
     header: str
     identity: str
+    half: bool
 
 
 @dataclass
@@ -107,7 +109,8 @@ def host() -> Host:
             parts = (cpu, features, triple, llvmlite.__version__, str(CACHE_FORMAT), _sources_digest())
             # Making the engine also lets LLVM search the process for symbols.
             _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(header), machine)
-            _host = Host(cpu, features, triple, header, "\0".join(parts))
+            half = "+f16c" in features.split(",") or triple.startswith(("aarch64", "arm64"))
+            _host = Host(cpu, features, triple, header, "\0".join(parts), half)
         return _host
 
 

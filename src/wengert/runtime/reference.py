@@ -1,5 +1,7 @@
 """The reference evaluator: NumPy, entry by entry. It defines every primitive; the compiled evaluators are tested
 against it.
+
+An operation on narrow dtypes is computed in wide ones, and its result is rounded, or wrapped, once.
 """
 
 from __future__ import annotations
@@ -8,12 +10,12 @@ import numpy as np
 
 from wengert.record.primitive import Embed, Movement, Source
 from wengert.record.value import Value, counters
-from wengert.runtime.buffers import from_array
+from wengert.runtime.buffers import from_array, wide_array
 
 
 def compute(v: Value) -> None:
     """Store v, whose inputs are stored."""
-    arrays = [x.data.array(x.shape, x.dtype) for x in v.inputs]
+    arrays = [wide_array(x) for x in v.inputs]
     with np.errstate(all="ignore"):
         if isinstance(v.prim, Source):
             out = v.prim.reference(v.shape, v.dtype, v.slots)

@@ -18,9 +18,13 @@ from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, ELEMENTARY, Node, Range
 from wengert.compiler.llvm_ops import define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
+from wengert.dtypes import bfloat16, decode, encode
 from wengert.runtime import jit
 
-NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "b1": np.bool_}
+NUMPY: dict[str, Any] = {
+    "f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "b1": np.bool_,
+    "f16": np.float16, "bf16": np.uint16, "u8": np.uint8, "i8": np.int8, "i16": np.int16,
+}  # fmt: skip
 ROWS = 256  # rows of a tile inside loops
 FLAT_ROWS = 8192  # rows of a tile without loops
 TILE = 32768  # elements of a tile, about
@@ -83,7 +87,7 @@ class _Interpreter:
     def _node(self, n: Node) -> Any:
         dt = NUMPY[n.dtype]
         if n.op == "const":
-            return dt(n.attr)
+            return dt(n.attr) if n.dtype != "bf16" else encode(np.float32(n.attr), bfloat16)
         if n.op == "arg":
             return self.cells[self.k.arguments[n.id] :].view(np.uint8 if n.dtype == "b1" else dt)[0].astype(dt)
         if n.op == "index":
@@ -95,7 +99,7 @@ class _Interpreter:
         if exact is not None and not (n.op == "div" and n.dtype == "i64"):
             return exact(*args)
         if n.op == "cast" and not (n.dtype == "i64" and n.args[0].dtype in ("f32", "f64")):
-            return np.asarray(args[0]).astype(dt)
+            return _cast(np.asarray(args[0]), n.args[0].dtype, n.dtype)
         return _native(n.op, n.dtype, tuple([a.dtype for a in n.args]), args)
 
     def _number(self, x: Number) -> int:
@@ -224,6 +228,12 @@ class _Interpreter:
         tile = np.array(body[0] * body[1] if fold == "fma" else body[0])
         tile[0] = acc + tile[0]
         return np.add.accumulate(tile, axis=0)[-1]
+
+
+def _cast(x: np.ndarray, source: str, to: str) -> np.ndarray:
+    if to == "bf16":
+        return encode(x, bfloat16)
+    return decode(x, bfloat16) if source == "bf16" else x.astype(NUMPY[to])
 
 
 def _combine(x: Node, a: Any, b: Any) -> Any:
