@@ -40,7 +40,7 @@ def _common(name: str, a: Any, b: Any) -> tuple[Value, Value, dtype]:
 
 
 def _binary(prim: Elementwise, a: Any, b: Any) -> Value:
-    d = a.dtype if isinstance(a, Value) else None
+    d: Any = a.dtype if isinstance(a, Value) else None
     if type(a) is not Value or type(b) is not Value or a.dtype is not b.dtype:
         a, b, d = _common(prim.name, a, b)
         fitted = _wide_number if d.wide is not d and prim in ARITHMETIC else cast

@@ -15,7 +15,7 @@ from wengert.runtime.buffers import from_array, wide_array
 
 def compute(v: Value) -> None:
     """Store v, whose inputs are stored."""
-    arrays = [wide_array(x) for x in v.inputs]
+    arrays = [wide_array(x.data, x.shape, x.dtype) for x in v.inputs]
     with np.errstate(all="ignore"):
         if isinstance(v.prim, Source):
             out = v.prim.reference(v.shape, v.dtype, v.slots)

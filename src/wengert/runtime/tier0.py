@@ -87,7 +87,7 @@ class _Interpreter:
     def _node(self, n: Node) -> Any:
         dt = NUMPY[n.dtype]
         if n.op == "const":
-            return dt(n.attr) if n.dtype != "bf16" else encode(np.float32(n.attr), bfloat16)
+            return dt(n.attr) if n.dtype != "bf16" else encode(np.asarray(n.attr, np.float32), bfloat16)
         if n.op == "arg":
             return self.cells[self.k.arguments[n.id] :].view(np.uint8 if n.dtype == "b1" else dt)[0].astype(dt)
         if n.op == "index":
