@@ -7,12 +7,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from wengert import storage
 from wengert.attributes import LONG_NAMES
 from wengert.dtypes import dtype
 from wengert.messages import NON_LEAF_GRAD
-from wengert.record.graph import AccumulateGrad, wrap
+from wengert.record.graph import AccumulateGrad, Node, wrap
 from wengert.record.hooks import RemovableHandle, add
-from wengert.tensor import Tensor, value
+from wengert.record.primitive import alias
+from wengert.record.value import Value
+from wengert.tensor import Tensor, stamp, value
 
 _NEEDS_GRAD = "cannot register a hook on a tensor that doesn't require gradient"
 
@@ -141,6 +144,41 @@ def _bump(t: Any) -> None:
         s.memory.version += 1
 
 
+# -- what custom functions do to tensors: results, inputs that come back, and inputs that were written to --
+
+
+def _adopt(t: Tensor, node: Node, frame: Any) -> Tensor:
+    """t itself, with this node from now on."""
+    v = _with_node(t, node, frame)
+    if t._is_view():  # from here on it has a history of its own
+        t._store, t._lenses = storage.detached(t._storage(), t._lenses, t), ()
+        t._tick = t._store.tick
+    t._v = v
+    if t._store is not None:
+        t._store.value = v
+    return t
+
+
+def _through(t: Tensor, node: Node | None, frame: Any) -> Tensor:
+    """A view of all of t, with this node."""
+    v = _with_node(t, node, frame)
+    return t._through((storage.Reshape(v.shape, v.shape),), v, frame)
+
+
+def _rebase(t: Tensor, node: Node, frame: Any) -> Tensor:
+    """t itself, which was written to by what this node differentiates."""
+    t._put(_with_node(t, node, frame))
+    return t
+
+
+def _with_node(t: Tensor, node: Node | None, frame: Any) -> Value:
+    v = alias(value(t))
+    v.node = node
+    stamp(v, frame)
+    return v
+
+
+wrap["adopt"], wrap["through"], wrap["rebase"] = _adopt, _through, _rebase
 wrap["bump"] = _bump
 for _f in (register_hook, register_post_accumulate_grad_hook, retain_grad):
     setattr(Tensor, _f.__name__, _f)

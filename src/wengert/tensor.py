@@ -16,12 +16,12 @@ from wengert import dtypes, indexing, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, Size
 from wengert.autograd.differentiate import backward
 from wengert.dtypes import dtype
-from wengert.messages import DETACH_VIEW, IN_PLACE_LEAF, NOT_A_LEAF, UNTRACKED
+from wengert.messages import CUSTOM_VIEW, DETACH_VIEW, IN_PLACE_LEAF, NOT_A_LEAF, UNTRACKED
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.source import FULL, full, scalar
-from wengert.record.graph import AccumulateGrad, Node, shown, wrap
+from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias
 from wengert.record.value import Value, record, recorder
 from wengert.runtime.evaluate import constant, read
@@ -233,6 +233,8 @@ class Tensor:
                 raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
             if self._store is not None and self._store.untracked:
                 raise RuntimeError(UNTRACKED)
+            if self._is_view() and isinstance(self._v.node, OutputNode):
+                raise RuntimeError(CUSTOM_VIEW.format(self._v.node.index, self._v.node.name().removesuffix("Backward")))
 
     def _put(self, v: Value, lenses: tuple[Lens, ...] = ()) -> None:
         """Replace what `lenses` show of this tensor by v, which is nobody else's."""
