@@ -23,8 +23,8 @@ from wengert.shapes import Shape
 
 NO_FORWARD = "You must implement the forward function for custom autograd.Function."
 NO_BACKWARD = (
-    "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode"
-    " AD."
+    "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward"
+    " mode AD."
 )
 LEGACY = (
     "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with"
@@ -43,11 +43,12 @@ class FunctionCtx:
 
     def __init__(self) -> None:
         self._to_save: tuple = ()
-        self._to_push: tuple | None = None
+        self._to_push: tuple = ()
         self._dirty: tuple = ()
         self._not_differentiable: tuple = ()
         self._materialize = True
         self._saved: tuple | None = ()
+        self._saved_to_push: tuple = ()
         self._pushing = False
         self._node: Callable[[], FunctionNode | None] = _nothing
         self._outputs: list[weakref.ref[Node] | None] = []
@@ -58,9 +59,6 @@ class FunctionCtx:
 
     def save_for_forward(self, *tensors: Any) -> None:
         """Keep tensors for `jvp`."""
-        for k, t in enumerate(tensors):
-            if t is not None and not wrap["is_tensor"](t):
-                raise TypeError(f"save_for_forward expects all arguments to be tensors, but argument {k} is {t!r}")
         self._to_push = tensors
 
     def mark_dirty(self, *tensors: Any) -> None:
@@ -78,11 +76,10 @@ class FunctionCtx:
     @property
     def saved_tensors(self) -> tuple:
         """What was saved: in `backward` by `save_for_backward`, in `jvp` by `save_for_forward`."""
-        if self._pushing and self._to_push is not None:
-            return self._to_push
-        if self._saved is None:
+        saved = self._saved_to_push if self._pushing and self._saved_to_push else self._saved
+        if saved is None:
             raise RuntimeError(FREED)
-        return tuple([None if s is None else s.unpack(self) for s in self._saved])
+        return tuple([None if s is None else s.unpack(self) for s in saved])
 
     saved_variables = saved_tensors
 
@@ -167,8 +164,8 @@ class FunctionNode(MultiNode):
         for k, t in enumerate(found):
             if t is not None and k not in self.places:
                 raise RuntimeError(
-                    f"function {name} returned a gradient different from None at position {k + 1}, but the corresponding"
-                    " forward input was not a Variable"
+                    f"function {name} returned a gradient different from None at position {k + 1}, but the"
+                    " corresponding forward input was not a Variable"
                 )
         return [self._gradient(k, e, found[k]) for k, e in zip(self.places, self.edges, strict=True)]
 
@@ -338,19 +335,22 @@ def _check_dirty(ctx: FunctionCtx, args: tuple, results: tuple) -> None:
 
 def _save(ctx: FunctionCtx, results: tuple, nodes: list[Node | None]) -> None:
     """Turn what the user saved into values."""
+    ctx._saved = _packed("save_for_backward", ctx._to_save, results, nodes)
+    ctx._saved_to_push = _packed("save_for_forward", ctx._to_push, results, nodes)
+    ctx._to_save = ctx._to_push = ()
+
+
+def _packed(method: str, tensors: tuple, results: tuple, nodes: list[Node | None]) -> tuple:
     saved: list[_Saved | None] = []
-    for k, t in enumerate(ctx._to_save):
+    for k, t in enumerate(tensors):
         if t is None:
             saved.append(None)
         elif not wrap["is_tensor"](t):
-            raise TypeError(
-                f"save_for_backward can only save variables, but argument {k} is of type {type(t).__name__}"
-            )
+            raise TypeError(f"{method} can only save variables, but argument {k} is of type {type(t).__name__}")
         else:
             at = [j for j, x in enumerate(results) if x is t and nodes[j] is not None]
             saved.append(_Saved(wrap["value"](t), at[0] if at else None))
-    ctx._saved = tuple(saved)
-    ctx._to_save = ()
+    return tuple(saved)
 
 
 def _plain(t: Any, args: tuple, ctx: FunctionCtx) -> Any:
