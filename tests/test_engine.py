@@ -57,6 +57,7 @@ def _accumulate(tensor, value, create_graph):
 @pytest.fixture(autouse=True)
 def _wrapped(monkeypatch):
     for key, f in {
+        "is_tensor": lambda t: isinstance(t, Variable),
         "value": lambda t: t.value,
         "tensor": lambda v: Variable(None, value=v),
         "accumulate": _accumulate,
@@ -273,7 +274,7 @@ def test_retain_grad():
     x = Variable([1.0, 2])
     h = x.value * 3
     held = Variable(None, value=h)
-    h.node.retain = [weakref.ref(held)]
+    h.node.own_hooks().retain.append(weakref.ref(held))
     gradients(reduction.sum(h * h), [x.value])
     np.testing.assert_allclose(read(held.grad), [6, 12])
 

@@ -22,9 +22,12 @@ FLOORS = [
     ("runtime",),
     ("autograd",),
     ("storage", "indexing", "tensor"),
-    ("factories", "views", "functions", "joining", "inplace", "looking", "printing", "cuda", "show", "publish"),
+    (
+        "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "printing", "publish",
+        "show", "views",
+    ),
     ("",),
-]
+]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
 HEAVY = ("llvmlite", "scipy_openblas32", "scipy", "torch", "matplotlib", "numpy.random")
 

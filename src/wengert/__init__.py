@@ -14,11 +14,13 @@ import math as _math
 from typing import Any as _Any
 
 from wengert import autograd, cuda
+from wengert import differentiating as _differentiating  # noqa: F401 -- attaches methods, as do these three
 from wengert import inplace as _inplace  # noqa: F401 -- these three attach methods
 from wengert import looking as _looking  # noqa: F401
 from wengert import printing as _printing  # noqa: F401
 from wengert.attributes import Device as device
 from wengert.attributes import Size
+from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import config, configure
 from wengert.dtypes import bool_ as bool
@@ -195,7 +197,7 @@ __all__ = [
     "cuda", "detach", "device", "div", "divide", "dot", "double", "dtype", "e", "empty", "empty_like", "enable_grad",
     "eq", "equal", "exp", "eye", "flatten", "float", "float32", "float64", "from_numpy", "full", "full_like", "ge",
     "get_default_dtype", "get_num_threads", "greater", "greater_equal", "gt", "imag", "inf", "initial_seed", "int64",
-    "is_grad_enabled",
+    "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled",
     "is_tensor", "isfinite", "isinf", "isnan", "le", "less", "less_equal", "linspace", "log", "log_softmax",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "long", "lt", "manual_seed", "masked_fill",
     "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply",

@@ -12,16 +12,20 @@ from wengert.attributes import Device
 from wengert.dtypes import dtype
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import reshape
+from wengert.ops.source import FULL, iota
 from wengert.ops.source import full as full_value
-from wengert.ops.source import iota
 from wengert.record.graph import AccumulateGrad
+from wengert.record.primitive import alias
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant
 from wengert.tensor import Tensor, handle, make, tensor_value, value
 
 
 def _finish(t: Tensor, device: Any, requires_grad: bool) -> Tensor:
-    """A new tensor, as a leaf if it is to require a gradient. Nobody else has its value yet."""
+    """A new tensor, as a leaf if it is to require a gradient. Nobody else has its value yet.
+
+    A constant becomes a leaf under another identity: rules and the engine take a fill for a number, not for a variable.
+    """
     if device is not None:
         Device(device)
     if requires_grad:
@@ -31,6 +35,8 @@ def _finish(t: Tensor, device: Any, requires_grad: bool) -> Tensor:
                 f"Only Tensors of floating point and complex dtype can require gradients, not {v.dtype!r}; give a"
                 " floating dtype"
             )
+        if v.prim is FULL:
+            v = t._v = alias(v)
         v.node = AccumulateGrad(v, t)
     return t
 

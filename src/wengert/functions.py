@@ -175,7 +175,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`input` with a number where the mask holds."""
     v = tensor_value(input)
     fill = ew.cast(tensor_value(value) if isinstance(value, Tensor) else ew.as_value(value), v.dtype)
-    return make(co.named(ew.where(tensor_value(mask, "mask"), fill, v), "MaskedFillBackward0"))
+    out = ew.where(tensor_value(mask, "mask"), fill, v)
+    return make(co.named(out, "MaskedFillBackward0", v, *([fill] if isinstance(value, Tensor) else ())))
 
 
 def _bound(x: Any) -> Any:

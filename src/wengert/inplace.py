@@ -98,7 +98,7 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     v = tensor_value(self)
     self._check_write()
     fill = ew.cast(tensor_value(value) if isinstance(value, Tensor) else ew.as_value(value), v.dtype)
-    return self._in_place(co.named(ew.where(tensor_value(mask, "mask"), fill, v), "MaskedFillBackward0"), v)
+    return self._in_place(co.named(ew.where(tensor_value(mask, "mask"), fill, v), "MaskedFillBackward0", v), v)
 
 
 def uniform_(self: Tensor, a: float = 0, b: float = 1) -> Tensor:

@@ -80,10 +80,10 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
-    out = co.mm(tensor_value(mat1, "mat1"), tensor_value(mat2, "mat2"))
-    c = tensor_value(input)
+    a, b, c = tensor_value(mat1, "mat1"), tensor_value(mat2, "mat2"), tensor_value(input)
+    out = co.mm(a, b)
     out = out if alpha == 1 else ew.mul(out, alpha)
-    return make(co.named(ew.add(c if beta == 1 else ew.mul(c, beta), out), "AddmmBackward0"))
+    return make(co.named(ew.add(c if beta == 1 else ew.mul(c, beta), out), "AddmmBackward0", c, a, b))
 
 
 # -- joining --
@@ -111,7 +111,7 @@ def repeat(input: Tensor, *sizes: Any) -> Tensor:
     apart = reshape(v, tuple([m for n in shape for m in (1, n)]))
     spread = expand(apart, tuple([m for r, n in zip(times, shape) for m in (r, n)]))
     out = reshape(spread, tuple([r * n for r, n in zip(times, shape)]))
-    return make(co.named(twin(v) if out is v else out, "RepeatBackward0"))
+    return make(co.named(twin(v) if out is v else out, "RepeatBackward0", v))
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from wengert import storage
 from wengert.dtypes import dtype
+from wengert.record.value import recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.tensor import Tensor, handle, value
 
@@ -27,7 +28,7 @@ def tolist(self: Tensor) -> Any:
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """The tensor's memory as an array: writes to either are seen by both."""
     if value(self).node is not None:
-        if not force:
+        if not force and recorder.grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.detach().numpy()
     s = self._storage()

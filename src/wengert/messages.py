@@ -33,3 +33,9 @@ NO_VIEW = (
     "view size is not compatible with input tensor's size and stride (at least one dimension spans across two"
     " contiguous subspaces). Use .reshape(...) instead."
 )
+CUSTOM_VIEW = (
+    "Output {} of {} is a view and is being modified inplace. This view was created inside a custom Function (or"
+    " because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom backward"
+    " associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this"
+    " by cloning the output of the custom Function."
+)

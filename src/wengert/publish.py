@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import PUBLISHED, Published
+from wengert.ops.composite import named
 from wengert.record.value import Value
 from wengert.storage import twin
 from wengert.tensor import Tensor, make, tensor_value, value
@@ -82,8 +83,13 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
         if out is x:
             return twin(out)
     if label is not None and out.node is not None:
-        out.node.label = label
+        named(out, label, *_flat(inputs))
     return out
+
+
+def _flat(inputs: list) -> list:
+    """The inputs with what stands in lists."""
+    return [y for x in inputs for y in (x if type(x) is list else (x,))]
 
 
 def function_of(p: Published) -> Callable[..., Any]:
@@ -91,15 +97,15 @@ def function_of(p: Published) -> Callable[..., Any]:
     f, label, arguments = p.function, p.label, Arguments(p.function)
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        values, named = arguments.convert(args, kwargs)
-        out = f(*values, **named)
+        values, by_name = arguments.convert(args, kwargs)
+        out = f(*values, **by_name)
         if type(out) is Value:
-            return make(_own(out, values, label))
+            return make(_own(out, [*values, *by_name.values()], label))
         if not isinstance(out, tuple | list):
             return out
         parts = []
         for x in out:  # a comprehension would be one more frame between the user and `make`
-            parts.append(make(_own(x, values, label)) if type(x) is Value else x)
+            parts.append(make(_own(x, [*values, *by_name.values()], label)) if type(x) is Value else x)
         return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
     return _as(function, p, p.name)
@@ -110,10 +116,10 @@ def in_place_of(p: Published) -> Callable[..., Tensor]:
     f, label, arguments = p.function, p.label, Arguments(p.function)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        values, named = arguments.convert((self, *args), kwargs)
+        values, by_name = arguments.convert((self, *args), kwargs)
         self._check_write()
-        out = f(*values, **named)
-        return self._in_place(_own(out, values, label), *values)
+        out = f(*values, **by_name)
+        return self._in_place(_own(out, [*values, *by_name.values()], label), *values)
 
     _as(method, p, p.name + "_")
     method.__doc__ = f"`{p.name}`, written into the tensor."

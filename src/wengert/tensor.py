@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,12 @@ from wengert import dtypes, indexing, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, Size
 from wengert.autograd.differentiate import backward
 from wengert.dtypes import dtype
-from wengert.messages import DETACH_VIEW, IN_PLACE_LEAF, NON_LEAF_GRAD, NOT_A_LEAF, UNTRACKED
+from wengert.messages import CUSTOM_VIEW, DETACH_VIEW, IN_PLACE_LEAF, NOT_A_LEAF, UNTRACKED
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.source import FULL, full, scalar
-from wengert.record.graph import AccumulateGrad, Node, wrap
+from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias
 from wengert.record.value import Value, record, recorder
 from wengert.runtime.evaluate import constant, read
@@ -198,7 +197,7 @@ class Tensor:
             finally:
                 recorder.grad = grad
             if self._lenses and v.node is not None:
-                v.node.label = "AsStridedBackward0"
+                v.node.label, v.node.bounds = "AsStridedBackward0", (s.value.node,)
             self._v, self._tick = v, s.tick
         return self._v
 
@@ -213,6 +212,8 @@ class Tensor:
         """The view that `lenses` show of this tensor, with value v, for the call in `frame`."""
         t = _new(Tensor)
         s = self._store or self._storage()
+        if len(lenses) > 1 and v.node is not None:
+            v.node.bounds = (self._v.node,)
         if v.node is None and s.value.node is not None:
             s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
             s.untracked = True
@@ -232,6 +233,8 @@ class Tensor:
                 raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
             if self._store is not None and self._store.untracked:
                 raise RuntimeError(UNTRACKED)
+            if self._is_view() and isinstance(self._v.node, OutputNode):
+                raise RuntimeError(CUSTOM_VIEW.format(self._v.node.index, self._v.node.name().removesuffix("Backward")))
 
     def _put(self, v: Value, lenses: tuple[Lens, ...] = ()) -> None:
         """Replace what `lenses` show of this tensor by v, which is nobody else's."""
@@ -249,16 +252,16 @@ class Tensor:
 
     def _retained(self) -> Any:
         n = self._v.node
-        if n is not None and n.retain:
-            for r in n.retain:
+        if n is not None and n.hooks:
+            for r in n.hooks.retain:
                 if r() is self:
-                    n.retain = [x for x in n.retain if x is not r] or None
+                    n.hooks.retain = [x for x in n.hooks.retain if x is not r]
                     return r
         return None
 
     def _retain_on(self, n: Node | None, reference: Any) -> None:
         if n is not None:
-            n.retain = [*(n.retain or ()), reference]
+            n.own_hooks().retain.append(reference)
 
     def _in_place(self, v: Value, *operands: Any) -> Tensor:
         """Finish `x.op_()`, whose result is v."""
@@ -312,7 +315,11 @@ class Tensor:
     @property
     def grad_fn(self) -> Node | None:
         n = (self._v if self._store is None else self._current()).node
-        return None if type(n) is AccumulateGrad else n
+        return None if type(n) is AccumulateGrad else shown(n)[0]
+
+    @property
+    def output_nr(self) -> int:
+        return shown(value(self).node)[1]
 
     @property
     def is_cuda(self) -> bool:
@@ -397,56 +404,7 @@ class Tensor:
         self, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
     ) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf that it depends on."""
-        backward(self, gradient, retain_graph, create_graph, inputs)
-
-    @property
-    def grad(self) -> Tensor | None:
-        g = getattr(self, "_grad", None)
-        if g is None:
-            n = value(self).node
-            if n is not None and type(n) is not AccumulateGrad and not n.retain:
-                warnings.warn(NON_LEAF_GRAD, UserWarning, stacklevel=2)
-        return g
-
-    @grad.setter
-    def grad(self, g: Any) -> None:
-        if g is None:
-            self._grad = None
-            return
-        if not isinstance(g, Tensor):
-            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}")
-        v, mine = value(g), value(self)
-        if g is self:
-            raise RuntimeError("can't assign Variable as its own grad")
-        if v.shape != mine.shape:
-            raise RuntimeError(
-                f"attempting to assign a gradient of size '{list(v.shape)}' to a tensor of size '{list(mine.shape)}'."
-                " Please ensure"
-                " that the gradient and the tensor are the same size"
-            )
-        if v.dtype is not mine.dtype:
-            raise RuntimeError(
-                f"attempting to assign a gradient with dtype '{v.dtype.name}' to a tensor with grad_dtype"
-                f" '{LONG_NAMES[mine.dtype.name]}'. The gradient must match the tensor's dtype; convert it with .to()"
-            )
-        self._grad = g
-
-    @grad.deleter
-    def grad(self) -> None:
-        self._grad = None
-
-    def retain_grad(self) -> None:
-        """Keep the gradient of this non-leaf tensor in `.grad`."""
-        n = value(self).node
-        if n is None:
-            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if type(n) is not AccumulateGrad and not self.retains_grad:
-            self._retain_on(n, weakref.ref(self))
-
-    @property
-    def retains_grad(self) -> bool:
-        n = value(self).node
-        return n is not None and any(r() is self for r in n.retain or ())
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
         """The same memory, with no history."""
@@ -581,7 +539,7 @@ def accumulate(t: Tensor, g: Value, create_graph: bool) -> None:
         return
     grad, recorder.grad = recorder.grad, False
     try:
-        old._put(ew.add(value(old), g))
+        old._put(ew.cast(ew.add(value(old), g), old.dtype))
     finally:
         recorder.grad = grad
 
@@ -590,6 +548,7 @@ def _retain(t: Tensor, g: Value) -> None:
     t._grad = handle(g)
 
 
+wrap["is_tensor"] = lambda x: isinstance(x, Tensor)
 wrap["value"] = tensor_value
 wrap["tensor"] = handle
 wrap["saved"] = handle

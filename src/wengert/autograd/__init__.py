@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from wengert.autograd import function, graph
+from wengert.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from wengert.autograd.differentiate import backward, grad
+from wengert.autograd.function import Function
 from wengert.autograd.gradcheck import gradcheck
 from wengert.autograd.modes import enable_grad, no_grad, set_grad_enabled
 
-__all__ = ["backward", "enable_grad", "grad", "gradcheck", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "Function", "backward", "detect_anomaly", "enable_grad", "function", "grad", "gradcheck", "graph", "no_grad",
+    "set_detect_anomaly", "set_grad_enabled",
+]  # fmt: skip

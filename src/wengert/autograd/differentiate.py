@@ -1,22 +1,26 @@
 """`backward` and `grad` on tensors: what the arguments may be, in PyTorch's words, around the engine.
 
-Tensors are seen only through what the tensor floor registers in `graph.wrap`: "value" (tensor to value), "tensor"
-(value to tensor), "accumulate" (add a value to a tensor's `.grad`), "retain".
+Tensors are seen only through what the tensor floor registers in `graph.wrap`: "is_tensor", "value" (tensor to value),
+"tensor" (value to tensor), "accumulate" (add a value to a tensor's `.grad`), "retain" (put a value there).
 """
 
 from __future__ import annotations
 
+import warnings
 from numbers import Number
 from typing import Any
 
 from wengert.autograd import engine
+from wengert.autograd.graph import GradientEdge, node_of
 from wengert.ops.composite import stack
 from wengert.ops.elementwise import cast
 from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import full
-from wengert.record.graph import wrap
+from wengert.record.graph import Node, wrap
 from wengert.record.value import Value
 from wengert.shapes import numel
+
+Root = Value | Node  # what a pass starts from or leads to
 
 NO_GRAPH = "element {} of tensors does not require grad and does not have a grad_fn"
 UNUSED = (
@@ -30,25 +34,41 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    grad_variables: Any = None,
     inputs: Any = None,
 ) -> None:
     """Add the gradients of `tensors`, weighted by `grad_tensors`, to the `.grad` of the leaves they depend on.
 
     Args:
-        tensors: a tensor or a sequence of tensors.
+        tensors: a tensor or a `GradientEdge`, or a sequence of them.
         grad_tensors: for each of them a tensor of its shape, a number, or None, which means 1 and needs a scalar.
         retain_graph: keep what the graph saved, for another pass. Default: `create_graph`.
         create_graph: record the gradients so that they can be differentiated.
-        inputs: fill only the `.grad` of these, which need not be leaves.
+        grad_variables: the old name of `grad_tensors`.
+        inputs: fill only the `.grad` of these (a tensor, a sequence, or a dict), which need not be leaves.
 
     Raises:
         RuntimeError: if a tensor needs no gradient, is no scalar, or its graph was freed; if shapes do not match.
+
+    >>> import wengert
+    >>> x = wengert.tensor([1.0, 2.0], requires_grad=True)
+    >>> wengert.autograd.backward([(x * x).sum(), x.sum()])
+    >>> x.grad
+    tensor([3., 5.])
     """
-    roots = _values(tensors)
-    targets = None if inputs is None else _listed(inputs)
+    if grad_variables is not None:
+        warnings.warn("`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning, stacklevel=2)
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. Please only"
+                " use `grad_tensors`."
+            )
+        grad_tensors = grad_variables
+    roots = [_root(t) for t in _listed(tensors)]
+    targets = None if inputs is None else _inputs(inputs)
     if targets is not None and not targets:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-    sources = None if targets is None else [_needing_grad(t) for t in targets]
+    sources = None if targets is None else [_source(t) for t in targets]
     cotangents = _cotangents(roots, _weights(grad_tensors, len(roots)))
     found = engine.backward(
         roots,
@@ -59,7 +79,7 @@ def backward(
         accumulate=True,
     )
     for tensor, g in zip(targets or (), found, strict=True):
-        if g is not None:
+        if g is not None and not isinstance(tensor, GradientEdge):
             wrap["accumulate"](tensor, g, create_graph)
 
 
@@ -69,6 +89,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -77,7 +98,8 @@ def grad(
 
     Args:
         outputs, grad_outputs, retain_graph, create_graph: as in `backward`.
-        inputs: a tensor, a sequence, or a dict of tensors.
+        inputs: a tensor or a `GradientEdge`, a sequence, or a dict of tensors.
+        only_inputs: ignored, as in PyTorch; `backward` is what fills `.grad`.
         allow_unused: give None for an input that the outputs do not depend on. Default: `materialize_grads`.
         is_grads_batched: `grad_outputs` have a leading axis; so have the results, one gradient for each element of it.
         materialize_grads: give zeros instead of None.
@@ -87,38 +109,48 @@ def grad(
 
     Raises:
         RuntimeError: if an input is unused or requires no gradient; and as in `backward`.
+
+    >>> import wengert
+    >>> x = wengert.tensor(3.0, requires_grad=True)
+    >>> (g,) = wengert.autograd.grad(x**3, x, create_graph=True)
+    >>> g.item(), wengert.autograd.grad(g, {"x": x})["x"].item()
+    (27.0, 18.0)
     """
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other"
+            " parts of the graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
         )
     allow_unused = materialize_grads if allow_unused is None else allow_unused
-    roots = _values(outputs)
-    if isinstance(inputs, dict):
-        targets = list(inputs.values())
-    else:
-        targets = _listed(inputs)
+    roots = [_root(t) for t in _listed(outputs)]
+    targets = _inputs(inputs)
     if not targets:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     weights = _weights(grad_outputs, len(roots))
+    sources = [_source(t) for t in targets]
     keep = create_graph if retain_graph is None else bool(retain_graph)
     if is_grads_batched:
-        found = _batched(roots, targets, weights, keep, create_graph)
+        found = _batched(roots, sources, weights, keep, create_graph)
     else:
-        cotangents = _cotangents(roots, weights)
-        sources = [_needing_grad(t) for t in targets]
-        found = _gradients(roots, cotangents, sources, keep, create_graph)
+        found = _gradients(roots, _cotangents(roots, weights), sources, keep, create_graph)
     for k, g in enumerate(found):
         if g is None and not allow_unused:
             raise RuntimeError(UNUSED.format(k))
         if g is None and materialize_grads:
-            v = wrap["value"](targets[k])
-            found[k] = full(v.shape, 0, v.dtype)
+            found[k] = full(sources[k].shape, 0, sources[k].dtype)
     out = [None if g is None else wrap["tensor"](g) for g in found]
     return dict(zip(inputs, out, strict=True)) if isinstance(inputs, dict) else tuple(out)
 
 
-def _batched(roots: list[Value], targets: list, weights: list, keep: bool, create_graph: bool) -> list[Value | None]:
+def _batched(
+    roots: list[Root], sources: list[Root], weights: list, keep: bool, create_graph: bool
+) -> list[Value | None]:
     """One pass for each element of the leading axis, joined again: they are one record, and are evaluated together."""
     batch = []
     for k, (root, w) in enumerate(zip(roots, weights, strict=True)):
@@ -133,7 +165,6 @@ def _batched(roots: list[Value], targets: list, weights: list, keep: bool, creat
             )
         batch.append(w)
     n = batch[0].shape[0] if batch else 0
-    sources = [_needing_grad(t) for t in targets]
     rows = []
     for i in range(n):
         cotangents = _cotangents(roots, [_row(w, i) for w in batch])
@@ -144,7 +175,7 @@ def _batched(roots: list[Value], targets: list, weights: list, keep: bool, creat
 
 
 def _gradients(
-    roots: list[Value], cotangents: list[Value | None], sources: list[Value], retain: bool, create: bool
+    roots: list[Root], cotangents: list[Value | None], sources: list[Root], retain: bool, create: bool
 ) -> list[Value | None]:
     return engine.backward(roots, cotangents, sources, retain_graph=retain, create_graph=create, accumulate=False)
 
@@ -154,16 +185,19 @@ def _row(w: Value, i: int) -> Value:
     return reshape(slice_(w, (i, *[0] * len(rest)), (1, *rest), (1,) * len(w.shape)), rest)
 
 
-def _is_tensor(x: Any) -> bool:
-    return isinstance(x, Value) or hasattr(x, "requires_grad")
-
-
 def _listed(x: Any) -> list:
-    return [x] if _is_tensor(x) or isinstance(x, Number | str) else list(x)
+    single = isinstance(x, Value | GradientEdge | Number | str) or wrap["is_tensor"](x)
+    return [x] if single else list(x)
 
 
-def _values(tensors: Any) -> list[Value]:
-    return [t if isinstance(t, Value) else wrap["value"](t) for t in _listed(tensors)]
+def _inputs(x: Any) -> list:
+    return list(x.values()) if isinstance(x, dict) else _listed(x)
+
+
+def _root(x: Any) -> Root:
+    if isinstance(x, GradientEdge):
+        return node_of(x)
+    return x if isinstance(x, Value) else wrap["value"](x)
 
 
 def _weights(weights: Any, count: int) -> list:
@@ -173,44 +207,45 @@ def _weights(weights: Any, count: int) -> list:
     return out
 
 
-def _needing_grad(tensor: Any) -> Value:
-    v = wrap["value"](tensor)
-    if v.node is None:
+def _source(x: Any) -> Root:
+    root = _root(x)
+    if isinstance(root, Value) and root.node is None:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
-    return v
+    return root
 
 
-def _cotangents(roots: list[Value], weights: list) -> list[Value | None]:
+def _cotangents(roots: list[Root], weights: list) -> list[Value | None]:
     """Initial cotangents with the shapes and dtypes of the roots; None for an implicit 1."""
     out: list[Value | None] = []
     for k, (root, w) in enumerate(zip(roots, weights, strict=True)):
-        if w is None:
-            if root.node is not None and numel(root.shape) != 1:
+        if w is not None:
+            out.append(_weight(k, root, w))
+            continue
+        if not isinstance(root, Value) or root.node is not None:
+            if numel(root.shape) != 1:
                 raise RuntimeError(
                     f"grad can be implicitly created only for scalar outputs: output[{k}] has a shape of"
                     f" {list(root.shape)}; reduce it, for instance with .sum(), or pass a gradient of its shape"
                 )
-            if root.node is not None and root.dtype.is_complex:
+            if root.dtype.is_complex:
                 raise RuntimeError(
                     f"grad can be implicitly created only for real scalar outputs but got {root.dtype!r}"
                 )
-            out.append(None)
-        else:
-            out.append(_weight(k, root, w))
+        out.append(None)
     for k, root in enumerate(roots):
-        if root.node is None:
+        if isinstance(root, Value) and root.node is None:
             raise RuntimeError(NO_GRAPH.format(k))
     return out
 
 
-def _weight(k: int, root: Value, w: Any) -> Value:
+def _weight(k: int, root: Root, w: Any) -> Value:
     if isinstance(w, Number):
         if isinstance(w, complex) and not root.dtype.is_complex:
             raise RuntimeError(f"grad_output[{k}] is a complex number and output[{k}] has a dtype of {root.dtype!r}")
         return full(root.shape, w, root.dtype)
     if isinstance(w, Value):
         g = w
-    elif _is_tensor(w):
+    elif wrap["is_tensor"](w):
         g = wrap["value"](w)
     else:
         raise TypeError(f"gradients can be either Tensors or None, but got {type(w).__name__}")

@@ -11,16 +11,21 @@ record, and with it every bit, does not depend on what was evaluated before.
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from wengert.autograd import hooks as calls
+from wengert.autograd.anomaly import anomaly
 from wengert.config import config
 from wengert.ops import elementwise as ew
 from wengert.ops import movement as mv
 from wengert.ops.reduction import sum_to
 from wengert.ops.source import FULL, full
-from wengert.record.graph import FREED, AccumulateGrad, Node, wrap
+from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, hidden, wrap
 from wengert.record.primitive import ALIAS, Movement, alias
 from wengert.record.value import Value, _check_pending, evaluator, record, recorder, relate
 
@@ -28,14 +33,15 @@ from wengert.record.value import Value, _check_pending, evaluator, record, recor
 Scaled = tuple[float, Value | None, Value, Value | None]
 
 _by_seq = attrgetter("seq")
+_accumulating = threading.RLock()  # passes of several threads may share leaves
 # Their rules put zeros beside the gradient. A uniform factor, which may be inf or nan, is multiplied in before.
 _MASKS = frozenset({ew.WHERE, ew.MAXIMUM, ew.MINIMUM, ew.POW, mv.SLICE, mv.EMBED, mv.WRITE})
 
 
 def backward(
-    roots: list[Value],
+    roots: Sequence[Value | Node],
     cotangents: list[Value | None],
-    inputs: list[Value] | None,
+    inputs: Sequence[Value | Node] | None,
     *,
     retain_graph: bool,
     create_graph: bool,
@@ -43,37 +49,48 @@ def backward(
 ) -> list[Value | None]:
     """Record the gradients of the roots, weighted by their cotangents (None: ones).
 
-    With `inputs`, only they are differentiated, and their gradients are returned (None: the roots do not depend on it).
-    With `accumulate`, leaves get their gradients by `wrap["accumulate"]`.
+    Roots and inputs are values, or nodes. With `inputs`, only they are differentiated, and their gradients are returned
+    (None: the roots do not depend on it). With `accumulate`, leaves among them, or without `inputs` all leaves, get
+    their gradients by `wrap["accumulate"]` instead.
 
     Raises:
         RuntimeError: if a node that must run was freed; no gradient has been changed then.
     """
-    targets = None if inputs is None else [v.node for v in inputs]
-    order = reachable(roots, targets)
+    starts = [_node(x) for x in roots]
+    targets = None if inputs is None else [_node(x) for x in inputs]
+    order = reachable(starts, targets)
     r = recorder
     before = r.grad, r.site, r.busy
+    walk = _Walk(order, targets, create_graph, retain_graph, accumulate, before)
+    if any(type(n) is AccumulateGrad and n.hooks for n in order):
+        order = _leaves_early(order)
+    outer, passes.current = passes.current, walk
     r.grad, r.busy = create_graph, True  # cuts happen between nodes: a rule's result must show its structure
     try:
-        walk = _Walk(order, {n for n in targets or () if n is not None}, not before[2], accumulate and targets is None)
-        walk.start(roots, cotangents)
-        walk.run(order, retain_graph)
+        walk.start(roots, starts, cotangents)
+        walk.run(order)
         r.site, r.busy = before[1:]
         for node, value in walk.leaves:
-            tensor = node._variable()
-            if tensor is not None:
-                wrap["accumulate"](tensor, value, create_graph)
+            walk.accumulate(node, value)
+        for node in walk.inside if not retain_graph else ():
+            if node.saved and any(v.prim is not FULL for v in node.saved):
+                node.saved = None
     finally:
+        passes.current = outer
         r.grad, r.site, r.busy = before
     found = [*walk.captured.values(), *(g for _, g in walk.leaves)]
-    relate([v for v in found if v.data is None], [v for v in roots if v.data is None])
+    relate([v for v in found if v.data is None], [v for v in roots if isinstance(v, Value) and v.data is None])
     return [walk.captured.get(n) for n in targets or ()]
 
 
-def reachable(roots: list[Value], targets: list[Node | None] | None) -> list[Node]:
+def _node(x: Value | Node) -> Node | None:
+    return x.node if isinstance(x, Value) else x
+
+
+def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> list[Node]:
     """The nodes to run, in recording order: those that lead from a root to a target (or anywhere)."""
     seen: set[Node] = set()
-    stack = [v.node for v in roots if v.node is not None]
+    stack = [n for n in roots if n is not None]
     while stack:
         node = stack.pop()
         if node not in seen:
@@ -102,47 +119,86 @@ def _check_freed(nodes: list[Node]) -> None:
             raise RuntimeError(FREED)
 
 
+def _leaves_early(order: list[Node]) -> list[Node]:
+    """The order with each leaf just before the first recorded node that feeds it: its hooks run as soon as its gradient
+    is complete, as in PyTorch, and not at the end of the pass."""
+    place: dict[Node, float] = {n: n.seq for n in order}
+    for n in reversed(order):
+        for e in n.edges:
+            if type(e) is AccumulateGrad and e in place:
+                place[e] = n.seq - 0.5  # the last consumer to run has the smallest number
+    return sorted(order, key=place.__getitem__)
+
+
+class _Passes(threading.local):
+    """The pass that runs in this thread."""
+
+    current: _Walk | None = None
+
+
+passes = _Passes()
+
+
 class _Walk:
     """The state of one pass."""
 
-    def __init__(self, order: list[Node], targets: set[Node], may_cut: bool, accumulate: bool) -> None:
+    def __init__(
+        self,
+        order: list[Node],
+        targets: list[Node | None] | None,
+        create_graph: bool,
+        retain_graph: bool,
+        accumulate: bool,
+        before: tuple,
+    ) -> None:
         self.wanted = set(order)
-        self.targets = targets
-        self.may_cut = may_cut
-        self.accumulate = accumulate
+        self.create_graph = create_graph
+        self.retain_graph = retain_graph
+        self.accumulates = accumulate
+        self.before = before  # the recorder's grad mode, site, and whether it was busy
+        self.may_cut = not before[2]
+        self.careful = anomaly.enabled
+        self.targets = {n for n in targets or () if n is not None and not (accumulate and type(n) is AccumulateGrad)}
         self.pending: dict[Node, Scaled] = {}
+        self.grads: dict[Node, list[Value | None]] = {}  # of nodes with several results
         self.captured: dict[Node | None, Value] = {}
         self.leaves: list[tuple[Any, Value]] = []
+        self.inside: list[Node] = []  # of compositions that ran as one: freed at the end
         self.products: dict[tuple, tuple] = {}
         self.first = 0  # seq at the start: what is later was recorded by this pass
 
-    def start(self, roots: list[Value], cotangents: list[Value | None]) -> None:
-        for root, g in zip(roots, cotangents, strict=True):
+    def start(self, roots: Sequence, nodes: list[Node | None], cotangents: list[Value | None]) -> None:
+        for root, node, g in zip(roots, nodes, cotangents, strict=True):
             one = full(root.shape, 1, root.dtype)
             self.first = self.first or one.seq
-            if root.node is None:
+            if node is None:
                 continue
             c = _product(1.0, g.slots[0]) if g is not None and g.prim is FULL and g.dtype.is_floating_point else None
-            new = c or 1.0, None, one if g is None or c else g, None
-            old = self.pending.get(root.node)
-            self.pending[root.node] = new if old is None else _sum(old, new)
+            self.add(node, (c or 1.0, None, one if g is None or c else g, None))
 
-    def run(self, order: list[Node], retain_graph: bool) -> None:
-        r, pending, wanted, targets, eager = recorder, self.pending, self.wanted, self.targets, config.eager
+    def add(self, node: Node, new: Scaled) -> None:
+        old = self.pending.get(node)
+        self.pending[node] = new if old is None else _sum(old, new)
+
+    def run(self, order: list[Node]) -> None:
+        r, pending, wanted, targets = recorder, self.pending, self.wanted, self.targets
+        eager, careful, retain_graph = config.eager, self.careful, self.retain_graph
         limit = config.pending_limit if self.may_cut else 1 << 62
         while order:
             node = order.pop()
             total = pending.pop(node, None)
+            if node.special or node.hooks is not None or node in targets or careful:
+                total = self.visit(node, total)
             if total is None:
                 continue
-            if not node.edges or node.retain is not None or node in targets:
-                self.show(node, total)
             c, u, g, _ = total
             if u is not None and node.prim in _MASKS:
                 c, u, g = 1.0, None, _multiplied(total)
             r.site = (node.code, node.lasti)
             rules = node.rules
             saved: Any = saved_values(node) if rules.saves_result else node.saved
+            if saved is None:  # another pass, within this one or in another thread, freed it meanwhile
+                raise RuntimeError(FREED)
             edges = node.edges
             for i, rule, plain, arguments in rules.steps:
                 edge = edges[i]
@@ -163,7 +219,7 @@ class _Walk:
                     pending[edge] = new if old is None else _sum(old, new)
                     if eager:
                         evaluator["eager"](pending[edge][2])
-            if saved and not retain_graph:
+            if saved and not retain_graph and (len(saved) > 1 or saved[0].prim is not FULL):  # a number is no tensor
                 node.saved = None
             due = r.start + limit
             if g.seq >= due or (u is not None and u.seq >= due):
@@ -171,24 +227,126 @@ class _Walk:
                 _check_pending(g if u is None or u.seq < g.seq else u)
                 r.busy = True
 
-    def show(self, node: Node, total: Scaled) -> None:
-        """Hand a finished gradient to whoever asked for it."""
-        leaf = self.accumulate and isinstance(node, AccumulateGrad)
-        if node.retain is None and node not in self.targets and not leaf:
+    # -- what is not a rule: hooks, leaves, inputs asked for, nodes of custom functions --
+
+    def visit(self, node: Node, total: Scaled | None) -> Scaled | None:
+        """Do what there is to do at a node. Returns what its rules are still to be run on, if anything."""
+        hooks = node.hooks
+        if isinstance(node, MultiNode):
+            grads = self.grads.pop(node, None)
+            if grads is not None and any(g is not None for g in grads):
+                self.run_whole(node, grads)
+            return None
+        if total is None:
+            return None
+        leaf = type(node) is AccumulateGrad
+        if leaf or node in self.targets or type(node) is OutputNode or hooks or self.careful:
+            value = _own(_multiplied(total))
+            if hooks and (hooks.tensor or hooks.retain):
+                changed = self.call(calls.tensor_hooks, hooks, value)
+                if changed is not value:
+                    value, total = changed, (1.0, None, changed, None)
+            if node in self.targets:
+                self.captured[node] = value
+            if leaf:
+                self.leaf(node, value)
+            elif isinstance(node, OutputNode):
+                n = self.grads.setdefault(node.owner, [None] * len(node.owner.results))
+                n[node.index] = value if n[node.index] is None else n[node.index] + value
+            elif self.wanted.isdisjoint(node.edges):
+                pass  # an input that nothing asked for lies behind
+            elif (hooks and (hooks.pre or hooks.post)) or self.careful:
+                self.run_whole(node, [value])
+            else:
+                return total
+            return None
+        return total
+
+    def leaf(self, node: Any, value: Value) -> None:
+        hooks = node.hooks
+        if not self.accumulates:
             return
-        value = _multiplied(total)
-        if value.node is not None:
-            # What is handed out gets an identity of its own, or its gradients would mix with those of another handle.
-            value = record(ALIAS, (value,), (), value.shape, value.dtype)
-        if node.retain is not None:
-            for reference in node.retain:
-                tensor = reference()
-                if tensor is not None:
-                    wrap["retain"](tensor, value)
-        if node in self.targets:
-            self.captured[node] = value
-        elif leaf:
+        if not hooks:
             self.leaves.append((node, value))
+            return
+        (changed,) = self.call(calls.pre_hooks, hooks, [value])
+        if changed is not None:
+            self.call(self.accumulate, node, changed)
+        self.call(calls.post_hooks, hooks, [], [changed])
+
+    def accumulate(self, node: Any, value: Value) -> None:
+        """Add the gradient to the leaf's `.grad`, and tell those who wait for that."""
+        tensor = node.variable
+        if tensor is not None:
+            with _accumulating:
+                wrap["accumulate"](tensor, value, self.create_graph)
+            for hook in list(node.hooks.after.values()) if node.hooks else ():
+                if hook(tensor) is not None:
+                    raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+
+    def run_whole(self, node: Node, grads: list[Value | None]) -> None:
+        """Run a node, with all that its composition hides, as one step on true gradients: its hooks see what goes in
+        and what comes out, and so does the search for NaN."""
+        hooks = node.hooks
+        if hooks and hooks.pre:
+            grads = self.call(calls.pre_hooks, hooks, grads)
+        edges = node.outer_edges
+        recorder.site = (node.code, node.lasti)
+        if isinstance(node, MultiNode):
+            out = self.call(node.apply, grads)
+            out = [None if g is None or e not in self.wanted else g for g, e in zip(out, edges, strict=True)]
+            if not self.retain_graph:
+                node.release()
+        else:
+            out = self.parts(node, grads[0]) if grads[0] is not None else [None] * len(edges)
+        if self.careful and anomaly.check_nan:
+            self.call(anomaly.check, node, out)
+        if hooks and hooks.post:
+            out = self.call(calls.post_hooks, hooks, out, grads)
+        for e, g in zip(edges, out, strict=True):
+            if e is not None and g is not None and e in self.wanted:
+                self.add(e, self.fitted(1.0, None, g, g, e))
+
+    def parts(self, node: Node, g: Value) -> list[Value | None]:
+        """The gradients that a node, or the composition that it ends, hands to its inputs."""
+        inner = copy.copy(self)
+        inner.pending, inner.targets = {}, set()
+        inner.careful, inner.may_cut, inner.retain_graph = False, False, True
+        saved = saved_values(node)
+        if node.saved is None:
+            raise RuntimeError(FREED)
+        found: list[Value | None] = [None] * len(node.outer_edges)
+        for i, rule, _, arguments in node.rules.steps:
+            edge = node.edges[i]
+            x = rule(g, *_fetch(arguments, node, saved, edge)) if edge is not None and edge in self.wanted else None
+            if x is None or edge is None:
+                continue
+            new = self.fitted(1.0, None, x, g, edge)
+            if node.bounds is None:
+                found[i] = _multiplied(new)
+            else:
+                inner.add(edge, new)
+        self.inside.append(node)
+        if node.bounds is not None:
+            inside = hidden(node)
+            self.inside += inside
+            inner.run(inside[:])
+            for i, b in enumerate(node.bounds):
+                t = inner.pending.pop(b, None) if b is not None else None
+                found[i] = None if t is None else _multiplied(t)
+            for n, t in inner.pending.items():  # what the composition read besides its inputs
+                self.add(n, t)
+        return found
+
+    def call(self, f: Any, *arguments: Any) -> Any:
+        """Call what may run a user's code, under the state in which the pass was begun, except for grad mode."""
+        r = recorder
+        site = r.site
+        r.site, r.busy = self.before[1:]
+        try:
+            return f(*arguments)
+        finally:
+            r.grad, r.site, r.busy = self.create_graph, site, True
 
     def fitted(self, c: float, u: Value | None, x: Value, g: Value, edge: Node) -> Scaled:
         """A rule's result as a scaled cotangent of the edge's shape and dtype: peeled, un-broadcast, cast."""
@@ -300,6 +458,11 @@ def _fetch(arguments: tuple, node: Node, saved: Any, edge: Node) -> list:
         else:
             out.append(edge.dtype)
     return out
+
+
+def _own(v: Value) -> Value:
+    """v to hand out: under an identity of its own, or its gradients would mix with those of another handle."""
+    return v if v.node is None else record(ALIAS, (v,), (), v.shape, v.dtype)
 
 
 def _is_plain_product(x: Value) -> bool:

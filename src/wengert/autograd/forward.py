@@ -14,7 +14,7 @@ from wengert.errors import InternalError
 from wengert.ops.elementwise import cast, conj
 from wengert.ops.movement import expand
 from wengert.ops.source import full
-from wengert.record.graph import Node
+from wengert.record.graph import MultiNode, Node, OutputNode
 from wengert.record.primitive import ZERO, Elementwise, Primitive
 from wengert.record.value import Value, record, recorder
 
@@ -27,8 +27,9 @@ def jvp(outputs: list[Value], inputs: list[Value], tangents: list[Value]) -> lis
     Raises:
         RuntimeError: if a node on the way was freed.
     """
-    order = reachable(outputs, [v.node for v in inputs])
+    order = reachable([v.node for v in outputs], [v.node for v in inputs])
     known: dict[Node | None, Value] = {}
+    several: dict[Node, list[Value | None]] = {}  # of nodes with several results
     for v, t in zip(inputs, tangents, strict=True):
         if v.node is not None:
             known[v.node] = known[v.node] + t if v.node in known else t
@@ -36,9 +37,19 @@ def jvp(outputs: list[Value], inputs: list[Value], tangents: list[Value]) -> lis
     site = recorder.site
     try:
         for node in order:
-            if node not in fixed:
-                recorder.site = (node.code, node.lasti)
-                known[node] = _push(node, [known.get(e) if e is not None else None for e in node.edges])
+            if node in fixed:
+                continue
+            recorder.site = (node.code, node.lasti)
+            if isinstance(node, OutputNode):
+                part = several[node.owner][node.index]
+                if part is not None:
+                    known[node] = part
+                continue
+            before: list[Value | None] = [known.get(e) if e is not None else None for e in node.edges]
+            if isinstance(node, MultiNode):
+                several[node] = node.push(before)
+            elif any(t is not None for t in before):
+                known[node] = _push(node, before)
     finally:
         recorder.site = site
     return [known.get(v.node) if v.node is not None else None for v in outputs]

@@ -37,10 +37,16 @@ from wengert.record.value import Value
 Shape = tuple[int, ...]
 
 
-def named(v: Value, name: str) -> Value:
-    """v, its node shown as PyTorch names this operation."""
-    if v.node is not None:
-        v.node.label = name
+def named(v: Value, name: str, *inputs: Any) -> Value:
+    """v as the result of one operation, under PyTorch's name: users see one node, which leads to the inputs.
+
+    Inputs that are no values are left out; without any, the node leads where its own operation does.
+    """
+    n = v.node
+    if n is not None:
+        n.label = name
+        if inputs:
+            n.bounds = tuple([x.node for x in inputs if type(x) is Value])
     return v
 
 
@@ -70,7 +76,7 @@ def dot(a: Value, b: Value) -> Value:
             " elements respectively"
         )
     n = a.shape[0]
-    return named(reshape(contract(reshape(a, (1, n)), reshape(b, (n, 1))), ()), "DotBackward0")
+    return named(reshape(contract(reshape(a, (1, n)), reshape(b, (n, 1))), ()), "DotBackward0", a, b)
 
 
 def mm(a: Value, b: Value) -> Value:
@@ -107,10 +113,10 @@ def matmul(a: Value, b: Value) -> Value:
     batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
     out = contract(expand(left, (*batch, *left.shape[-2:])), expand(right, (*batch, *right.shape[-2:])))
     if len(a.shape) == 1:
-        return named(reshape(out, (*out.shape[:-2], out.shape[-1])), "SqueezeBackward1")
+        return named(reshape(out, (*out.shape[:-2], out.shape[-1])), "SqueezeBackward1", a, b)
     if len(b.shape) == 1:
-        return named(reshape(out, out.shape[:-1]), "MvBackward0" if len(a.shape) == 2 else "SqueezeBackward1")
-    return named(out, "BmmBackward0")
+        return named(reshape(out, out.shape[:-1]), "MvBackward0" if len(a.shape) == 2 else "SqueezeBackward1", a, b)
+    return named(out, "BmmBackward0", a, b)
 
 
 # -- statistics --
@@ -121,7 +127,7 @@ def _count(shape: Shape, axes: tuple[int, ...]) -> int:
 
 
 def sum_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(sum(x, axes, keepdim), "SumBackward0" if axes is None else "SumBackward1")
+    return named(sum(x, axes, keepdim), "SumBackward0" if axes is None else "SumBackward1", x)
 
 
 def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
@@ -132,7 +138,7 @@ def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
         )
     total = sum(x, axes, keepdim)
     n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
-    return named(div(total, n), "MeanBackward0" if axes is None else "MeanBackward1")
+    return named(div(total, n), "MeanBackward0" if axes is None else "MeanBackward1", x)
 
 
 def var(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
@@ -140,7 +146,7 @@ def var(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False
     d = sub(x, mean(x, axes, True))
     squares = sum(mul(d, d), axes, keepdim)
     freedom = max(n - correction, 0)
-    return named(div(squares, freedom), "VarBackward0")
+    return named(div(squares, freedom), "VarBackward0", x)
 
 
 def _root(x: Value) -> Value:
@@ -150,7 +156,7 @@ def _root(x: Value) -> Value:
 
 
 def std(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
-    return named(_root(var(x, axes, correction, keepdim)), "StdBackward0")
+    return named(_root(var(x, axes, correction, keepdim)), "StdBackward0", x)
 
 
 def norm(x: Value, p: float = 2, axes: Any = None, keepdim: bool = False) -> Value:
@@ -163,23 +169,23 @@ def norm(x: Value, p: float = 2, axes: Any = None, keepdim: bool = False) -> Val
         out = amax(size, axes, keepdim, "norm")
     else:
         raise NotImplementedError(f"norm: p={p!r} is not implemented; p is 1, 2 or infinity")
-    return named(out, "LinalgVectorNormBackward0")
+    return named(out, "LinalgVectorNormBackward0", x)
 
 
 def amax_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(amax(x, axes, keepdim), "AmaxBackward0")
+    return named(amax(x, axes, keepdim), "AmaxBackward0", x)
 
 
 def amin(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(neg(amax(neg(x), axes, keepdim, "amin")), "AminBackward0")
+    return named(neg(amax(neg(x), axes, keepdim, "amin")), "AminBackward0", x)
 
 
 def max_(x: Value) -> Value:
-    return named(amax(x, None, False, "max"), "MaxBackward1")
+    return named(amax(x, None, False, "max"), "MaxBackward1", x)
 
 
 def min_(x: Value) -> Value:
-    return named(neg(amax(neg(x), None, False, "min")), "MinBackward1")
+    return named(neg(amax(neg(x), None, False, "min")), "MinBackward1", x)
 
 
 def argmax(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
@@ -200,18 +206,18 @@ def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]
     """(values, indices) along one axis. The gradient goes to the element whose index is returned."""
     k = shapes.normalize_axis(axis, len(x.shape))
     if not x.shape:
-        return named(reshape(add(x, 0), ()), "MaxBackward0"), argmax(x)
+        return named(reshape(add(x, 0), ()), "MaxBackward0", x), argmax(x)
     index = argmax(x, k, True)
     ramp = reshape(_ramp(x.shape[k]), (x.shape[k], *[1] * (len(x.shape) - 1 - k)))
     # Selecting by position, and not by value, sends the gradient of a tie to one place.
     values = sum(where(eq(ramp, index), x, 0), k, keepdim) if x.dtype.category else cast(amax(x, k, keepdim), x.dtype)
     out = index if keepdim else reshape(index, (*x.shape[:k], *x.shape[k + 1 :]))
-    return named(values, "MaxBackward0"), out
+    return named(values, "MaxBackward0", x), out
 
 
 def min_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
     values, index = max_along(neg(x), axis, keepdim)
-    return named(neg(values), "MinBackward0"), index
+    return named(neg(values), "MinBackward0", x), index
 
 
 def _ramp(n: int) -> Value:
@@ -227,7 +233,7 @@ def logsumexp(x: Value, axes: Any, keepdim: bool = False) -> Value:
     if not keepdim:
         drop = shapes.normalize_axes(axes, len(x.shape)) if x.shape else ()
         out = reshape(out, tuple([n for k, n in enumerate(x.shape) if k not in drop]))
-    return named(out, "LogsumexpBackward0")
+    return named(out, "LogsumexpBackward0", x)
 
 
 def _frozen(x: Value) -> Value:
@@ -236,11 +242,11 @@ def _frozen(x: Value) -> Value:
 
 def softmax(x: Value, axis: int) -> Value:
     e = exp(sub(x, amax(_frozen(x), axis, True, "softmax")))
-    return named(div(e, sum(e, axis, True)), "SoftmaxBackward0")
+    return named(div(e, sum(e, axis, True)), "SoftmaxBackward0", x)
 
 
 def log_softmax(x: Value, axis: int) -> Value:
-    return named(sub(x, logsumexp(x, axis, True)), "LogSoftmaxBackward0")
+    return named(sub(x, logsumexp(x, axis, True)), "LogSoftmaxBackward0", x)
 
 
 # -- activations --
@@ -248,11 +254,11 @@ def log_softmax(x: Value, axis: int) -> Value:
 
 def sigmoid(x: Value) -> Value:
     """1 / (1 + exp(-x)): right at both ends, since exp overflows to inf and 1 / inf is 0."""
-    return named(div(1, add(exp(neg(x)), 1)), "SigmoidBackward0")
+    return named(div(1, add(exp(neg(x)), 1)), "SigmoidBackward0", x)
 
 
 def relu(x: Value) -> Value:
-    return named(where(_positive(x), x, 0), "ReluBackward0")
+    return named(where(_positive(x), x, 0), "ReluBackward0", x)
 
 
 def _positive(x: Value) -> Value:
@@ -291,7 +297,7 @@ def clamp(x: Value, low: Any = None, high: Any = None) -> Value:
         out = where(lt(out, low), low, out)
     if high is not None:
         out = where(gt(out, high), high, out)
-    return named(out, "ClampBackward1")
+    return named(out, "ClampBackward1", x, low, high)
 
 
 # -- shapes --
@@ -312,7 +318,7 @@ def stack(parts: list[Value], axis: int = 0) -> Value:
             )
     k = shapes.normalize_axis(axis, len(parts[0].shape) + 1)
     one = (*parts[0].shape[:k], 1, *parts[0].shape[k:])
-    return named(cat([reshape(cast(p, d), one) for p in parts], k), "StackBackward0")
+    return named(cat([reshape(cast(p, d), one) for p in parts], k), "StackBackward0", *parts)
 
 
 def cat(parts: list[Value], axis: int = 0) -> Value:
@@ -341,4 +347,4 @@ def cat(parts: list[Value], axis: int = 0) -> Value:
         starts = tuple([at if j == k else 0 for j in range(len(shape))])
         out = write(out, cast(p, d), starts, (1,) * len(shape))
         at += p.shape[k]
-    return named(out, "CatBackward0")
+    return named(out, "CatBackward0", *parts)

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from wengert.record.hooks import Hooks, RemovableHandle, add
+
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
     from wengert.record.primitive import Primitive, Rules
@@ -20,13 +22,19 @@ wrap: dict[str, Callable] = {}
 
 
 class Node:
-    """A step of the backward graph, the user's `grad_fn`."""
+    """A step of the backward graph, the user's `grad_fn`.
+
+    `bounds`, which exists on the last node of a composition only, are the nodes of the composition's inputs: users see
+    one node that leads to them; rules and the engine see `edges`, and what lies between.
+    """
 
     __slots__ = (
-        "__weakref__", "code", "dtype", "edges", "label", "lasti", "prim", "retain", "rules",
-        "saved", "seq",
+        "__weakref__", "bounds", "code", "dtype", "edges", "hooks", "label", "lasti", "prim", "rules", "saved", "seq",
         "shape", "slots", "static",
     )  # fmt: skip
+
+    bounds: tuple[Node | None, ...] | None
+    special = False  # whether the engine does something else with it than running its rules
 
     def __init__(self, v: Value, rules: Rules, saved: tuple[Value, ...], edges: tuple[Node | None, ...]) -> None:
         self.prim: Primitive = v.prim
@@ -41,7 +49,7 @@ class Node:
         self.code: Any = None
         self.lasti = 0
         self.label: str | None = None
-        self.retain: list | None = None
+        self.hooks: Hooks | None = None
 
     def name(self) -> str:
         """The name of the operation's derivative, for instance `MulBackward0`."""
@@ -50,13 +58,45 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
         """The nodes that this one's gradients go to, each with an output number; (None, 0) where none is needed."""
-        return tuple((e, 0) for e in self.edges)
+        return tuple([shown(e) for e in self.outer_edges])
 
     @property
+    def outer_edges(self) -> tuple[Node | None, ...]:
+        """The nodes of the inputs of the operation that the user called."""
+        return self.bounds if self.bounds is not None else self.edges
+
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    @property
+    def metadata(self) -> dict:
+        """A dictionary for whatever a user wants to keep with the node."""
+        return self.own_hooks().metadata
+
+    def own_hooks(self) -> Hooks:
+        """The node's hooks, made if there were none."""
+        if self.hooks is None:
+            self.hooks = Hooks()
+        return self.hooks
+
+    def register_hook(self, fn: Callable) -> RemovableHandle:
+        """Call fn(grad_inputs, grad_outputs), two tuples, whenever this node has run.
+
+        What it returns, if not None, replaces grad_inputs.
+        """
+        return add(self.own_hooks().post, fn)
+
+    def register_prehook(self, fn: Callable) -> RemovableHandle:
+        """Call fn(grad_outputs), a tuple, before this node runs. What it returns, if not None, replaces them."""
+        return add(self.own_hooks().pre, fn)
+
     def _sequence_nr(self) -> int:
         return self.seq
 
     def __getattr__(self, key: str) -> Any:
+        if key == "bounds":
+            return None
         if key.startswith("_saved_"):
             return self._saved(key[7:])
         raise AttributeError(f"{self.name()!r} object has no attribute {key!r}")
@@ -81,11 +121,14 @@ class Node:
 class AccumulateGrad(Node):
     """The end of a path: adds the gradient to a leaf's `.grad`."""
 
-    __slots__ = ("_variable",)
+    __slots__ = ("_variable", "any_dtype")
+
+    special = True
 
     def __init__(self, v: Value, tensor: Any) -> None:
         super().__init__(v, NO_RULES, (), ())
         self._variable = weakref.ref(tensor)
+        self.any_dtype = False  # whether `.grad` may have another dtype than `dtype`
 
     def name(self) -> str:
         return "AccumulateGrad"
@@ -93,6 +136,74 @@ class AccumulateGrad(Node):
     @property
     def variable(self) -> Any:
         return self._variable()
+
+
+class MultiNode(Node):
+    """A node with several results, each an `OutputNode` before it. `results`: their shapes and dtypes."""
+
+    __slots__ = ("results",)
+
+    special = True
+
+    def __init__(self, seq: int, edges: tuple[Node | None, ...]) -> None:
+        self.seq = seq
+        self.edges = edges
+        self.rules = NO_RULES
+        self.saved = ()
+        self.code = self.label = self.hooks = None
+        self.lasti = 0
+        self.results: list[tuple[tuple[int, ...], dtype]] = []
+
+    def apply(self, grads: list[Value | None]) -> list[Value | None]:
+        """The gradients of what the edges lead to, from those of the results (None: undefined)."""
+        raise NotImplementedError
+
+    def push(self, tangents: list[Value | None]) -> list[Value | None]:
+        """The tangents of the results, from those of what the edges lead to (None: zero)."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of what was saved."""
+
+
+class OutputNode(Node):
+    """One result of a node that has several: it hands its gradient to that node, which is the one that users see."""
+
+    __slots__ = ("index",)
+
+    special = True
+
+    edges: tuple[MultiNode]
+
+    def __init__(self, v: Value, owner: MultiNode, index: int) -> None:
+        super().__init__(v, NO_RULES, (), (owner,))
+        self.index = index
+
+    @property
+    def owner(self) -> MultiNode:
+        return self.edges[0]
+
+    def name(self) -> str:
+        return self.owner.name()
+
+
+def shown(n: Node | None) -> tuple[Node | None, int]:
+    """A node as users see it: (node, which of its results)."""
+    return (n.owner, n.index) if isinstance(n, OutputNode) else (n, 0)
+
+
+def hidden(last: Node) -> list[Node]:
+    """The nodes inside the composition that ends in `last`, in recording order, without `last`."""
+    bounds = last.bounds or ()
+    floor = max([b.seq for b in bounds if b is not None], default=0)
+    seen: set[Node] = set()
+    stack = list(last.edges)
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen and node not in bounds and node.seq > floor and not node.special:
+            seen.add(node)
+            stack.extend(node.edges)
+    return sorted(seen, key=lambda n: n.seq)
 
 
 class _NoRules:

@@ -143,7 +143,7 @@ class Primitive:
         node.shape = v.shape
         node.dtype = v.dtype
         node.seq = v.seq
-        node.code = node.label = node.retain = None
+        node.code = node.label = node.hooks = None
         node.lasti = 0
         v.node = node
         return v

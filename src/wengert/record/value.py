@@ -222,8 +222,13 @@ def line_of(v: Value) -> str:
     """`file:line` of the call that made v, or an empty string."""
     if v.code is None:
         return ""
-    line = v.code.co_firstlineno
-    for start, end, number in v.code.co_lines():
-        if start <= v.lasti < end and number is not None:
+    return f"{v.code.co_filename}:{line_of_call(v.code, v.lasti)}"
+
+
+def line_of_call(code: Any, lasti: int) -> int:
+    """The line of a code object's instruction."""
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= lasti < end and number is not None:
             line = number
-    return f"{v.code.co_filename}:{line}"
+    return line
