@@ -22,7 +22,19 @@ FLOORS = [
     ("runtime",),
     ("autograd",),
     ("storage", "indexing", "tensor"),
-    ("factories", "views", "functions", "joining", "inplace", "looking", "printing", "cuda", "show", "publish"),
+    (
+        "factories",
+        "views",
+        "functions",
+        "joining",
+        "inplace",
+        "looking",
+        "printing",
+        "cuda",
+        "show",
+        "publish",
+        "overrides",
+    ),
     ("",),
 ]
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}

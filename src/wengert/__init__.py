@@ -10,6 +10,7 @@ tensor([2., 4.])
 from __future__ import annotations
 
 import math as _math
+from inspect import isfunction as _isfunction
 from typing import Any as _Any
 
 from wengert import autograd, cuda, show
@@ -146,6 +147,7 @@ from wengert.joining import (
     outer,
     stack,
 )  # fmt: skip
+from wengert.overrides import asking as _asking
 from wengert.publish import namespace as _namespace
 from wengert.record.value import counters
 from wengert.runtime.threads import get_num_threads, set_num_threads
@@ -183,6 +185,9 @@ cdouble = complex128
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 newaxis = None
 
+_OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
+
+
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
@@ -209,6 +214,9 @@ __all__ = [
     *_namespace(""),
 ]  # fmt: skip
 globals().update(_namespace(""))
+for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
+    if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
+        globals()[_name] = _asking(_f)
 
 
 def __getattr__(name: str) -> _Any:  # what is published above is not seen by type checkers
