@@ -22,19 +22,8 @@ FLOORS = [
     ("runtime",),
     ("autograd",),
     ("storage", "indexing", "tensor"),
-    (
-        "factories",
-        "views",
-        "functions",
-        "joining",
-        "inplace",
-        "looking",
-        "printing",
-        "cuda",
-        "show",
-        "publish",
-        "overrides",
-    ),
+    ("overrides", "copying"),
+    ("factories", "views", "functions", "joining", "inplace", "looking", "printing", "cuda", "show", "publish"),
     ("",),
 ]
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from wengert import storage
-from wengert.dtypes import dtype
-from wengert.runtime.evaluate import constant, read
-from wengert.tensor import Tensor, handle, value
+from wengert.runtime.evaluate import read
+from wengert.tensor import Tensor, value
 
 
 def item(self: Tensor) -> Any:
@@ -110,23 +109,8 @@ def __contains__(self: Tensor, x: Any) -> bool:
     return bool((self == x)._read().any())
 
 
-def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
-    if not self.is_leaf:
-        raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
-            " If you"
-            " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
-        )
-    return _rebuild, (self._read().copy(), self._v.dtype, self.requires_grad)
-
-
-def _rebuild(x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
-    t = handle(constant(x, d))
-    return t.requires_grad_() if requires_grad else t
-
-
 for _f in (
     item, tolist, numpy, data_ptr, __array__, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
-    __iter__, __format__, __contains__, __reduce_ex__,
+    __iter__, __format__, __contains__,
 ):  # fmt: skip
     setattr(Tensor, _f.__name__, _f)

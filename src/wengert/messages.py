@@ -33,3 +33,8 @@ NO_VIEW = (
     "view size is not compatible with input tensor's size and stride (at least one dimension spans across two"
     " contiguous subspaces). Use .reshape(...) instead."
 )
+DEEPCOPY = (
+    "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you"
+    " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see"
+    " https://github.com/pytorch/pytorch/pull/103001"
+)
