@@ -22,7 +22,7 @@ FLOORS = [
     ("runtime",),
     ("autograd",),
     ("storage", "indexing", "tensor"),
-    ("overrides", "copying"),
+    ("overrides", "copying", "arrays"),
     ("factories", "views", "functions", "joining", "inplace", "looking", "printing", "cuda", "show", "publish"),
     ("",),
 ]

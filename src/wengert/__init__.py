@@ -13,8 +13,9 @@ import math as _math
 from inspect import isfunction as _isfunction
 from typing import Any as _Any
 
+from wengert import arrays as _arrays  # noqa: F401 -- these attach methods
 from wengert import autograd, cuda, show
-from wengert import copying as _copying  # noqa: F401 -- these four attach methods
+from wengert import copying as _copying  # noqa: F401
 from wengert import inplace as _inplace  # noqa: F401
 from wengert import looking as _looking  # noqa: F401
 from wengert import printing as _printing  # noqa: F401

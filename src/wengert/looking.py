@@ -46,13 +46,6 @@ def data_ptr(self: Tensor) -> int:
     return start.__array_interface__["data"][0] + self._layout()[2] * v.dtype.bytes
 
 
-def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    x = self.numpy()
-    if copy or (dtype is not None and x.dtype != dtype):
-        return np.array(x, dtype)
-    return x
-
-
 def _single(self: Tensor) -> Any:
     x = self._read()
     if x.size != 1:
@@ -110,7 +103,7 @@ def __contains__(self: Tensor, x: Any) -> bool:
 
 
 for _f in (
-    item, tolist, numpy, data_ptr, __array__, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
+    item, tolist, numpy, data_ptr, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
     __iter__, __format__, __contains__,
 ):  # fmt: skip
     setattr(Tensor, _f.__name__, _f)
