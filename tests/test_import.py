@@ -22,6 +22,7 @@ FLOORS = [
     ("runtime",),
     ("autograd",),
     ("storage", "indexing", "tensor"),
+    ("overrides", "copying", "arrays"),
     (
         "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "printing", "publish",
         "show", "views",

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import importlib as _importlib
 import math as _math
+from inspect import isfunction as _isfunction
 from typing import Any as _Any
 
+from wengert import arrays as _arrays  # noqa: F401 -- these attach methods
 from wengert import autograd, cuda
-from wengert import differentiating as _differentiating  # noqa: F401 -- attaches methods, as do these three
-from wengert import inplace as _inplace  # noqa: F401 -- these three attach methods
+from wengert import copying as _copying  # noqa: F401
+from wengert import differentiating as _differentiating  # noqa: F401
+from wengert import inplace as _inplace  # noqa: F401
 from wengert import looking as _looking  # noqa: F401
 from wengert import printing as _printing  # noqa: F401
 from wengert.attributes import Device as device
@@ -149,6 +152,7 @@ from wengert.joining import (
     outer,
     stack,
 )  # fmt: skip
+from wengert.overrides import asking as _asking
 from wengert.publish import namespace as _namespace
 from wengert.record.value import counters
 from wengert.tensor import Tensor
@@ -185,6 +189,9 @@ cdouble = complex128
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 newaxis = None
 
+_OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
+
+
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
@@ -212,6 +219,9 @@ __all__ = [
 ]  # fmt: skip
 globals().update(_namespace(""))
 _PARTS = ("show",)
+for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
+    if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
+        globals()[_name] = _asking(_f)
 
 
 def __getattr__(name: str) -> _Any:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from wengert import storage
-from wengert.dtypes import dtype
 from wengert.record.value import recorder
-from wengert.runtime.evaluate import constant, read
-from wengert.tensor import Tensor, handle, value
+from wengert.runtime.evaluate import read
+from wengert.tensor import Tensor, value
 
 
 def item(self: Tensor) -> Any:
@@ -46,13 +45,6 @@ def data_ptr(self: Tensor) -> int:
     v = s.value if m is None else m.value
     start = read(v) if m is None or m.array is None else m.array
     return start.__array_interface__["data"][0] + self._layout()[2] * v.dtype.bytes
-
-
-def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    x = self.numpy()
-    if copy or (dtype is not None and x.dtype != dtype):
-        return np.array(x, dtype)
-    return x
 
 
 def _single(self: Tensor) -> Any:
@@ -111,23 +103,8 @@ def __contains__(self: Tensor, x: Any) -> bool:
     return bool((self == x)._read().any())
 
 
-def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
-    if not self.is_leaf:
-        raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
-            " If you"
-            " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage"
-        )
-    return _rebuild, (self._read().copy(), self._v.dtype, self.requires_grad)
-
-
-def _rebuild(x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
-    t = handle(constant(x, d))
-    return t.requires_grad_() if requires_grad else t
-
-
 for _f in (
-    item, tolist, numpy, data_ptr, __array__, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
-    __iter__, __format__, __contains__, __reduce_ex__,
+    item, tolist, numpy, data_ptr, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
+    __iter__, __format__, __contains__,
 ):  # fmt: skip
     setattr(Tensor, _f.__name__, _f)

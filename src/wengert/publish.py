@@ -7,23 +7,36 @@ from typing import Any
 
 from wengert.api import PUBLISHED, Published
 from wengert.ops.composite import named
+from wengert.overrides import ask, has_torch_function, overloaded
 from wengert.record.value import Value
 from wengert.storage import twin
-from wengert.tensor import Tensor, make, tensor_value, value
+from wengert.tensor import NUMBERS, Tensor, make, tensor_value, value
 
 Converter = Callable[[Any, str], Any]
 
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's words for PyTorch's
 
 
+class _Asked(Exception):
+    """An argument that is to be asked through `__torch_function__`."""
+
+
+def _tensor(x: Any, name: str) -> Value:
+    if type(x) is not Tensor and has_torch_function((x,)):
+        raise _Asked
+    return tensor_value(x, name)
+
+
 def _operand(x: Any, name: str) -> Any:
+    if type(x) is not Tensor and not isinstance(x, NUMBERS) and has_torch_function((x,)):
+        raise _Asked
     return value(x)
 
 
 def _tensors(x: Any, name: str) -> list[Value]:
     if isinstance(x, Tensor) or not isinstance(x, Iterable):
         raise TypeError(f"argument '{name}' must be tuple of Tensors, not {type(x).__name__}")
-    return [tensor_value(y, name) for y in x]
+    return [_tensor(y, name) for y in x]
 
 
 def _optional(convert: Converter) -> Converter:
@@ -31,7 +44,7 @@ def _optional(convert: Converter) -> Converter:
 
 
 _BY_ANNOTATION: dict[str, Converter] = {
-    "Value": tensor_value,
+    "Value": _tensor,
     "Operand": _operand,
     "Sequence[Value]": _tensors,
 }
@@ -97,7 +110,10 @@ def function_of(p: Published) -> Callable[..., Any]:
     f, label, arguments = p.function, p.label, Arguments(p.function)
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        values, by_name = arguments.convert(args, kwargs)
+        try:
+            values, by_name = arguments.convert(args, kwargs)
+        except _Asked:
+            return ask(function, overloaded(args, kwargs), args, kwargs)
         out = f(*values, **by_name)
         if type(out) is Value:
             return make(_own(out, [*values, *by_name.values()], label))
@@ -116,7 +132,10 @@ def in_place_of(p: Published) -> Callable[..., Tensor]:
     f, label, arguments = p.function, p.label, Arguments(p.function)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        values, by_name = arguments.convert((self, *args), kwargs)
+        try:
+            values, by_name = arguments.convert((self, *args), kwargs)
+        except _Asked:
+            return ask(method, overloaded((self, *args), kwargs), (self, *args), kwargs)
         self._check_write()
         out = f(*values, **by_name)
         return self._in_place(_own(out, [*values, *by_name.values()], label), *values)

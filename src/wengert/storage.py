@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from wengert import shapes
+from wengert.dtypes import dtype
 from wengert.messages import EXPANDED
 from wengert.ops import movement
 from wengert.ops.movement import RESHAPE
@@ -220,6 +221,14 @@ class Memory:
         self.tick += 1
         self.version += 1
 
+    def __reduce__(self) -> Any:
+        return memory, (read(self.current()).copy(), self.value.dtype)
+
+
+def memory(x: np.ndarray, d: dtype) -> Memory:
+    """The memory that was pickled as array x."""
+    return Memory(constant(x, d))
+
 
 def references(m: Memory) -> int:
     """How many hold the array."""
@@ -288,6 +297,13 @@ class Storage:
             m.write(self.lenses, v)
             self.seen = m.tick
 
+    def shared(self) -> Storage | Memory:
+        """What all tensors that see these numbers have in common."""
+        return self if self.memory is None else self.memory
+
+    def __reduce__(self) -> Any:  # it is loaded as the memory, from which each tensor starts a history of its own
+        return memory, (read(self.current()).copy(), self.value.dtype)
+
     def layout(self) -> tuple[Shape, Shape, int]:
         """Shape, strides and offset of this storage in its memory."""
         m = self.memory
@@ -301,10 +317,13 @@ class Storage:
 
 def detached(storage: Storage, lenses: tuple[Lens, ...], owner: Any) -> Storage:
     """A storage for the same numbers, with no history."""
-    memory = storage.share()
-    whole = compose(storage.lenses, lenses)
-    out = Storage(get(whole, memory.current()), owner)
-    out.memory, out.lenses, out.seen = memory, whole, memory.tick
+    return over(storage.share(), compose(storage.lenses, lenses), owner)
+
+
+def over(memory: Memory, lenses: tuple[Lens, ...], owner: Any) -> Storage:
+    """A storage for what the lenses show of a memory, with no history."""
+    out = Storage(get(lenses, memory.current()), owner)
+    out.memory, out.lenses, out.seen = memory, lenses, memory.tick
     return out
 
 

@@ -29,7 +29,7 @@ from wengert.storage import Lens, Storage, plain, twin
 
 _new = object.__new__
 _frame = sys._getframe
-_NUMBERS = (int, float, complex, np.number, np.bool_)
+NUMBERS = (int, float, complex, np.number, np.bool_)
 
 
 def make(v: Value) -> Tensor:
@@ -40,8 +40,13 @@ def make(v: Value) -> Tensor:
     return handle(v)
 
 
+passed: set[int] = set()  # the codes of wrappers around functions: not the calls that users made
+
+
 def stamp(v: Value, frame: Any) -> None:
     """Note in v, and in its node, the call that recorded it."""
+    if id(frame.f_code) in passed:
+        frame = frame.f_back
     v.code, v.lasti = frame.f_code, frame.f_lasti
     if v.node is not None:
         v.node.code, v.node.lasti = v.code, v.lasti
@@ -63,7 +68,7 @@ def value(x: Any) -> Any:
     """
     if isinstance(x, Tensor):
         return x._v if x._store is None else x._current()
-    if isinstance(x, _NUMBERS):
+    if isinstance(x, NUMBERS):
         return x
     if isinstance(x, np.ndarray):
         return constant(x, dtypes.from_numpy(x.dtype))
@@ -78,10 +83,10 @@ def tensor_value(x: Any, name: str = "input") -> Value:
 
 
 def _operand(x: Any) -> Any:
-    """What `value` gives, or None for what is no operand."""
+    """What `value` gives, or None for what is no operand and may know how to reflect the operation."""
     if isinstance(x, Tensor):
         return x._v if x._store is None else x._current()
-    if isinstance(x, _NUMBERS):
+    if isinstance(x, NUMBERS):
         return x
     return constant(x, dtypes.from_numpy(x.dtype)) if isinstance(x, np.ndarray) else None
 
@@ -94,7 +99,7 @@ def binary(
     def forward(self: Tensor, other: Any) -> Tensor:
         a = self._v if self._store is None else self._current()
         if (b := _operand(other)) is None:
-            return NotImplemented
+            return self._foreign(forward, other)
         out = op(a, b)
         return make(twin(out) if out is a else out)
 
@@ -104,7 +109,7 @@ def binary(
         if prim is not None and d.is_floating_point and (type(other) is float or type(other) is int):
             out = record(prim, (Value(FULL, (), (), (), d.wide, (other,)), b), (), b.shape, d)
         elif (a := _operand(other)) is None:
-            return NotImplemented
+            return self._foreign(reflected, other)
         else:
             out = op(a, b)
         if label is not None and out.node is not None:
@@ -133,7 +138,7 @@ def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], ca
         elif d.is_floating_point and (type(other) is float or type(other) is int):
             v = record(prim, (a, Value(FULL, (), (), (), d.wide, (other,))), (), a.shape, d)
         elif (b := _operand(other)) is None:
-            return NotImplemented
+            return self._foreign(method, other)
         else:
             v = op(a, b)
         frame = _frame(1)  # as `stamp` and `handle`, without the calls
@@ -163,8 +168,8 @@ class Tensor:
     tensor([2., 4.])
     """
 
-    # _lenses and _tick exist once _store does; _grad once it was set.
-    __slots__ = ("__weakref__", "_grad", "_lenses", "_store", "_tick", "_v")
+    # _lenses and _tick exist once _store does; _grad once it was set; __dict__ once somebody sets an attribute.
+    __slots__ = ("__dict__", "__weakref__", "_grad", "_lenses", "_store", "_tick", "_v")
     __array_priority__ = 1000
 
     _v: Value
@@ -173,15 +178,17 @@ class Tensor:
     _tick: int
     _grad: Tensor | None
 
-    def __init__(self, *args: Any) -> None:
+    def __new__(cls, *args: Any) -> Any:
         d = dtypes.get_default_dtype()
-        self._store = None
+        t = _new(cls)
+        t._store = None
         if len(args) == 1 and isinstance(args[0], Tensor):
-            self._v = alias(value(args[0]))
+            t._v = alias(value(args[0]))
         elif len(args) == 1 and not isinstance(args[0], int):
-            self._v = constant(args[0], d)
+            t._v = constant(args[0], d)
         else:  # sizes; the contents are whatever they are, and zeros are as good as any
-            self._v = full(shapes.check_sizes(shapes.shape_argument(args)) if args else (0,), 0, d)
+            t._v = full(shapes.check_sizes(shapes.shape_argument(args)) if args else (0,), 0, d)
+        return t
 
     # -- the value --
 
