@@ -18,87 +18,87 @@ class Term:
     def of(self, x: Term | float | int, dtype: str | None = None) -> Term:
         return x if isinstance(x, Term) else Term(self.b, self.b.const(x, dtype or self.n.dtype))
 
-    def _do(self, op: str, *others: Term | float | int) -> Term:
+    def do(self, op: str, *others: Term | float | int) -> Term:
         return Term(self.b, self.b.op(op, self.n, *[self.of(o).n for o in others]))
 
     def __add__(self, o: Term | float | int) -> Term:
-        return self._do("add", o)
+        return self.do("add", o)
 
     def __radd__(self, o: float | int) -> Term:
-        return self._do("add", o)
+        return self.do("add", o)
 
     def __sub__(self, o: Term | float | int) -> Term:
-        return self._do("sub", o)
+        return self.do("sub", o)
 
     def __rsub__(self, o: float | int) -> Term:
-        return self.of(o)._do("sub", self)
+        return self.of(o).do("sub", self)
 
     def __mul__(self, o: Term | float | int) -> Term:
-        return self._do("mul", o)
+        return self.do("mul", o)
 
     def __rmul__(self, o: float | int) -> Term:
-        return self._do("mul", o)
+        return self.do("mul", o)
 
     def __truediv__(self, o: Term | float | int) -> Term:
-        return self._do("div", o)
+        return self.do("div", o)
 
     def __rtruediv__(self, o: float | int) -> Term:
-        return self.of(o)._do("div", self)
+        return self.of(o).do("div", self)
 
     def __and__(self, o: Term | int) -> Term:
-        return self._do("and", o)
+        return self.do("and", o)
 
     def __or__(self, o: Term | int) -> Term:
-        return self._do("or", o)
+        return self.do("or", o)
 
     def __xor__(self, o: Term | int) -> Term:
-        return self._do("xor", o)
+        return self.do("xor", o)
 
     def __lshift__(self, o: Term | int) -> Term:
-        return self._do("shl", o)
+        return self.do("shl", o)
 
     def __rshift__(self, o: Term | int) -> Term:
         """The logical shift."""
-        return self._do("lshr", o)
+        return self.do("lshr", o)
 
     def __neg__(self) -> Term:
-        return self._do("neg")
+        return self.do("neg")
 
     def __invert__(self) -> Term:
-        return self._do("not")
+        return self.do("not")
 
     def __lt__(self, o: Term | float | int) -> Term:
-        return self._do("lt", o)
+        return self.do("lt", o)
 
     def __gt__(self, o: Term | float | int) -> Term:
-        return self._do("gt", o)
+        return self.do("gt", o)
 
     def __ge__(self, o: Term | float | int) -> Term:
-        return self._do("ge", o)
+        return self.do("ge", o)
 
     def eq(self, o: Term | float | int) -> Term:
-        return self._do("eq", o)
+        return self.do("eq", o)
 
     def ne(self, o: Term | float | int) -> Term:
-        return self._do("ne", o)
+        return self.do("ne", o)
 
     def ashr(self, o: Term | int) -> Term:
-        return self._do("ashr", o)
+        return self.do("ashr", o)
 
     def abs(self) -> Term:
-        return self._do("abs")
+        return self.do("abs")
 
     def sqrt(self) -> Term:
-        return self._do("sqrt")
+        return self.do("sqrt")
 
     def rint(self) -> Term:
-        return self._do("rint")
+        return self.do("rint")
 
     def maximum(self, o: Term | float) -> Term:
-        return self._do("maximum", o)
+        return self.do("maximum", o)
 
     def minimum(self, o: Term | float) -> Term:
-        return self._do("minimum", o)
+        return self.do("minimum", o)
 
     def fma(self, a: Term | float, c: Term | float) -> Term:
         """self * a + c, rounded once."""
