@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import PUBLISHED, Published
+from wengert.ops import transcendental  # noqa: F401  (what it publishes is collected below)
 from wengert.record.value import Value
 from wengert.storage import twin
 from wengert.tensor import Tensor, make, tensor_value, value

@@ -29,7 +29,7 @@ def mul(b: Builder, x: Pair, y: Pair) -> Pair:
 
 
 def _div(b: Builder, x: Pair, y: Pair) -> Pair:
-    """Smith's method (1962): divide by the larger part first. Over zero, both parts are divided by +0, as NumPy does."""
+    """Smith's method (1962): divide by the larger part first. Over zero, both parts are divided by +0, as in NumPy."""
     (xr, xi), (yr, yi) = x, y
     size = b.op("abs", yr)
     larger = b.op("ge", size, b.op("abs", yi))

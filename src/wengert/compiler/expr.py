@@ -24,7 +24,7 @@ TYPES = {"f32": (4, True), "f64": (8, True), "i32": (4, False), "i64": (8, False
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0.
 ELEMENTARY = frozenset(
     "exp exp2 expm1 log log1p log2 log10 pow sigmoid sin cos tan tanh sinh cosh asin acos atan atan2 asinh acosh"
-    " atanh".split()
+    " atanh hypot".split()
 )
 COMPARISONS = frozenset("lt le gt ge eq ne".split())  # IEEE: false on NaN, except ne
 

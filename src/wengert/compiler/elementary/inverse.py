@@ -99,9 +99,28 @@ def _acos(x: Term, dtype: str = "f64") -> Term:
     return far.where(negative.where(beyond, turned), near)
 
 
+def _hypot_f64(x: Term, y: Term) -> Term:
+    a, b = x.abs(), y.abs()
+    high = a.maximum(b)
+    shrink = (high > 2.0**500).where(high.of(2.0**-600), (high < 2.0**-500).where(high.of(2.0**600), 1.0))
+    back = (high > 2.0**500).where(high.of(2.0**600), (high < 2.0**-500).where(high.of(2.0**-600), 1.0))
+    a, b = a * shrink, b * shrink
+    # The larger square is the exact one, so that a sum of squares of integers is.
+    large, small = a.maximum(b), a.minimum(b)
+    size = large.fma(large, small * small).sqrt() * back
+    return (x.abs().eq(math.inf) | y.abs().eq(math.inf)).where(x.of(math.inf), size)
+
+
+def _hypot_f32(x: Term, y: Term) -> Term:
+    a, b = x.cast("f64"), y.cast("f64")
+    size = (a * a + b * b).sqrt()
+    return (a.abs().eq(math.inf) | b.abs().eq(math.inf)).where(a.of(math.inf), size).cast("f32")
+
+
 BODIES: dict[str, tuple[Body, Body]] = {
     "atan2": (in_double(_atan2_f64), _atan2_f64),
     "atan": (in_double(lambda x: _atan(x, "f32")), _atan),
     "asin": (in_double(lambda x: _asin(x, "f32")), _asin),
+    "hypot": (_hypot_f32, _hypot_f64),
     "acos": (in_double(lambda x: _acos(x, "f32")), _acos),
 }
