@@ -297,3 +297,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "full": [Sample(lambda d: [], lambda: full((3, 4), 1.5, dtypes.float64))],
     "iota": [Sample(lambda d: [], lambda: iota(9, dtypes.int64, 3, -2))],
 }
+
+from samples_special import SPECIAL  # noqa: E402  (it needs what is above)
+
+SAMPLES |= SPECIAL

@@ -15,6 +15,7 @@ from wengert import dtypes
 from wengert.config import configure
 from wengert.ops import composite, movement, reduction
 from wengert.ops import elementwise as ew
+from wengert.ops import transcendental as tr
 from wengert.ops.source import full, iota
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant, read, settle
@@ -143,8 +144,13 @@ SPECIAL = [
     -745.2,
     90.0,
 ]
-UNARY = (ew.exp, ew.log, ew.sin, ew.cos, ew.tanh, ew.sqrt, ew.neg, ew.abs, ew.sign, composite.sigmoid, composite.relu)
-BINARY = (ew.add, ew.sub, ew.mul, ew.div, ew.maximum, ew.minimum, ew.pow, ew.lt, ew.le, ew.gt, ew.ge, ew.eq, ew.ne)
+UNARY = (
+    ew.exp, ew.log, ew.sin, ew.cos, ew.tanh, ew.sqrt, ew.neg, ew.abs, ew.sign, composite.relu, tr.sigmoid, tr.expm1,
+    tr.exp2, tr.log1p, tr.log2, tr.log10, tr.tan, tr.sinh, tr.cosh, tr.asin, tr.acos, tr.atan, tr.asinh, tr.acosh,
+    tr.atanh,
+)  # fmt: skip
+BINARY = (ew.add, ew.sub, ew.mul, ew.div, ew.maximum, ew.minimum, ew.pow, ew.lt, ew.le, ew.gt, ew.ge, ew.eq, ew.ne,
+          tr.atan2, tr.hypot)  # fmt: skip
 
 
 @pytest.mark.parametrize("dt", [F32, F64], ids=lambda d: d.name)

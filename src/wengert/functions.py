@@ -75,7 +75,6 @@ neg = negative = _unary("neg", ew.neg)
 abs = absolute = _unary("abs", ew.abs)
 sign = _unary("sign", ew.sign)
 sgn = _unary("sgn", ew.sgn, "SgnBackward0")
-sigmoid = _unary("sigmoid", co.sigmoid)
 relu = _unary("relu", co.relu)
 conj = _unary("conj", ew.conj)
 imag = _unary("imag", ew.imag)
@@ -410,7 +409,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
 
 
 METHODS = (
-    exp, log, sin, cos, tanh, sqrt, neg, abs, sign, sgn, sigmoid, relu, conj, logical_not,
+    exp, log, sin, cos, tanh, sqrt, neg, abs, sign, sgn, relu, conj, logical_not,
     isnan, isinf, isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min,
     clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum,
     mean, var, std, norm, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,

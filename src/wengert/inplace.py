@@ -117,7 +117,7 @@ def normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
 
 for _name, _op in {
     "exp_": ew.exp, "log_": ew.log, "sin_": ew.sin, "cos_": ew.cos, "tanh_": ew.tanh, "sqrt_": ew.sqrt, "neg_": ew.neg,
-    "abs_": ew.abs, "sigmoid_": co.sigmoid, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
+    "abs_": ew.abs, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
 }.items():  # fmt: skip
     _unary(_name, _op)
 for _name, _bop in {

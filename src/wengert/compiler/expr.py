@@ -27,7 +27,10 @@ WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i3
 #   shl lshr ashr            on integers; the shift is within the width
 #   const arg index load select rare cast bitcast reduce
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0.
-ELEMENTARY = frozenset("exp log sin cos tanh pow atan2".split())
+ELEMENTARY = frozenset(
+    "exp exp2 expm1 log log1p log2 log10 pow sigmoid sin cos tan tanh sinh cosh asin acos atan atan2 asinh acosh"
+    " atanh hypot".split()
+)
 COMPARISONS = frozenset("lt le gt ge eq ne".split())  # IEEE: false on NaN, except ne
 
 COMMUTATIVE = frozenset("add mul minimum maximum eq ne and or xor".split())

@@ -8,6 +8,7 @@ round trip through memory that may not even hold them.
 
 from __future__ import annotations
 
+from wengert.compiler.expr import ELEMENTARY
 from wengert.compiler.program import CALLS, UNROLL, Op, Program, library_operand
 from wengert.config import config
 
@@ -15,7 +16,8 @@ KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary funct
 HEAVY = 10
 UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repeated for each element
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
-COSTS = {"exp": 15, "log": 15, "sin": 15, "cos": 15, "tanh": 20, "pow": 40, "div": 4, "sqrt": 4, "power": 4}
+COSTS = {"div": 4, "sqrt": 4, "power": 4} | dict.fromkeys(ELEMENTARY, 20) | {"exp": 15, "log": 15, "sin": 15, "cos": 15}
+COSTS |= dict.fromkeys(("pow", "atan2", "log2", "log10", "asinh", "acosh", "atanh"), 40)
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = (
     64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program

@@ -252,11 +252,6 @@ def log_softmax(x: Value, axis: int) -> Value:
 # -- activations --
 
 
-def sigmoid(x: Value) -> Value:
-    """1 / (1 + exp(-x)): right at both ends, since exp overflows to inf and 1 / inf is 0."""
-    return named(div(1, add(exp(neg(x)), 1)), "SigmoidBackward0", x)
-
-
 def relu(x: Value) -> Value:
     return named(where(_positive(x), x, 0), "ReluBackward0", x)
 

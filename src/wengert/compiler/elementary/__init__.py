@@ -1,0 +1,55 @@
+"""The bodies of the elementary functions, as expressions: one body each, for every renderer and every lane count.
+
+Within 1 ulp in f32 and 2 in f64, special values as IEEE 754 and C99 have them, subnormals included. There are no tables
+and no branches, but for `rare`. The polynomials are minimax fits (Lawson's iteration, coefficients rounded from the
+lowest power up) in the relative error of the whole function; `benchmarks/accuracy.py` measures what comes out.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from wengert.compiler.elementary import (
+    exponential,
+    inverse,
+    logarithm,
+    power,
+    trigonometric,
+)
+from wengert.compiler.elementary.terms import Body, Term
+from wengert.compiler.expr import Builder, Node
+
+FAMILIES = (exponential, logarithm, power, trigonometric, inverse)
+BODIES: dict[str, tuple[Body, Body]] = {k: v for family in FAMILIES for k, v in family.BODIES.items()}
+BINARY = frozenset("pow atan2 hypot copysign nextafter".split())
+
+
+@dataclass(frozen=True)
+class Function:
+    """An elementary function of `dtype`: `result` over the parameters, whose attr is their position."""
+
+    name: str
+    dtype: str
+    params: tuple[Node, ...]
+    result: Node
+
+
+@functools.cache
+def function(name: str, dtype: str) -> Function:
+    """The body of one of `expr.ELEMENTARY`, in f32 or f64."""
+    b = Builder()
+    params = [Term(b, b.node("param", (), i, dtype)) for i in range(2 if name in BINARY else 1)]
+    return Function(name, dtype, tuple([p.n for p in params]), BODIES[name][dtype == "f64"](*params).n)
+
+
+def in_order(result: Node) -> list[Node]:
+    """The nodes that the result needs, arguments first, the slow sides of `rare` left out."""
+    found: set[Node] = set()
+    todo = [result]
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo += (node.args[0], node.args[2]) if node.op == "rare" else node.args
+    return sorted(found, key=lambda n: n.id)

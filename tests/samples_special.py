@@ -1,0 +1,62 @@
+"""Samples of the elementary and special functions, inside their domains and away from kinks and branch cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from samples import Draw, Sample
+
+from wengert.ops import transcendental as tr
+
+SHAPES = ((3, 4), (), (0, 2), (33,))
+
+
+def within(low: float, high: float) -> Callable[..., np.ndarray]:
+    """Real numbers of this interval; complex ones of the disc over it."""
+
+    def draw(d: Draw, *shape: int) -> np.ndarray:
+        middle, half = (low + high) / 2, (high - low) / 2
+        x = middle + half * d.rng.uniform(-1, 1, shape)
+        if d.dtype.is_complex:
+            x = middle + half * np.sqrt(d.rng.uniform(0, 1, shape)) * np.exp(2j * np.pi * d.rng.uniform(0, 1, shape))
+        return np.asarray(x, d.dtype.np)
+
+    return draw
+
+
+def maps(f: Callable, low: float = -1.5, high: float = 1.5, **flags: Any) -> list[Sample]:
+    draw = within(low, high)
+    return [Sample(lambda d, s=s: [draw(d, *s)], f, **flags) for s in SHAPES]
+
+
+def real_maps(f: Callable, low: float = -1.5, high: float = 1.5) -> list[Sample]:
+    return maps(f, low, high, complex=False)
+
+
+def real_pairs(f: Callable, first: tuple[float, float], second: tuple[float, float]) -> list[Sample]:
+    a, b = within(*first), within(*second)
+    shapes = (((3, 4), (3, 4)), ((3, 1), (4,)), ((), (3,)), ((0,), (1,)))
+    return [Sample(lambda d, s=s: [a(d, *s[0]), b(d, *s[1])], f, complex=False) for s in shapes]
+
+
+SPECIAL: dict[str, list[Sample]] = {
+    "expm1": maps(tr.expm1),
+    "exp2": maps(tr.exp2),
+    "log1p": maps(tr.log1p, -0.7, 1.5),
+    "log2": maps(tr.log2, 0.3, 3),
+    "log10": maps(tr.log10, 0.3, 3),
+    "sigmoid": maps(tr.sigmoid, -2, 2),
+    "tan": maps(tr.tan, -1, 1),
+    "sinh": maps(tr.sinh),
+    "cosh": maps(tr.cosh),
+    "asin": maps(tr.asin, -0.8, 0.8),
+    "acos": maps(tr.acos, -0.8, 0.8),
+    "atan": maps(tr.atan, -0.8, 0.8),
+    "asinh": maps(tr.asinh, -0.8, 0.8),
+    "acosh": maps(tr.acosh, 1.2, 3),
+    "atanh": maps(tr.atanh, -0.8, 0.8),
+    "atan2": real_pairs(tr.atan2, (-2, 2), (0.5, 2)),
+    "hypot": real_pairs(tr.hypot, (-2, 2), (0.5, 2)),
+}
