@@ -153,10 +153,12 @@ def _takes() -> list[Sample]:
         Sample(lambda d: [d.normal(3, 2), np.array(1)], lambda x, i: f(x * x, i, 1)),
         Sample(lambda d: [d.normal(3, 2), np.zeros((0, 2), np.int64)], lambda x, i: f(x, i, 0)),
         Sample(lambda d: [d.normal(3, 4), np.array([0, 2, 2])], lambda x, i: f(movement.permute(x, (1, 0)), i, 1)),
-        Sample(lambda d: [d.normal(3, 4), np.array([[0], [3], [1]])], lambda x, i: gather.take_along(x * x, i, 1)),
+        Sample(
+            lambda d: [d.normal(3, 4), np.array([[0], [3], [1]])], lambda x, i: gather.take_along(x * x, i, 1, (3, 1))
+        ),
         Sample(
             lambda d: [d.normal(3, 4), np.array([2, 0, 1, 2])],
-            lambda x, i: gather.take_along(x, movement.reshape(i, (1, 4)), 0),
+            lambda x, i: gather.take_along(x, movement.reshape(i, (1, 4)), 0, (1, 4)),
         ),
     ]
 
@@ -287,7 +289,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(lambda d: [np.array([2, 0, 3, 0, 5], d.dtype.np)], lambda x: scan.cumprod_axis(x, 0)),
     ],
     "running_maximum": _scans(
-        lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k), kind="distinct", complex=False
+        lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k, x.shape), kind="distinct", complex=False
     ),
     "recurrence": [
         _one(lambda a, b, k=k: scan.recurrence(a, b, k), s, s)
