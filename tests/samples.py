@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.ops import composite, gather, movement, reduction, scan, windows
+from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, record
+from wengert.runtime.evaluate import read
 
 
 class Draw:
@@ -163,21 +164,32 @@ def _takes() -> list[Sample]:
     ]
 
 
-def _puts(f: Callable, distinct: bool) -> list[Sample]:
+def _puts(f: Callable, distinct: bool, **flags: Any) -> list[Sample]:
     out = [
-        Sample(lambda d: [d.normal(4), np.array([3, 1]), d.normal(2)], lambda x, i, s: f(x, i, s, 0)),
+        Sample(lambda d: [d.normal(4), np.array([3, 1]), d.normal(2)], lambda x, i, s: f(x, i, s, 0), **flags),
         Sample(
             lambda d: [d.normal(2, 5, 2), np.array([[4, 0], [1, 2]]), d.normal(2, 2, 2, 2)],
             lambda x, i, s: f(x, i, s, 1),
+            **flags,
         ),
-        Sample(lambda d: [d.normal(3, 2), np.array(1), d.normal(3)], lambda x, i, s: f(x * 2.0, i, s * s, 1)),
-        Sample(lambda d: [d.normal(3, 2), np.zeros((0,), np.int64), d.normal(0, 2)], lambda x, i, s: f(x, i, s, 0)),
+        Sample(lambda d: [d.normal(3, 2), np.array(1), d.normal(3)], lambda x, i, s: f(x * 2.0, i, s * s, 1), **flags),
+        Sample(
+            lambda d: [d.normal(3, 2), np.zeros((0,), np.int64), d.normal(0, 2)], lambda x, i, s: f(x, i, s, 0), **flags
+        ),
     ]
     if not distinct:
         out.append(
-            Sample(lambda d: [d.normal(3, 2), np.array([2, 2, 0, 2]), d.normal(4, 2)], lambda x, i, s: f(x, i, s, 0))
+            Sample(
+                lambda d: [d.normal(3, 2), np.array([2, 2, 0, 2]), d.normal(4, 2)],
+                lambda x, i, s: f(x, i, s, 0),
+                **flags,
+            )
         )
     return out
+
+
+def _count(v: Value) -> int:
+    return int(np.count_nonzero(read(v)))
 
 
 def _scans(f: Callable, kind: str = "normal", **flags: Any) -> list[Sample]:
@@ -283,6 +295,14 @@ SAMPLES: dict[str, list[Sample]] = {
     "take": _takes(),
     "put": _puts(gather.put, distinct=True),
     "put_add": _puts(gather.put_add, distinct=False),
+    "put_prod": _puts(scatter.put_prod, distinct=False),
+    "put_max": _puts(scatter.put_max, distinct=False, complex=False),
+    "put_min": _puts(scatter.put_min, distinct=False, complex=False),
+    "nonzero": [
+        Sample(
+            lambda d: [d.truth(3, 4)], lambda x: record(indexing.NONZERO, (x,), (k := _count(x),), (k, 2), dtypes.int64)
+        )
+    ],
     "cumsum": _scans(scan.cumsum_axis),
     "cumprod": [
         *_scans(scan.cumprod_axis),

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import PUBLISHED, Published
+from wengert.ops import picking as _picking  # noqa: F401 -- families that only the list of published operations names
+from wengert.ops import scan as _scan  # noqa: F401
+from wengert.ops import scatter as _scatter  # noqa: F401
 from wengert.record.value import Value
 from wengert.storage import twin
 from wengert.tensor import Tensor, make, tensor_value, value

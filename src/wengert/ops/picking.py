@@ -168,13 +168,6 @@ def embedding(
     Raises:
         IndexError: for an index out of bounds.
         NotImplementedError: for max_norm, which would change the weight, for scale_grad_by_freq and for sparse.
-
-    >>> import wengert
-    >>> rows = wengert.tensor([[0.0, 1.0], [2.0, 3.0]])
-    >>> wengert.nn.functional.embedding(wengert.tensor([1, 1, 0]), rows)
-    tensor([[2., 3.],
-            [2., 3.],
-            [0., 1.]])
     """
     for name, given in (("max_norm", max_norm), ("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
         if given:

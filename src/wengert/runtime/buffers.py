@@ -13,7 +13,7 @@ import threading
 import numpy as np
 
 from wengert.dtypes import decode, dtype, encode
-from wengert.record.value import Value, counters
+from wengert.record.value import counters
 from wengert.shapes import Shape, numel
 
 ALIGN = 64
@@ -115,7 +115,6 @@ def from_array(x: np.ndarray, dt: dtype) -> Buffer:
     return out
 
 
-def wide_array(v: Value) -> np.ndarray:
-    """The numbers of a stored value in the dtype that they are computed in."""
-    x: np.ndarray = decode(v.data.array(v.shape, v.dtype), v.dtype)
-    return x.astype(v.dtype.wide.np, copy=False)
+def widened(x: np.ndarray, dt: dtype) -> np.ndarray:
+    """What a buffer of dtype dt holds, in the dtype that it is computed in."""
+    return decode(x, dt).astype(dt.wide.np, copy=False)

@@ -19,10 +19,11 @@ from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm, LibraryCall, Plan
 from wengert.compiler.render_llvm import render
 from wengert.config import config
+from wengert.dtypes import encode
 from wengert.errors import InternalError, TooLarge
 from wengert.record.value import counters
 from wengert.runtime import blas, jit, threads, tier0
-from wengert.runtime.buffers import ALIGN, Buffer, pool
+from wengert.runtime.buffers import ALIGN, Buffer, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
 INTERPRET = 3e-9  # seconds for one node evaluation by the interpreter, about, and for one node at all
@@ -283,12 +284,12 @@ class Executable:
     def _call(self, step: Any, buffers: dict[int, Buffer]) -> None:
         """Perform a library call. What it raises is passed on; nothing has been given to a value by then."""
         at = self.plan.buffer_of
-        arrays = [buffers[at[i]].array(shape, dt) for i, shape, dt in step.operands]
+        arrays = [widened(buffers[at[i]].array(shape, dt), dt) for i, shape, dt in step.operands]
         with np.errstate(all="ignore"):
             result = np.asarray(step.prim.reference(*arrays, *step.static))
         if result.shape != step.shape:
             raise InternalError(f"{step.prim.name} gave shape {result.shape}, and the record says {step.shape}")
-        buffers[at[step.op]].array(step.shape, step.dtype)[...] = result
+        buffers[at[step.op]].array(step.shape, step.dtype)[...] = encode(result, step.dtype)
         counters.entries_library[step.prim.name] += 1
 
     def _run_kernels(self, first: int, end: int, ready: bool) -> None:
