@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.ops import composite, gather, movement, reduction, scan, windows
+from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, record
+from wengert.runtime.evaluate import read
 
 
 class Draw:
@@ -153,29 +154,42 @@ def _takes() -> list[Sample]:
         Sample(lambda d: [d.normal(3, 2), np.array(1)], lambda x, i: f(x * x, i, 1)),
         Sample(lambda d: [d.normal(3, 2), np.zeros((0, 2), np.int64)], lambda x, i: f(x, i, 0)),
         Sample(lambda d: [d.normal(3, 4), np.array([0, 2, 2])], lambda x, i: f(movement.permute(x, (1, 0)), i, 1)),
-        Sample(lambda d: [d.normal(3, 4), np.array([[0], [3], [1]])], lambda x, i: gather.take_along(x * x, i, 1)),
+        Sample(
+            lambda d: [d.normal(3, 4), np.array([[0], [3], [1]])], lambda x, i: gather.take_along(x * x, i, 1, (3, 1))
+        ),
         Sample(
             lambda d: [d.normal(3, 4), np.array([2, 0, 1, 2])],
-            lambda x, i: gather.take_along(x, movement.reshape(i, (1, 4)), 0),
+            lambda x, i: gather.take_along(x, movement.reshape(i, (1, 4)), 0, (1, 4)),
         ),
     ]
 
 
-def _puts(f: Callable, distinct: bool) -> list[Sample]:
+def _puts(f: Callable, distinct: bool, **flags: Any) -> list[Sample]:
     out = [
-        Sample(lambda d: [d.normal(4), np.array([3, 1]), d.normal(2)], lambda x, i, s: f(x, i, s, 0)),
+        Sample(lambda d: [d.normal(4), np.array([3, 1]), d.normal(2)], lambda x, i, s: f(x, i, s, 0), **flags),
         Sample(
             lambda d: [d.normal(2, 5, 2), np.array([[4, 0], [1, 2]]), d.normal(2, 2, 2, 2)],
             lambda x, i, s: f(x, i, s, 1),
+            **flags,
         ),
-        Sample(lambda d: [d.normal(3, 2), np.array(1), d.normal(3)], lambda x, i, s: f(x * 2.0, i, s * s, 1)),
-        Sample(lambda d: [d.normal(3, 2), np.zeros((0,), np.int64), d.normal(0, 2)], lambda x, i, s: f(x, i, s, 0)),
+        Sample(lambda d: [d.normal(3, 2), np.array(1), d.normal(3)], lambda x, i, s: f(x * 2.0, i, s * s, 1), **flags),
+        Sample(
+            lambda d: [d.normal(3, 2), np.zeros((0,), np.int64), d.normal(0, 2)], lambda x, i, s: f(x, i, s, 0), **flags
+        ),
     ]
     if not distinct:
         out.append(
-            Sample(lambda d: [d.normal(3, 2), np.array([2, 2, 0, 2]), d.normal(4, 2)], lambda x, i, s: f(x, i, s, 0))
+            Sample(
+                lambda d: [d.normal(3, 2), np.array([2, 2, 0, 2]), d.normal(4, 2)],
+                lambda x, i, s: f(x, i, s, 0),
+                **flags,
+            )
         )
     return out
+
+
+def _count(v: Value) -> int:
+    return int(np.count_nonzero(read(v)))
 
 
 def _scans(f: Callable, kind: str = "normal", **flags: Any) -> list[Sample]:
@@ -281,13 +295,21 @@ SAMPLES: dict[str, list[Sample]] = {
     "take": _takes(),
     "put": _puts(gather.put, distinct=True),
     "put_add": _puts(gather.put_add, distinct=False),
+    "put_prod": _puts(scatter.put_prod, distinct=False),
+    "put_max": _puts(scatter.put_max, distinct=False, complex=False),
+    "put_min": _puts(scatter.put_min, distinct=False, complex=False),
+    "nonzero": [
+        Sample(
+            lambda d: [d.truth(3, 4)], lambda x: record(indexing.NONZERO, (x,), (k := _count(x),), (k, 2), dtypes.int64)
+        )
+    ],
     "cumsum": _scans(scan.cumsum_axis),
     "cumprod": [
         *_scans(scan.cumprod_axis),
         Sample(lambda d: [np.array([2, 0, 3, 0, 5], d.dtype.np)], lambda x: scan.cumprod_axis(x, 0)),
     ],
     "running_maximum": _scans(
-        lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k), kind="distinct", complex=False
+        lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k, x.shape), kind="distinct", complex=False
     ),
     "recurrence": [
         _one(lambda a, b, k=k: scan.recurrence(a, b, k), s, s)

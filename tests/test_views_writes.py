@@ -170,9 +170,6 @@ def test_tensors_index_as_ints():
         ),
         ((3,), slice(None, None, -1), ValueError, "step must be greater than zero"),
         ((3,), slice(None, None, 0), ValueError, "slice step cannot be zero"),
-        ((3,), [0, 1], NotImplementedError, "wengert.where"),
-        ((3,), np.array([0, 1]), NotImplementedError, "indexing with ndarray"),
-        ((3,), True, NotImplementedError, "indexing with bool"),
     ],
 )
 def test_indexing_refuses(shape, index, error, text):
@@ -180,14 +177,6 @@ def test_indexing_refuses(shape, index, error, text):
         torch.ones(*shape)[index]
     with refuses(error, text):
         torch.ones(*shape)[index] = 0
-
-
-def test_selecting_by_values_is_refused():
-    x = torch.ones(3)
-    with refuses(NotImplementedError, "indexing with Tensor"):
-        x[x > 0]
-    with refuses(NotImplementedError, "indexing with Tensor"):
-        x[torch.tensor([0, 1])]
 
 
 # -- strides --

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from wengert import dtypes
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
+from wengert.ops.indexing import places
 from wengert.record.value import Value
 from wengert.storage import twin
 from wengert.tensor import Tensor, make, tensor_value, value
@@ -157,12 +158,12 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     return make(ew.minimum(tensor_value(input), tensor_value(other, "other")))
 
 
-def where(condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
-    """`input` where the condition holds, else `other`."""
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, else `other`; of the condition alone, `nonzero(condition, as_tuple=True)`."""
+    if input is None and other is None:
+        return tuple([make(v) for v in places(tensor_value(condition, "condition"))])
     if input is None or other is None:
-        raise NotImplementedError(
-            "where(condition) alone (nonzero) is not implemented; give where(condition, input, other)"
-        )
+        raise TypeError("where() takes a condition alone, or a condition, input and other")
     return make(ew.where(tensor_value(condition, "condition"), value(input), value(other)))
 
 

@@ -1,67 +1,197 @@
-"""Basic indexing: ints, slices, None and Ellipsis become lenses. Selecting by values is not there yet, and says so."""
+"""What `x[index]` means: ints, slices, None and Ellipsis become lenses; tensors, arrays, lists and bools become picks,
+which read or write what the lenses show.
+"""
 
 from __future__ import annotations
 
 import operator
+import warnings
 from typing import Any
 
 import numpy as np
 
-from wengert.shapes import Shape
+from wengert import dtypes
+from wengert.ops.indexing import WRONG_INDEX, Pick, check_pick
+from wengert.ops.movement import expand, reshape
+from wengert.ops.source import iota
+from wengert.record.value import Value
+from wengert.runtime.evaluate import constant
+from wengert.shapes import Shape, infer_expand
 from wengert.storage import Lens, Reshape, Slice
 
+NO_AXES = (
+    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim"
+    " tensor to a number"
+)
+NO_INDEX = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {})"
+SEQUENCE = (
+    "Using a non-tuple sequence for multidimensional indexing is deprecated; use x[tuple(seq)] instead of x[seq], or"
+    " x[wengert.tensor(seq)] for one index of several axes"
+)
 
-def lenses(shape: Shape, index: Any) -> tuple[tuple[Lens, ...], str]:
-    """The lenses that `index` means for a tensor of `shape`, and PyTorch's name for the last step.
+
+class Meaning:
+    """An index applied to a shape: `lenses`, then `picks` on what they show. `name` is PyTorch's name of the last
+    basic step."""
+
+    __slots__ = ("lenses", "name", "picks")
+
+    def __init__(self, lenses: tuple[Lens, ...], name: str, picks: tuple[Pick, ...] = ()) -> None:
+        self.lenses, self.name, self.picks = lenses, name, picks
+
+
+def meaning(shape: Shape, index: Any) -> Meaning:
+    """What `index` means for a tensor of `shape`.
 
     Raises:
-        IndexError: if it is out of bounds or has too many axes.
+        IndexError: if it is out of bounds, has too many axes, or is made of what is no index.
         ValueError: for a step that is not positive.
-        NotImplementedError: for tensors, arrays, lists and bools.
     """
     if type(index) is int:  # the most common case by far
         if shape:
-            return _select(shape, index), "SelectBackward0"
-        raise IndexError(
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a"
-            " 0-dim"
-            " tensor to a number"
-        )
-    items = index if isinstance(index, tuple) else (index,)
-    taken = sum(1 for x in items if x is not None and x is not Ellipsis)
-    if taken > len(shape):
-        if not shape and not any(isinstance(x, slice) for x in items):
-            _refuse(items)
-        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
-    starts: list[int] = []
-    sizes: list[int] = []
-    steps: list[int] = []
-    result: list[int] = []
-    axis, name, ellipsis = 0, "AliasBackward0", False
-    for x in items:
+            return Meaning(_select(shape, index), "SelectBackward0")
+        raise IndexError(NO_AXES)
+    return _Reader(shape, _items(index)).meaning()
+
+
+class _Reader:
+    """Reads an index item by item. Lists grow by one for each axis: of the tensor for starts, sizes and steps, of what
+    is shown for `result`."""
+
+    def __init__(self, shape: Shape, items: tuple) -> None:
+        self.shape = shape
+        self.items = items
+        self.starts: list[int] = []
+        self.sizes: list[int] = []
+        self.steps: list[int] = []
+        self.result: list[int] = []
+        self.picks: list[tuple[int, Value]] = []  # (axis of what is shown, index)
+        self.name = "AliasBackward0"
+
+    def meaning(self) -> Meaning:
+        taken = sum(_axes(x) for x in self.items)
+        left = len(self.shape) - taken
+        if left < 0:
+            raise IndexError(f"too many indices for tensor of dimension {len(self.shape)}")
+        if not self.shape and any(type(x) is int for x in self.items):
+            raise IndexError(NO_AXES)
+        for x in self.items:
+            if x is Ellipsis:
+                self._whole(left)
+                left = 0
+            else:
+                self._read(x)
+        self._whole(left)
+        shown = tuple(self.result)
+        picks = tuple([check_pick(v, shown, axis) for axis, v in self.picks])
+        lenses = _chain(self.shape, tuple(self.starts), tuple(self.sizes), tuple(self.steps), shown)
+        return Meaning(lenses, self.name, picks)
+
+    def _read(self, x: Any) -> None:
         if x is None:
-            result.append(1)
-            name = "UnsqueezeBackward0"
-        elif x is Ellipsis:
-            skipped = len(shape) - taken if not ellipsis else 0
-            ellipsis = True
-            for n in shape[axis : axis + skipped]:
-                _whole(n, starts, sizes, steps, result)
-            axis += skipped
+            self.result.append(1)
+            self.name = "UnsqueezeBackward0"
         elif isinstance(x, slice):
-            if _slice(x, shape[axis], starts, sizes, steps):
-                name = "SliceBackward0"
-            result.append(sizes[-1])
-            axis += 1
+            self._slice(x)
+        elif isinstance(x, bool):  # an axis of its own, taken once or not at all
+            self.picks.append((len(self.result), iota(int(x), dtypes.int64)))
+            self.result.append(1)
+        elif isinstance(x, Value):
+            self.picks.append((len(self.result), x))
+            self._whole(_axes(x))
         else:
-            starts.append(_integer(x, axis, shape[axis], items))
-            sizes.append(1)
-            steps.append(1)
-            axis += 1
-            name = "SelectBackward0"
-    for n in shape[axis:]:
-        _whole(n, starts, sizes, steps, result)
-    return _chain(shape, tuple(starts), tuple(sizes), tuple(steps), tuple(result)), name
+            self._integer(x)
+
+    def _whole(self, count: int) -> None:
+        axis = len(self.sizes)
+        for n in self.shape[axis : axis + count]:
+            self.starts.append(0)
+            self.sizes.append(n)
+            self.steps.append(1)
+            self.result.append(n)
+
+    def _slice(self, x: slice) -> None:
+        n = self.shape[len(self.sizes)]
+        step = 1 if x.step is None else operator.index(x.step)
+        if step == 0:
+            raise ValueError("slice step cannot be zero")
+        if step < 0:
+            raise ValueError(f"step must be greater than zero, not {step}")
+        start, stop, _ = slice(_bound(x.start), _bound(x.stop)).indices(n)
+        size = max(0, -(-(stop - start) // step))
+        self.starts.append(start if size else 0)
+        self.sizes.append(size)
+        self.steps.append(step if size > 1 else 1)
+        self.result.append(size)
+        if x.start is not None or x.stop is not None or step != 1:
+            self.name = "SliceBackward0"
+
+    def _integer(self, i: int) -> None:
+        axis = len(self.sizes)
+        n = self.shape[axis]
+        if not -n <= i < n:
+            raise IndexError(f"index {i} is out of bounds for dimension {axis} with size {n}")
+        self.starts.append(i % n)
+        self.sizes.append(1)
+        self.steps.append(1)
+        self.name = "SelectBackward0"
+
+
+def _axes(x: Any) -> int:
+    """How many axes of the tensor an item stands for."""
+    if x is None or x is Ellipsis or isinstance(x, bool):
+        return 0
+    if isinstance(x, Value) and x.dtype.name in ("bool", "uint8"):
+        return len(x.shape)
+    return 1
+
+
+def _items(index: Any) -> tuple:
+    if isinstance(index, list) and len(index) < 32 and any(_makes_tuple(x) for x in index):
+        warnings.warn(SEQUENCE, UserWarning, stacklevel=4)
+        index = tuple(index)
+    items = index if isinstance(index, tuple) else (index,)
+    out = tuple([_item(x) for x in items])
+    if sum(x is Ellipsis for x in out) > 1:  # PyTorch takes the others as nothing at all
+        first = next(k for k, x in enumerate(out) if x is Ellipsis)
+        out = tuple([x for k, x in enumerate(out) if x is not Ellipsis or k == first])
+    return out
+
+
+def _makes_tuple(x: Any) -> bool:
+    return x is None or x is Ellipsis or isinstance(x, slice | list | tuple) or hasattr(x, "_store")
+
+
+def _item(x: Any) -> Any:
+    """None, Ellipsis, a slice, an int, a bool, or a value."""
+    if x is None or x is Ellipsis or isinstance(x, int | slice):
+        return x
+    if isinstance(x, np.bool_):
+        return bool(x)
+    if isinstance(x, list | tuple | range):
+        array = np.asarray(x)
+        x = array if array.size else array.astype(np.int64)
+    if isinstance(x, np.ndarray):
+        if x.dtype.kind not in "biu":
+            raise IndexError(WRONG_INDEX)
+        x = x if x.dtype.kind == "b" else x.astype(np.int64)
+        return constant(x, dtypes.from_numpy(x.dtype)) if x.ndim else x.item()
+    if hasattr(x, "_store"):
+        return _tensor(x)
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise IndexError(NO_INDEX.format(type(x).__name__)) from None
+
+
+def _tensor(t: Any) -> Any:
+    """A tensor of no axes is an int or a bool, one with axes its value."""
+    v: Value = t._v if t._store is None else t._current()
+    if v.shape:
+        return v
+    if v.dtype.category > 1:
+        raise IndexError(WRONG_INDEX)
+    return bool(t) if v.dtype is dtypes.bool_ else operator.index(t)
 
 
 def _chain(shape: Shape, starts: Shape, sizes: Shape, steps: Shape, result: Shape) -> tuple[Lens, ...]:
@@ -81,64 +211,12 @@ def _select(shape: Shape, i: int) -> tuple[Lens, ...]:
     return Slice((i % n, *[0] * len(rest)), (1, *rest), (1,) * len(shape)), whole
 
 
-def _whole(n: int, starts: list, sizes: list, steps: list, result: list) -> None:
-    starts.append(0)
-    sizes.append(n)
-    steps.append(1)
-    result.append(n)
-
-
-def _slice(x: slice, n: int, starts: list, sizes: list, steps: list) -> bool:
-    """Append one slice; tell whether it leaves anything out."""
-    step = 1 if x.step is None else operator.index(x.step)
-    if step == 0:
-        raise ValueError("slice step cannot be zero")
-    if step < 0:
-        raise ValueError(f"step must be greater than zero, not {step}")
-    start, stop, _ = slice(_bound(x.start), _bound(x.stop)).indices(n)
-    size = max(0, -(-(stop - start) // step))
-    starts.append(start if size else 0)
-    sizes.append(size)
-    steps.append(step if size > 1 else 1)
-    return x.start is not None or x.stop is not None or step != 1
-
-
 def _bound(x: Any) -> int | None:
     return None if x is None else operator.index(x)
 
 
-def _integer(x: Any, axis: int, n: int, items: tuple) -> int:
-    if isinstance(x, bool | np.bool_ | np.ndarray | list | tuple | range) or (getattr(x, "ndim", 0) or 0) > 0:
-        _refuse(items)
-    if getattr(getattr(x, "dtype", None), "name", "") == "bool":
-        _refuse(items)
-    try:
-        i = operator.index(x)
-    except TypeError:
-        raise IndexError(
-            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got"
-            f" {type(x).__name__})"
-        ) from None
-    if not -n <= i < n:
-        raise IndexError(f"index {i} is out of bounds for dimension {axis} with size {n}")
-    return i % n
-
-
-def _refuse(items: tuple) -> None:
-    kinds = ", ".join(
-        sorted(
-            {type(x).__name__ for x in items if not isinstance(x, int | slice | None) or isinstance(x, bool)}
-            - {"ellipsis"}
-        )
-    )
-    if not kinds:
-        raise IndexError(
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a"
-            " 0-dim"
-            " tensor to a number"
-        )
-    raise NotImplementedError(
-        f"indexing with {kinds} (gather, mask) is not implemented; use wengert.where(mask, x, y) for masks, a"
-        " comparison with"
-        " wengert.arange and a sum or matmul for gathers, and stack for lists of indices"
-    )
+def fitted(v: Value, shape: Shape) -> Value:
+    """What is written to a part of `shape`: leading axes of size 1 do not count, the others are broadcast."""
+    while len(v.shape) > len(shape) and v.shape[0] == 1:
+        v = reshape(v, v.shape[1:])
+    return v if v.shape == shape else expand(v, infer_expand(v.shape, shape))

@@ -36,8 +36,8 @@ NO_VIEW = (
 CUSTOM_VIEW = (
     "Output {} of {} is a view and is being modified inplace. This view was created inside a custom Function (or"
     " because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom"
-    " backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this"
-    " by cloning the output of the custom Function."
+    " backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can"
+    " fix this by cloning the output of the custom Function."
 )
 DEEPCOPY = (
     "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import PUBLISHED, Published
-from wengert.ops import transcendental  # noqa: F401  (what it publishes is collected below)
+from wengert.ops import families  # noqa: F401 -- what they publish is collected below
 from wengert.ops.composite import named
 from wengert.overrides import ask, has_torch_function, overloaded
 from wengert.record.value import Value

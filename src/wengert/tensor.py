@@ -20,6 +20,7 @@ from wengert.messages import CUSTOM_VIEW, DETACH_VIEW, IN_PLACE_LEAF, NOT_A_LEAF
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
+from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias
@@ -465,20 +466,21 @@ class Tensor:
 
     def __getitem__(self, index: Any) -> Tensor:
         v = self._v if self._store is None else self._current()
-        lenses, name = indexing.lenses(v.shape, index)
-        if not lenses:
+        m = indexing.meaning(v.shape, index)
+        if m.picks:
+            return make(select(storage.get(m.lenses, v), m.picks))
+        if not m.lenses:
             out = twin(v)
         else:
-            out = storage.get(lenses, v)
+            out = storage.get(m.lenses, v)
             if out.node is not None:
-                out.node.label = name
-        return self._through(lenses, out, _frame(1))
+                out.node.label = m.name
+        return self._through(m.lenses, out, _frame(1))
 
     def __setitem__(self, index: Any, x: Any) -> None:
         v = self._v if self._store is None else self._current()
         self._check_write()
-        lenses, _ = indexing.lenses(v.shape, index)
-        shape = storage.layout(lenses, v.shape, v.shape)[0]
+        m = indexing.meaning(v.shape, index)
         new = value(x)
         if not isinstance(new, Value):
             new = (
@@ -488,15 +490,16 @@ class Tensor:
             raise RuntimeError(
                 "value cannot be converted to type without overflow: it is complex and the tensor is not"
             )
-        new = ew.cast(new, v.dtype)
-        while len(new.shape) > len(shape) and new.shape[0] == 1:
-            new = movement.reshape(new, new.shape[1:])
-        if new.shape != shape:
-            new = movement.expand(new, shapes.infer_expand(new.shape, shape))
-        if not lenses:
-            new = overwritten(v, new)
+        if m.picks:
+            if not isinstance(x, Tensor):
+                new = ew.cast(new, v.dtype)
+            new = assign(storage.get(m.lenses, v), m.picks, new)
+        else:
+            new = indexing.fitted(ew.cast(new, v.dtype), storage.layout(m.lenses, v.shape, v.shape)[0])
+            if not m.lenses:
+                new = overwritten(v, new)
         stamp(new, _frame(1))
-        self._put(new, lenses)
+        self._put(new, m.lenses)
 
     # -- arithmetic --
 

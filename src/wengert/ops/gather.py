@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 
-from wengert import dtypes
+from wengert import dtypes, shapes
 from wengert.ops.elementwise import cast, lt, where
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import ramp
@@ -83,17 +83,24 @@ def take(x: Value, index: Value, axis: int) -> Value:
     return record(TAKE, (x, index), (axis,), _taken(x, index, axis), x.dtype)
 
 
-def take_along(x: Value, index: Value, axis: int) -> Value:
-    """x[..., index[..., k, ...], ...] for an index of as many axes, all within bounds and none longer but this one."""
-    strides = [1] * len(x.shape)
-    for k in range(len(x.shape) - 2, -1, -1):
-        strides[k] = strides[k + 1] * x.shape[k + 1]
-    linear = index * strides[axis] if strides[axis] != 1 else index
-    for k, stride in enumerate(strides):
-        if k != axis and index.shape[k] > 1:
-            linear = linear + ramp(index, k) * stride
-    size = strides[0] * x.shape[0] if x.shape else 1
-    return take(reshape(x, (size,)), expand(linear, index.shape), 0)
+def along(shape: tuple[int, ...], index: Value, axis: int, result: tuple[int, ...]) -> Value:
+    """Places in an array of `shape`, flattened: `index` along the axis, and elsewhere where an element of `result`
+    stands itself (at 0 along axes of size 1). The index is broadcast to `result`.
+    """
+    out, stride = None, 1
+    for k in range(len(shape) - 1, -1, -1):
+        if k == axis or min(shape[k], result[k]) > 1:
+            at = index if k == axis else ramp(result, k)
+            term = at * stride if stride != 1 else at
+            out = term if out is None else term + out
+        stride *= shape[k]
+    assert out is not None
+    return expand(out, result)
+
+
+def take_along(x: Value, index: Value, axis: int, result: tuple[int, ...]) -> Value:
+    """result[..., k, ...] = x[..., index[..., k, ...], ...], for an index within bounds."""
+    return take(reshape(x, (shapes.numel(x.shape),)), along(x.shape, index, axis, result), 0)
 
 
 def put(x: Value, index: Value, source: Value, axis: int) -> Value:

@@ -127,10 +127,10 @@ def sum_to(g: Value, shape: Shape) -> Value:
     return g
 
 
-def ramp(x: Value, axis: int) -> Value:
-    """0, 1, ... along the axis, to be broadcast against x."""
-    n = x.shape[axis]
-    return reshape(iota(n, dtypes.int64), (n, *[1] * (len(x.shape) - 1 - axis)))
+def ramp(shape: Shape, axis: int) -> Value:
+    """0, 1, ... along the axis, to be broadcast to `shape`."""
+    n = shape[axis]
+    return reshape(iota(n, dtypes.int64), (n, *[1] * (len(shape) - 1 - axis)))
 
 
 def first_index(x: Value, axis: int, extremum: Value) -> Value:
@@ -142,7 +142,7 @@ def first_index(x: Value, axis: int, extremum: Value) -> Value:
     hit = eq(x, wanted)
     if x.dtype.is_floating_point:
         hit = logical_or(hit, ne(x, x))
-    candidates = where(hit, ramp(x, axis), n)
+    candidates = where(hit, ramp(x.shape, axis), n)
     return -amax(-candidates, axis)
 
 

@@ -8,11 +8,15 @@ recurrences that run backwards.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from wengert.ops.elementwise import conj, eq, exp, log, logical_or, minimum, ne, where
-from wengert.ops.movement import embed, slice_
+from wengert import dtypes, shapes
+from wengert.api import api
+from wengert.ops.elementwise import cast, conj, eq, exp, log, logical_not, logical_or, minimum, ne, where
+from wengert.ops.gather import take_along
+from wengert.ops.movement import embed, reshape, slice_
 from wengert.ops.reduction import ramp
 from wengert.ops.source import full
 from wengert.record.primitive import Scan, alias
@@ -27,6 +31,9 @@ def _accumulate(f: np.ufunc) -> Callable[..., np.ndarray]:
         return out.astype(x.dtype)
 
     return reference
+
+
+_running_sum = _accumulate(np.add)
 
 
 def _recurrence_reference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
@@ -59,7 +66,7 @@ def _backwards(g: Value, a: Value, axis: int) -> Value:
 CUMSUM = Scan(
     "cumsum",
     "self",
-    _accumulate(np.add),
+    lambda x, axis: _running_sum(x, axis) + x.dtype.type(0),  # a sum starts from +0
     params="axis",
     linear=True,
     vjp={"self": lambda g, axis: flip(cumsum_axis(flip(g, axis), axis), axis)},
@@ -113,7 +120,7 @@ def _shift(x: Value, axis: int, by: int, fill: float) -> Value:
     out = embed(moved, x.shape, tuple(starts), steps)
     if not fill:
         return out
-    return where(eq(ramp(x, axis), 0 if by == 1 else n - 1), full((), fill, x.dtype), out)
+    return where(eq(ramp(x.shape, axis), 0 if by == 1 else n - 1), full((), fill, x.dtype), out)
 
 
 def cumsum_axis(x: Value, axis: int) -> Value:
@@ -136,13 +143,22 @@ def running_maximum(x: Value, axis: int) -> Value:
     return record(RUNNING_MAXIMUM, (alias(x),), (axis,), x.shape, x.dtype)
 
 
-def running_argmax(x: Value, axis: int) -> Value:
-    """Where the largest element so far stands: the last of equal ones, the last NaN once there was one."""
-    plain = alias(x)
-    hit = eq(plain, running_maximum(x, axis))
+def running_argmax(x: Value, axis: int, sign: int = 1) -> Value:
+    """Where the largest element so far (the smallest, for sign = -1) stands: the last of equal ones, the last NaN once
+    there was one.
+    """
+    plain = alias(x) if sign == 1 else _descending(alias(x))
+    hit = eq(plain, running_maximum(plain, axis))
     if x.dtype.is_floating_point:
         hit = logical_or(hit, ne(plain, plain))
-    return running_maximum(where(hit, ramp(x, axis), 0), axis)
+    return running_maximum(where(hit, ramp(x.shape, axis), 0), axis)
+
+
+def _descending(v: Value) -> Value:
+    """Numbers in the opposite order: for integers -1 - x, which does not overflow."""
+    if v.dtype is dtypes.bool_:
+        return logical_not(v)
+    return -v if v.dtype.differentiable else -1 - v
 
 
 def logcumsumexp_axis(x: Value, axis: int) -> Value:
@@ -152,3 +168,94 @@ def logcumsumexp_axis(x: Value, axis: int) -> Value:
     top = where(finite, top, 0.0)
     factor = exp(minimum(_shift(top, axis, 1, 0) - top, 0.0))  # what is not finite stands at 0, perhaps above
     return top + log(recurrence(factor, exp(x - top), axis))
+
+
+# -- as users see them --
+
+
+class _Running(NamedTuple):
+    values: Value
+    indices: Value
+
+    def __repr__(self) -> str:
+        return f"wengert.return_types.{type(self).__name__}(\nvalues={self.values},\nindices={self.indices})"
+
+
+cummax_result = type("cummax", (_Running,), {"__slots__": ()})
+cummin_result = type("cummin", (_Running,), {"__slots__": ()})
+
+
+def _as_summed(v: Value, dtype: dtypes.dtype | None) -> Value:
+    return cast(v, dtype or (v.dtype if v.dtype.category > 0 else dtypes.int64))
+
+
+def _along(v: Value, dim: int, f: Callable[[Value, int], Value]) -> Value:
+    """f along one axis; a 0-d value has one for this purpose."""
+    dim = shapes.normalize_axis(dim, len(v.shape))
+    return f(v, dim) if v.shape else reshape(f(reshape(v, (1,)), 0), ())
+
+
+@api(inplace=True, label="CumsumBackward0")
+def cumsum(input: Value, dim: int, *, dtype: dtypes.dtype | None = None) -> Value:
+    """The sum of all elements up to each one along `dim`. Bools are counted.
+
+    >>> import wengert
+    >>> wengert.cumsum(wengert.tensor([1, 2, 3]), 0)
+    tensor([1, 3, 6])
+    """
+    return _along(_as_summed(input, dtype), dim, cumsum_axis)
+
+
+@api(inplace=True, label="CumprodBackward0")
+def cumprod(input: Value, dim: int, *, dtype: dtypes.dtype | None = None) -> Value:
+    """The product of all elements up to each one along `dim`.
+
+    >>> import wengert
+    >>> wengert.cumprod(wengert.tensor([1, 2, 3, 4]), 0)
+    tensor([ 1,  2,  6, 24])
+    """
+    return _along(_as_summed(input, dtype), dim, cumprod_axis)
+
+
+def _running(v: Value, dim: int, sign: int, name: str) -> tuple[Value, Value]:
+    if v.dtype.is_complex:
+        raise NotImplementedError(f'"{name}_cpu" not implemented for {v.dtype!r}: complex numbers have no order')
+    dim = shapes.normalize_axis(dim, len(v.shape))
+    x = v if v.shape else reshape(v, (1,))
+    index = running_argmax(x, dim, sign)
+    return reshape(take_along(x, index, dim, x.shape), v.shape), reshape(index, v.shape)
+
+
+@api(label="CummaxBackward0")
+def cummax(input: Value, dim: int) -> tuple[Value, Value]:
+    """(values, indices): the largest element up to each one along `dim`, and where the last of equal ones stands.
+
+    >>> import wengert
+    >>> wengert.cummax(wengert.tensor([1.0, 3.0, 2.0]), 0).indices
+    tensor([0, 1, 1])
+    """
+    return cummax_result(*_running(input, dim, 1, "cummax"))
+
+
+@api(label="CumminBackward0")
+def cummin(input: Value, dim: int) -> tuple[Value, Value]:
+    """(values, indices): the smallest element up to each one along `dim`, and where the last of equal ones stands.
+
+    >>> import wengert
+    >>> wengert.cummin(wengert.tensor([2.0, 1.0, 3.0]), 0).values
+    tensor([2., 1., 1.])
+    """
+    return cummin_result(*_running(input, dim, -1, "cummin"))
+
+
+@api(label="LogcumsumexpBackward0")
+def logcumsumexp(input: Value, dim: int) -> Value:
+    """log(sum(exp(x))) over all elements up to each one along `dim`; large ones do not overflow.
+
+    >>> import wengert
+    >>> wengert.logcumsumexp(wengert.zeros(3), 0)
+    tensor([0.0000, 0.6931, 1.0986])
+    """
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for {input.dtype!r}; convert with .double()')
+    return _along(input, dim, logcumsumexp_axis)

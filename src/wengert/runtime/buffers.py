@@ -115,7 +115,7 @@ def from_array(x: np.ndarray, dt: dtype) -> Buffer:
     return out
 
 
-def wide_array(data: Buffer, shape: Shape, dt: dtype) -> np.ndarray:
-    """Stored numbers in the dtype that they are computed in."""
-    x: np.ndarray = decode(data.array(shape, dt), dt)
-    return x.astype(dt.wide.np, copy=False)
+def widened(x: np.ndarray, dt: dtype) -> np.ndarray:
+    """What a buffer of dtype dt holds, in the dtype that it is computed in."""
+    out: np.ndarray = decode(x, dt).astype(dt.wide.np, copy=False)
+    return out

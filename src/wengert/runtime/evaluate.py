@@ -148,7 +148,7 @@ def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
     for v in wanted:
         for related in relatives.pop(v, ()):
             other = related()
-            if other is not None and other.data is None and other not in wanted:
+            if other is not None and other.data is None and 0 not in other.shape and other not in wanted:
                 out.append(other)
     return [v for v in _plain_roots(out) if v not in roots] if out else out
 

@@ -23,7 +23,7 @@ from wengert.dtypes import encode
 from wengert.errors import InternalError, TooLarge
 from wengert.record.value import counters
 from wengert.runtime import blas, jit, threads, tier0
-from wengert.runtime.buffers import ALIGN, Buffer, pool, wide_array
+from wengert.runtime.buffers import ALIGN, Buffer, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
 INTERPRET = 3e-9  # seconds for one node evaluation by the interpreter, about, and for one node at all
@@ -284,7 +284,7 @@ class Executable:
     def _call(self, step: Any, buffers: dict[int, Buffer]) -> None:
         """Perform a library call. What it raises is passed on; nothing has been given to a value by then."""
         at = self.plan.buffer_of
-        arrays = [wide_array(buffers[at[i]], shape, dt) for i, shape, dt in step.operands]
+        arrays = [widened(buffers[at[i]].array(shape, dt), dt) for i, shape, dt in step.operands]
         with np.errstate(all="ignore"):
             result = np.asarray(step.prim.reference(*arrays, *step.static))
         if result.shape != step.shape:

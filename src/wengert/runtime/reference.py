@@ -10,12 +10,12 @@ import numpy as np
 
 from wengert.record.primitive import Embed, Movement, Source
 from wengert.record.value import Value, counters
-from wengert.runtime.buffers import from_array, wide_array
+from wengert.runtime.buffers import from_array, widened
 
 
 def compute(v: Value) -> None:
     """Store v, whose inputs are stored."""
-    arrays = [wide_array(x.data, x.shape, x.dtype) for x in v.inputs]
+    arrays = [widened(x.data.array(x.shape, x.dtype), x.dtype) for x in v.inputs]
     with np.errstate(all="ignore"):
         if isinstance(v.prim, Source):
             out = v.prim.reference(v.shape, v.dtype, v.slots)
