@@ -122,7 +122,7 @@ INFO = getattr(dtypes, "int32", dtypes.int64)
 # -- matrices --
 
 
-def adjoint(x: Value) -> Value:
+def mH(x: Value) -> Value:
     return transpose(conj(x))
 
 
@@ -188,6 +188,25 @@ def last(x: Value) -> Value:
 
 def hermitian(x: Value) -> Value:
     """(X + X*) / 2."""
-    return (x + adjoint(x)) * 0.5
+    return (x + mH(x)) * 0.5
 
 
+def row(x: Value) -> Value:
+    """x with an axis of size 1 before its last."""
+    return unsqueeze(x, len(x.shape) - 1)
+
+
+def gaps(w: Value) -> Value:
+    """w[j] - w[i], and 1 on the diagonal."""
+    n = w.shape[-1]
+    return where(eye_mask(n, n), 1, row(w) - last(w))
+
+
+def off_diagonal(x: Value) -> Value:
+    n = x.shape[-1]
+    return where(eye_mask(n, n), 0, x)
+
+
+def skew(x: Value) -> Value:
+    """(X - X*) / 2."""
+    return (x - mH(x)) * 0.5

@@ -107,14 +107,14 @@ def _no_info(batch: tuple[int, ...]) -> np.ndarray:
 
 
 def lu(a: np.ndarray) -> np.ndarray:
-    """(LU, pivots from 1, info) of m x n matrices, with partial pivoting."""
+    """(LU, pivots from 1, the rows of A in the order of those of L U, info) of m x n matrices, with partial pivoting."""
     batch, (m, n) = a.shape[:-2], a.shape[-2:]
     by_columns = _transposed(a)
     pivots = np.zeros((*batch, min(m, n)), np.int32)
     info = _no_info(batch)
     if pivots.size:
         info = _run("getrf", _kind(a), math.prod(batch), _BY_COLUMNS, m, n, by_columns, m, pivots)
-    return pack(batch, _transposed(by_columns), pivots, info)
+    return pack(batch, _transposed(by_columns), pivots, permutation(pivots, m), info)
 
 
 def qr(a: np.ndarray, complete: bool) -> np.ndarray:
@@ -260,21 +260,34 @@ def _trsm(kind: str) -> tuple[Callable, Any]:
 
 def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
     """The rows of A in the order of those of L U, from LAPACK's sequence of exchanges."""
-    batch = pivots.shape[:-1]
-    order = np.broadcast_to(np.arange(rows), (*batch, rows)).copy()
-    at = np.asarray(pivots.real, np.int64) - 1
-    for k in range(pivots.shape[-1]):
-        here, there = order[..., k].copy(), np.take_along_axis(order, at[..., k : k + 1], -1)[..., 0]
-        order[..., k] = there
-        np.put_along_axis(order, at[..., k : k + 1], here[..., None], -1)
-    return order
+    out = np.empty((*pivots.shape[:-1], rows), np.int64)
+    steps = np.asarray(pivots.real, np.int64).reshape(-1, pivots.shape[-1]) - 1
+    for line, exchanges in zip(out.reshape(-1, rows), steps.tolist()):
+        order = list(range(rows))
+        for k, at in enumerate(exchanges):
+            order[k], order[at] = order[at], order[k]
+        line[:] = order
+    return out
 
 
-def lu_solve(factor: np.ndarray, pivots: np.ndarray, b: np.ndarray, adjoint: bool) -> np.ndarray:
-    """The X of A X = B, or of A* X = B, where P A = L U has these factors and pivots."""
-    n = b.shape[-2]
-    factor = np.ascontiguousarray(factor)
-    order = permutation(pivots, n)[..., None]
+def row_order(pivots: np.ndarray, back: bool) -> np.ndarray:
+    """The permutation that pivots stand for, or its inverse."""
+    order = permutation(pivots, pivots.shape[-1])
+    return np.argsort(order, axis=-1) if back else order
+
+
+def lu_parts(packed: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `lu` made of n x n matrices: LU, the exchanges that moved a row, the order of the rows."""
+    batch = packed.shape[:-1]
+    factor = np.ascontiguousarray(packed[..., : n * n]).reshape(*batch, n, n)
+    pivots, order = packed[..., n * n : n * n + n].real, packed[..., n * n + n : n * n + 2 * n].real
+    return factor, pivots != np.arange(1, n + 1), order.astype(np.int64)
+
+
+def lu_solve(packed: np.ndarray, b: np.ndarray, adjoint: bool) -> np.ndarray:
+    """The X of A X = B, or of A* X = B, from what `lu` made of A."""
+    factor, _, order = lu_parts(packed, b.shape[-2])
+    order = order[..., None]
     if adjoint:
         x = _copy(b)
         _solve_triangular(factor, x, True, False, True)
@@ -286,3 +299,36 @@ def lu_solve(factor: np.ndarray, pivots: np.ndarray, b: np.ndarray, adjoint: boo
     _solve_triangular(factor, x, False, True, False)
     _solve_triangular(factor, x, True, False, False)
     return x
+
+
+def lu_log_det(packed: np.ndarray, n: int) -> np.ndarray:
+    """log |det A| of real matrices; of complex ones with the argument of det A as imaginary part."""
+    factor, moved, _ = lu_parts(packed, n)
+    u = np.diagonal(factor, axis1=-2, axis2=-1)
+    size = np.log(np.abs(u)).sum(-1)
+    if not np.iscomplexobj(packed):
+        return size
+    turn = np.angle(u).sum(-1) + np.pi * moved.sum(-1)
+    return size + 1j * np.where(np.isfinite(size), np.remainder(turn + np.pi, 2 * np.pi) - np.pi, 0)
+
+
+def lu_sign(packed: np.ndarray, n: int) -> np.ndarray:
+    """The sign of det A of real matrices."""
+    factor, moved, _ = lu_parts(packed, n)
+    u = np.diagonal(factor, axis1=-2, axis2=-1)
+    return np.where(moved.sum(-1) % 2, -1, 1) * np.sign(u).prod(-1)
+
+
+def lu_det(packed: np.ndarray, n: int) -> np.ndarray:
+    factor, moved, _ = lu_parts(packed, n)
+    return np.where(moved.sum(-1) % 2, -1, 1) * np.diagonal(factor, axis1=-2, axis2=-1).prod(-1)
+
+
+def lu_regular(packed: np.ndarray, n: int) -> np.ndarray:
+    """The same with rounding errors in place of pivots that are exactly 0, so that A has an inverse."""
+    out = _copy(packed)
+    u = out[..., : n * n : n + 1]
+    size = np.abs(u).max(-1, keepdims=True, initial=0)
+    tiny = np.finfo(packed.dtype).eps * np.where(size == 0, 1, size)
+    u[...] = np.where(u == 0, tiny, u)
+    return out
