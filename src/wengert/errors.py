@@ -3,11 +3,16 @@ engine, TypeError for types, IndexError for indices, ValueError for arguments, N
 there.
 
     RuntimeError
+    ├── LinAlgError    a matrix has no such factorization or inverse
     ├── TooLarge       a tensor must be stored and does not fit
     └── InternalError  a bug in wengert: please report it
 """
 
 from __future__ import annotations
+
+
+class LinAlgError(RuntimeError):
+    """A matrix is singular, or not positive-definite, or an algorithm did not converge on it."""
 
 
 class TooLarge(RuntimeError):

@@ -6,16 +6,12 @@ is never split, so bits do not depend on the number of threads.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import importlib.util
-import os
-import threading
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from wengert import openblas
 from wengert.runtime import jit
 
 _NO_TRANS, _TRANS = 111, 112
@@ -136,15 +132,7 @@ class GemmStep(NamedTuple):
     grain: int
 
 
-_lock = threading.Lock()
-_library: ctypes.CDLL | None = None
 _kernels: dict[str, int] = {}
-
-
-def symbol(name: str) -> int:
-    """The address of the BLAS or LAPACK routine `name`, spelled without OpenBLAS's prefix: "cblas_sgemm", "dpotrf_"."""
-    library = _library or _load()
-    return ctypes.cast(getattr(library, f"scipy_{name}"), ctypes.c_void_p).value or 0
 
 
 def operand(pointer: int, rows: int, columns: int, row: int, column: int, batch: int = 0) -> Operand | None:
@@ -207,7 +195,7 @@ def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k
     tasks = batch * (-(-m // tile_m)) * (-(-n // tile_n))
     flops = 2 * tile_m * tile_n * max(k, 1) * (4 if dtype.kind == "c" else 1)
     cells = [a.pointer, b.pointer, c, m, n, k, a.batch, b.batch, a.ld, b.ld, a.trans, b.trans, tile_m, tile_n]
-    return GemmStep(kernel, [*cells, symbol(f"cblas_{kind.routine}")], tasks, max(1, _GRAIN_FLOPS // flops))
+    return GemmStep(kernel, [*cells, openblas.address(f"cblas_{kind.routine}")], tasks, max(1, _GRAIN_FLOPS // flops))
 
 
 def gemm_ir() -> str:
@@ -230,38 +218,3 @@ def _load_kernels() -> dict[str, int]:
     for kind in _KINDS.values():
         _kernels[kind.routine] = code.address(kind.routine)
     return _kernels
-
-
-def _load() -> ctypes.CDLL:
-    """Load OpenBLAS from its wheel, with one thread.
-
-    The environment variable keeps it from starting a thread pool when it is loaded; the call settles the matter where
-    another package has loaded the same library before.
-    """
-    global _library
-    with _lock:
-        if _library is None:
-            path = _library_path()
-            before = os.environ.get("OPENBLAS_NUM_THREADS")
-            os.environ["OPENBLAS_NUM_THREADS"] = "1"
-            try:
-                library = ctypes.CDLL(str(path))
-            finally:
-                if before is None:
-                    del os.environ["OPENBLAS_NUM_THREADS"]
-                else:
-                    os.environ["OPENBLAS_NUM_THREADS"] = before
-            library.scipy_openblas_set_num_threads(1)
-            _library = library
-        return _library
-
-
-def _library_path() -> Path:
-    spec = importlib.util.find_spec("scipy_openblas32")  # found, not imported: importing loads it for the whole process
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError("wengert needs the package scipy-openblas32: pip install scipy-openblas32")
-    folder = Path(spec.submodule_search_locations[0]) / "lib"
-    found = sorted(folder.glob("libscipy_openblas*"))
-    if not found:
-        raise ImportError(f"no OpenBLAS library in {folder}: reinstall scipy-openblas32")
-    return found[0]
