@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.ops import composite, movement, reduction
+from wengert.ops import composite, movement, reduction, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
@@ -145,6 +145,26 @@ def _reductions(f: Callable, *extra: tuple, kind: str = "normal", **flags: Any) 
     return [_one(lambda x, k=k: f(x, k), s, kind=kind, **flags) for s, k in cases]
 
 
+def _windows() -> list[Sample]:
+    cases = [
+        ((7,), 0, 3, 1, 1),
+        ((2, 9), 1, 3, 2, 2),
+        ((6, 2), 0, 2, 3, 1),
+        ((5,), 0, 5, 1, 1),
+        ((4, 3), 0, 1, 2, 1),
+        ((40,), 0, 20, 1, 1),
+        ((3,), 0, 0, 1, 1),
+    ]
+    out = [_one(lambda x, c=c: windows.windows(x, *c), s) for s, *c in cases]
+    both = _one(lambda x: windows.windows(windows.windows(x, 1, 3), 2, 2, 2), (2, 5, 6))
+    return [*out, both, _one(lambda x: windows.windows(x * x, 0, 3) * windows.windows(x, 0, 3, 1), (6,))]
+
+
+DIAGONALS = [
+    _one(lambda x, c=c: windows.diagonal_of(x, *c), s)
+    for s, *c in [((3, 4), 0, 0, 1), ((4, 3), 1, 0, 1), ((4, 3, 2), -2, 0, 2), ((2, 3, 4), 1, 2, 1), ((3, 3), 5, 0, 1)]
+]
+
 POWER = [_one(lambda x, p=p: ew.pow(x, p), (3, 4), kind="away") for p in (-2, -1, 2, 3)]
 POWER += [_one(lambda x, p=p: ew.pow(x, p), (5,), kind="positive") for p in (-0.5, 0.5)]
 
@@ -200,6 +220,8 @@ SAMPLES: dict[str, list[Sample]] = {
         _one(lambda x, p=p: movement.permute(x, p), s) for s, p in (((2, 3, 4), (2, 0, 1)), ((3, 4), (1, 0)), ((), ()))
     ],
     "slice": _slices(),
+    "windows": _windows(),
+    "diagonal": DIAGONALS,
     "embed": [
         _one(lambda x: movement.embed(x, (4, 5), (1, 4), (2, -2)), (2, 3)),
         _one(lambda x: movement.embed(x, (4,), (1,), (1,)), (2,)),

@@ -76,7 +76,9 @@ class Selection:
         for i, op in enumerate(self.ops):
             if op.kind == "movement":
                 (a,) = op.args
-                root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute")
+                root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute", "windows", "diagonal")
+                if op.numel > self.ops[a].numel and op.prim.name == "windows":
+                    self._uses[root[a]] += 1  # windows overlap: an element is read at several places
                 continue
             for a in op.args:
                 if turned[a] or op.kind in ("embed", "write"):
