@@ -107,7 +107,9 @@ class Case:
     def leaves(self, arrays: list[np.ndarray]) -> list[Value]:
         made = [Variable(a, dtypes.from_numpy(a.dtype)) if a.dtype.kind in "fc" else None for a in arrays]
         self.keep.append(made)
-        return [constant(a, dtypes.bool_) if m is None else m.value for a, m in zip(arrays, made, strict=True)]
+        return [
+            constant(a, dtypes.from_numpy(a.dtype)) if m is None else m.value for a, m in zip(arrays, made, strict=True)
+        ]
 
     def moved(self, h: float) -> list[Value]:
         arrays = list(self.arrays)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from wengert.compiler.body import Body, Index, NeedsBuffer
 from wengert.compiler.expr import Affine, Builder, Node, Range
-from wengert.compiler.program import Op, Program
+from wengert.compiler.program import CALLS, Op, Program, library_operand
 from wengert.compiler.select import Selection
 from wengert.shapes import contiguous_strides
 
@@ -86,7 +86,7 @@ class Fuser:
         self.numbers = numbers
         self.anchors: dict[int, Anchor] = {}
         self.readers: dict[int, list[int]] = {}
-        self._gemm_levels: dict[int, int] = {}
+        self._call_levels: dict[int, int] = {}
         self._group_of: dict[int, Fused] = {}
         self._groups_at: dict[
             tuple, list[Fused]
@@ -95,8 +95,8 @@ class Fuser:
     def run(self) -> list[Fused]:
         groups: list[Fused] = []
         for i in sorted(self.selection.anchors):
-            if self.ops[i].kind == "gemm":
-                self._place_gemm(i, groups)
+            if self.ops[i].kind in CALLS:
+                self._place_call(i, groups)
                 continue
             try:
                 anchor = self._analyse(i)
@@ -105,7 +105,7 @@ class Fuser:
             self.anchors[i] = anchor
             self._join(anchor, groups)
         for g in groups:
-            if self.ops[g.members[0].op].kind != "gemm":
+            if self.ops[g.members[0].op].kind not in CALLS:
                 self._expressions(g)
         return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].kind == "write" for a in g.members)))
 
@@ -191,7 +191,7 @@ class Fuser:
         for j, at in loads:
             if j in self.anchors:
                 aligned[j] = aligned.get(j, True) and self._aligned(anchor, self.anchors[j], at)
-            elif self.ops[j].kind == "gemm":
+            elif self.ops[j].kind in CALLS:
                 aligned[j] = False
         joins = op.kind != "write"
         for j, yes in aligned.items():
@@ -210,7 +210,7 @@ class Fuser:
 
     def level(self, i: int) -> int:
         found = self.anchors.get(i)
-        return found.level if found else self._gemm_levels[i]
+        return found.level if found else self._call_levels[i]
 
     def _aligned(self, anchor: Anchor, other: Anchor, at: Affine) -> bool:
         if self.ops[other.op].kind == "write" or anchor.outer != other.outer or at.slots:
@@ -229,15 +229,14 @@ class Fuser:
 
     # -- groups --
 
-    def _place_gemm(self, i: int, groups: list[Fused]) -> None:
+    def _place_call(self, i: int, groups: list[Fused]) -> None:
         op = self.ops[i]
         level = 0
-        for a in op.args:
-            source, _ = gemm_operand(self.ops, self.selection.stored, a)
+        for source in call_operands(self.ops, self.selection.stored, op):
             if self.ops[source].kind != "leaf":
                 level = max(level, self.level(source) + 1)
             self.readers.setdefault(source, []).append(i)
-        self._gemm_levels[i] = level
+        self._call_levels[i] = level
         anchor = Anchor(i, op.shape, [(n, 1) for n in op.shape], level)
         groups.append(Fused([anchor], level, [], [], Builder()))
 
@@ -333,6 +332,13 @@ class Fuser:
                 i = i * op.static[0][k] + Affine(0, (), ((op.slot + k, 1),))
             flat = flat + i * strides[k]
         return flat
+
+
+def call_operands(ops: list[Op], stored: Callable[[int], bool], op: Op) -> list[int]:
+    """The stored operations that a BLAS product or a library call reads."""
+    if op.kind == "library":
+        return [library_operand(ops, a) for a in op.args]
+    return [gemm_operand(ops, stored, a)[0] for a in op.args]
 
 
 def gemm_operand(ops: list[Op], stored: Callable[[int], bool], i: int) -> tuple[int, list[int]]:

@@ -12,10 +12,12 @@ from typing import Any
 
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
 from wengert.compiler.expr import Affine
-from wengert.compiler.fuse import Anchor, Fused, Fuser, Store, gemm_operand, reachable
+from wengert.compiler.fuse import Anchor, Fused, Fuser, Store, call_operands, gemm_operand, reachable
 from wengert.compiler.lower import Kernel, lower
-from wengert.compiler.program import Program
+from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
+from wengert.record.primitive import Library, Primitive
+from wengert.shapes import Shape
 
 ALIGN = 64
 
@@ -35,8 +37,23 @@ class Gemm:
 
 
 @dataclass
+class LibraryCall:
+    """An operation performed by its reference on whole arrays: `operands` are (op, shape, dtype) of what it reads."""
+
+    op: int
+    prim: Primitive
+    operands: list[tuple[int, Shape, Any]]
+    static: tuple
+    shape: Shape
+    dtype: Any
+
+
+Step = Kernel | Gemm | LibraryCall
+
+
+@dataclass
 class Plan:
-    steps: list[Kernel | Gemm]
+    steps: list[Step]
     buffer_of: dict[int, int]  # stored op -> buffer
     leaves: list[tuple[int, int]]  # (buffer, leaf number)
     results: list[tuple[int, int]]  # (buffer, bytes)
@@ -53,6 +70,8 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
     virtual; `donatable`: by leaf, whether nothing else shows its memory.
     """
     forced: set[int] = set()
+    if any(isinstance(op.prim, Library) for op in program.ops):
+        donatable = [False] * len(donatable)  # if the call fails, everything must be as it was
     while True:
         try:
             return _Planner(program, numbers, held, store_held, donatable, frozenset(forced)).run()
@@ -89,7 +108,7 @@ class _Planner:
         ]
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
         self._drop_unread(groups)
-        steps: list[Kernel | Gemm] = []
+        steps: list[Step] = []
         last_use: dict[int, int] = {}
         for g in groups:
             first = g.members[0].op
@@ -101,7 +120,7 @@ class _Planner:
                 if before is not None:
                     steps.append(lower(before))
                     self._touch(last_use, before, len(steps) - 1)
-            steps.append(self._gemm(first) if kind == "gemm" else lower(g))
+            steps.append(self._call(first) if kind in CALLS else lower(g))
             self._touch(last_use, g, len(steps) - 1)
         return self._place(steps, last_use)
 
@@ -111,8 +130,8 @@ class _Planner:
         for g in groups:
             for a in g.members:
                 op = self.ops[a.op]
-                if op.kind == "gemm":
-                    read.update(gemm_operand(self.ops, self.selection.stored, arg)[0] for arg in op.args)
+                if op.kind in CALLS:
+                    read.update(call_operands(self.ops, self.selection.stored, op))
                 elif op.kind == "write":
                     read.update((a.op, *op.args, *a.reads))
             read.update(n.attr[0] for n in reachable([s.node for s in g.stores]) if n.op == "load")
@@ -163,7 +182,14 @@ class _Planner:
             raise NeedsBuffer(self.ops[i].args[1])
         return True
 
-    # -- BLAS --
+    # -- calls --
+
+    def _call(self, i: int) -> Gemm | LibraryCall:
+        op = self.ops[i]
+        if op.kind == "gemm":
+            return self._gemm(i)
+        operands = [(library_operand(self.ops, a), self.ops[a].shape, self.ops[a].dtype) for a in op.args]
+        return LibraryCall(i, op.prim, operands, op.static, op.shape, op.dtype)
 
     def _gemm(self, i: int) -> Gemm:
         op = self.ops[i]
@@ -204,20 +230,20 @@ class _Planner:
         for a in (*g.members, *g.maps):
             last_use[self.buffer_of[a.op]] = step
             op = self.ops[a.op]
-            if op.kind == "gemm":
-                for arg in op.args:
-                    last_use[self.buffer_of[gemm_operand(self.ops, self.selection.stored, arg)[0]]] = step
+            if op.kind in CALLS:
+                for source in call_operands(self.ops, self.selection.stored, op):
+                    last_use[self.buffer_of[source]] = step
         for n in reachable([s.node for s in g.stores]):
             if n.op == "load":
                 last_use[self.buffer_of[n.attr[0]]] = step
 
-    def _place(self, steps: list[Kernel | Gemm], last_use: dict[int, int]) -> Plan:
+    def _place(self, steps: list[Step], last_use: dict[int, int]) -> Plan:
         kept = {self.buffer_of[i] for i in self.outputs}
         made = sorted({b for b in self.buffer_of.values() if self.ops[b].kind != "leaf"})
         results = [(b, self._bytes(b)) for b in made if b in kept]
         first_use: dict[int, int] = {}
         for step, s in enumerate(steps):
-            ops = [s.op] if isinstance(s, Gemm) else [c[1] for c in s.cells if c[0] == "pointer"]
+            ops = [s.op] if isinstance(s, Gemm | LibraryCall) else [c[1] for c in s.cells if c[0] == "pointer"]
             for i in ops:
                 first_use.setdefault(self.buffer_of[i], step)
         temporaries, arena = _arena(

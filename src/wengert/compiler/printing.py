@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wengert.compiler.lower import Kernel, Loop, Write
-from wengert.compiler.plan import Gemm, Plan
+from wengert.compiler.plan import Gemm, LibraryCall, Plan, Step
 from wengert.compiler.program import Op
 
 
@@ -34,7 +34,10 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _step(plan: Plan, step: Kernel | Gemm) -> str:
+def _step(plan: Plan, step: Step) -> str:
+    if isinstance(step, LibraryCall):
+        operands = ", ".join(f"%{i} as {list(shape)}" for i, shape, _ in step.operands)
+        return f"library {step.prim.name}({operands}) -> %{step.op}"
     if isinstance(step, Gemm):
         return f"BLAS {step.dtype.name} {step.batch} x ({step.m}, {step.k}) @ ({step.k}, {step.n}) -> %{step.op}"
     names = ", ".join(f"%{i}" for i in sorted(_written(step)))

@@ -15,12 +15,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wengert.dtypes import dtype
-from wengert.record.primitive import Contraction, Elementwise, Embed, Movement, Primitive, Reduction, Source
+from wengert.record.primitive import (
+    Contraction,
+    Elementwise,
+    Embed,
+    Gather,
+    Library,
+    Movement,
+    Primitive,
+    Reduction,
+    Scan,
+    Scatter,
+    Source,
+)
 from wengert.record.value import Value
 from wengert.shapes import Shape, numel
 
 CHUNK, LANES, SPLIT = 8192, 32, 1024
 UNROLL = 16  # a reduction up to this length is written out
+CALLS = ("gemm", "library")  # kinds that are no kernels: steps of a plan that read stored operations
 GEMM_FROM = 65  # a product with every extent at least this goes to BLAS: what the loop form does less well
 
 
@@ -30,7 +43,7 @@ class Op:
     parameter.
     """
 
-    kind: str  # leaf full iota elementwise movement reduce embed write gemm
+    kind: str  # leaf full iota elementwise movement reduce embed write gemm library
     prim: Primitive
     args: tuple[int, ...]
     static: tuple
@@ -100,6 +113,8 @@ def _kind(v: Value) -> str:
         return "movement"
     if isinstance(v.prim, Source):
         return v.prim.name
+    if isinstance(v.prim, Library | Gather | Scatter | Scan):
+        return "library"
     assert isinstance(v.prim, Embed)
     # Only a dense slice can be read back by index arithmetic; another one is written into zeros.
     return "embed" if len(v.prim.inputs) == 1 and all(s == 1 for s in v.static[0]) else "write"
@@ -143,3 +158,10 @@ def _final(op: Op, shape: Shape, arg: int, inline: bool) -> Op:
     fold = "sum" if op.fold == "fma" else op.fold
     axis = len(shape) - 1
     return Op("reduce", op.prim, (arg,), (), op.slot, shape[:-1], op.dtype, -1, fold, axis, shape[-1], inline=inline)
+
+
+def library_operand(ops: list[Op], i: int) -> int:
+    """The operation whose memory a library call reads as its operand i; it is stored."""
+    while ops[i].kind == "movement" and ops[i].prim.name in ("reshape", "alias"):
+        (i,) = ops[i].args
+    return i

@@ -8,7 +8,7 @@ round trip through memory that may not even hold them.
 
 from __future__ import annotations
 
-from wengert.compiler.program import UNROLL, Op, Program
+from wengert.compiler.program import CALLS, UNROLL, Op, Program, library_operand
 from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
@@ -38,7 +38,9 @@ class Selection:
         self.anchors: set[int] = set()
         self.wanted = set(program.outputs)
         self.also = set(program.also)
-        self.forced = forced | self.wanted
+        self.forced = (
+            forced | self.wanted | {library_operand(ops, a) for op in ops if op.kind == "library" for a in op.args}
+        )
         self.overwritten = 0  # bits of the bases of writes
         self.pinned = 0  # bits of what held recipes still read after the run
         self.cost = [0] * n
@@ -199,7 +201,7 @@ class Selection:
         return False
 
     def _wants_buffer(self, i: int, op: Op) -> bool:
-        if i in self.forced or op.kind in ("write", "gemm"):
+        if i in self.forced or op.kind == "write" or op.kind in CALLS:
             return True
         if self.virtual[i] or op.inline or op.kind in ("movement", "full", "iota"):
             return False

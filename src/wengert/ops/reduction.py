@@ -122,17 +122,22 @@ def sum_to(g: Value, shape: Shape) -> Value:
     return g
 
 
+def ramp(x: Value, axis: int) -> Value:
+    """0, 1, ... along the axis, to be broadcast against x."""
+    n = x.shape[axis]
+    return reshape(iota(n, dtypes.int64), (n, *[1] * (len(x.shape) - 1 - axis)))
+
+
 def first_index(x: Value, axis: int, extremum: Value) -> Value:
     """The smallest index along `axis` at which x equals `extremum` (of x's shape without that axis); NaN equals NaN
     here.
     """
     n = x.shape[axis]
-    ramp = reshape(iota(n, dtypes.int64), (n, *[1] * (len(x.shape) - 1 - axis)))
     wanted = _over(extremum, axis, x.shape)
     hit = eq(x, wanted)
     if x.dtype.is_floating_point:
         hit = logical_or(hit, ne(x, x))
-    candidates = where(hit, ramp, n)
+    candidates = where(hit, ramp(x, axis), n)
     return -amax(-candidates, axis)
 
 

@@ -192,6 +192,29 @@ class Embed(Primitive):
     """
 
 
+class Library(Primitive):
+    """Computed by `reference` on stored, contiguous arrays: a step of a plan that NumPy or LAPACK performs. It has one
+    result, of a shape and dtype that the call knows; several results are packed into one, from which slices take them.
+    An exception leaves everything pending.
+    """
+
+
+class Gather(Primitive):
+    """`self` read along one axis at the places in `index`: result[a, i, b] = self[a, index[i], b], where a stands for
+    the axes before, i for all of index's, b for those behind. Static (axis,); the index is within bounds.
+    """
+
+
+class Scatter(Primitive):
+    """`self` with `source` written ("set") or added ("add") along one axis at the places in `index`, in the order of
+    the index. Static (axis, mode); the index is within bounds.
+    """
+
+
+class Scan(Primitive):
+    """Running results along one axis, each from the one before. Static (axis,)."""
+
+
 class Source(Primitive):
     """A value made from nothing: a stored buffer, a number (the slot) repeated over a shape, or an index ramp."""
 

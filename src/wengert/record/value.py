@@ -12,7 +12,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +107,14 @@ class Counters:
     """What recording and evaluation did so far, in this process."""
 
     __slots__ = (
-        "bytes_now", "bytes_peak", "entries_evaluated", "entries_reference", "flushes", "kernels_compiled",
-        "kernels_loaded",
-        "kernels_run", "plans_hit", "plans_missed", "tier0_run",
+        "bytes_now", "bytes_peak", "entries_evaluated", "entries_library", "entries_reference", "flushes",
+        "kernels_compiled", "kernels_loaded", "kernels_run", "plans_hit", "plans_missed", "tier0_run",
     )  # fmt: skip
 
     bytes_now: int
     bytes_peak: int
     entries_evaluated: int
+    entries_library: Counter[str]  # by name of the operation: what plans handed to NumPy and LAPACK
     entries_reference: int
     flushes: int
     kernels_compiled: int
@@ -127,14 +127,18 @@ class Counters:
     def __init__(self) -> None:
         for k in self.__slots__:
             setattr(self, k, 0)
+        self.entries_library = Counter()
 
     @property
     def entries_recorded(self) -> int:
         # itertools.count shows its next value only in its repr; consuming one would shift the numbering.
         return int(repr(_sequence)[6:-1]) - 1
 
-    def snapshot(self) -> dict[str, int]:
-        return {"entries_recorded": self.entries_recorded, **{k: getattr(self, k) for k in self.__slots__}}
+    def snapshot(self) -> dict[str, Any]:
+        counts = {k: getattr(self, k) for k in self.__slots__}
+        return {
+            "entries_recorded": self.entries_recorded, **counts, "entries_library": dict(self.entries_library)
+        }  # fmt: skip
 
 
 counters = Counters()

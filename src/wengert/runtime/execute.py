@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from wengert.compiler.lower import Kernel
-from wengert.compiler.plan import Gemm, Plan
+from wengert.compiler.plan import Gemm, LibraryCall, Plan
 from wengert.compiler.render_llvm import render
 from wengert.config import config
-from wengert.errors import TooLarge
+from wengert.errors import InternalError, TooLarge
 from wengert.record.value import counters
 from wengert.runtime import blas, jit, threads, tier0
 from wengert.runtime.buffers import ALIGN, Buffer, pool
@@ -142,6 +142,9 @@ class Executable:
             if isinstance(step, Gemm):
                 self.codes.append(None)
                 self.steps.append((*self._gemm(step, template), first))
+            elif isinstance(step, LibraryCall):
+                self.codes.append(None)
+                self.steps.append((0, 0, 1, first))
             else:
                 self.codes.append(code_of(step))
                 self._kernel(step, template)
@@ -154,6 +157,7 @@ class Executable:
         table = [[address, base + 8 * first, tasks, grain] for address, tasks, grain, first in self.steps]
         self.program = np.array(table or [[0, 0, 0, 0]], np.int64)
         self.program_address = self.program.ctypes.data
+        self.calls = [k for k, step in enumerate(plan.steps) if isinstance(step, LibraryCall)]
         self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
         self.compiled = all(c is None for c in self.codes)
         self.entries = len(plan.ops) - len(plan.leaves)
@@ -220,6 +224,9 @@ class Executable:
             arena = pool.take(plan.arena)  # lives until the end of this run
             for b, offset in plan.temporaries:
                 address[b] = arena.address + offset
+                if self.calls:
+                    op = plan.ops[b]
+                    buffers[b] = Buffer(arena, offset, op.numel * op.dtype.bytes)
         ints = self._as_int
         for cell, b, offset in self.pointers:
             ints[cell] = address[b] + offset
@@ -229,11 +236,14 @@ class Executable:
             for slot, c in terms:
                 const += c * slots[slot]
             ints[cell] = const
-        if self.compiled or self._ready():
-            threads.run_program(self.program_address, len(self.steps), self.parallel)
-        else:
-            self._interpret()
-        counters.kernels_run += len(self.steps)
+        ready = self.compiled or self._ready()
+        first = 0
+        for k in self.calls:
+            self._run_kernels(first, k, ready)
+            self._call(plan.steps[k], buffers)
+            first = k + 1
+        self._run_kernels(first, len(self.steps), ready)
+        counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
         return [(position, buffers[b]) for position, b in plan.outputs]
 
@@ -270,14 +280,31 @@ class Executable:
             rows *= k.cells[cell][1]
         return k.work * rows
 
-    def _interpret(self) -> None:
-        """Step by step: native where compiled, by tiles where not."""
-        for k, step in enumerate(self.plan.steps):
+    def _call(self, step: Any, buffers: dict[int, Buffer]) -> None:
+        """Perform a library call. What it raises is passed on; nothing has been given to a value by then."""
+        at = self.plan.buffer_of
+        arrays = [buffers[at[i]].array(shape, dt) for i, shape, dt in step.operands]
+        with np.errstate(all="ignore"):
+            result = np.asarray(step.prim.reference(*arrays, *step.static))
+        if result.shape != step.shape:
+            raise InternalError(f"{step.prim.name} gave shape {result.shape}, and the record says {step.shape}")
+        buffers[at[step.op]].array(step.shape, step.dtype)[...] = result
+        counters.entries_library[step.prim.name] += 1
+
+    def _run_kernels(self, first: int, end: int, ready: bool) -> None:
+        """The steps between two library calls: in one native call, or else step by step, by tiles where there is no
+        code."""
+        if ready:
+            if first < end:
+                threads.run_program(self.program_address + 32 * first, end - first, self.parallel)
+            return
+        for k in range(first, end):
+            step: Any = self.plan.steps[k]
             if self.program[k, 0]:
                 threads.run_program(self.program_address + 32 * k, 1, self.parallel)
             else:
-                first = self.steps[k][3]
-                self.codes[k].interpret(self.cells[first : first + len(step.cells)])  # type: ignore[union-attr]
+                at = self.steps[k][3]
+                self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
 
 
 def check_size(nbytes: int) -> None:

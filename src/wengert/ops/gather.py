@@ -1,0 +1,138 @@
+"""Reading and writing one axis at places that are data: `take`, and its transposes `put` and `put_add`.
+
+Everything that selects by tensors is made of these three: several index tensors become one linear index into several
+axes flattened to one.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from wengert import dtypes
+from wengert.ops.elementwise import cast, lt, where
+from wengert.ops.movement import expand, reshape
+from wengert.ops.reduction import ramp
+from wengert.ops.source import full
+from wengert.record.primitive import Gather, Scatter
+from wengert.record.value import Value, evaluator, record
+
+
+def _put_reference(x: np.ndarray, index: np.ndarray, source: np.ndarray, axis: int, size: int) -> np.ndarray:
+    out = x.copy()
+    out[(slice(None),) * axis + (index,)] = source  # in the order of the index: the last writer wins
+    return out
+
+
+def _put_add_reference(x: np.ndarray, index: np.ndarray, source: np.ndarray, axis: int, size: int) -> np.ndarray:
+    out = x.copy()
+    np.add.at(np.moveaxis(out, axis, 0), index, np.moveaxis(source, range(axis, axis + index.ndim), range(index.ndim)))
+    return out
+
+
+def _without(g: Value, index: Value, axis: int) -> Value:
+    """g with zeros at the places that were written."""
+    return put(g, index, full(_taken(g, index, axis), 0, g.dtype), axis)
+
+
+TAKE = Gather(
+    "take",
+    "self index",
+    lambda x, index, axis: np.take(x, index, axis),
+    params="axis",
+    node_name="IndexBackward0",
+    vjp={"self": lambda g, index, axis, shape: put_add(full(shape, 0, g.dtype), index, g, axis)},
+    jvp={"self": lambda t, index, axis: take(t, index, axis)},
+)
+# With a place written twice, each writer's gradient is taken from there, as PyTorch does it.
+PUT = Scatter(
+    "put",
+    "self index source",
+    _put_reference,
+    params="axis size",
+    node_name="IndexPutBackward0",
+    vjp={"self": _without, "source": lambda g, index, axis: take(g, index, axis)},
+    jvp={"self": _without, "source": lambda t, index, axis, size: put(_zeros(t, index, axis, size), index, t, axis)},
+)
+PUT_ADD = Scatter(
+    "put_add",
+    "self index source",
+    _put_add_reference,
+    params="axis size",
+    node_name="IndexPutBackward0",
+    vjp={"self": lambda g: g, "source": lambda g, index, axis: take(g, index, axis)},
+    jvp={
+        "self": lambda t: t,
+        "source": lambda t, index, axis, size: put_add(_zeros(t, index, axis, size), index, t, axis),
+    },
+)
+
+
+def _taken(x: Value, index: Value, axis: int) -> tuple[int, ...]:
+    return (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+
+
+def _zeros(source: Value, index: Value, axis: int, size: int) -> Value:
+    """Zeros to put `source` into."""
+    return full((*source.shape[:axis], size, *source.shape[axis + len(index.shape) :]), 0, source.dtype)
+
+
+def take(x: Value, index: Value, axis: int) -> Value:
+    """x[..., index, ...]: the axis replaced by the axes of an int64 index, which is within bounds."""
+    return record(TAKE, (x, index), (axis,), _taken(x, index, axis), x.dtype)
+
+
+def take_along(x: Value, index: Value, axis: int) -> Value:
+    """x[..., index[..., k, ...], ...] for an index of as many axes, all within bounds and none longer but this one."""
+    strides = [1] * len(x.shape)
+    for k in range(len(x.shape) - 2, -1, -1):
+        strides[k] = strides[k + 1] * x.shape[k + 1]
+    linear = index * strides[axis] if strides[axis] != 1 else index
+    for k, stride in enumerate(strides):
+        if k != axis and index.shape[k] > 1:
+            linear = linear + ramp(index, k) * stride
+    size = strides[0] * x.shape[0] if x.shape else 1
+    return take(reshape(x, (size,)), expand(linear, index.shape), 0)
+
+
+def put(x: Value, index: Value, source: Value, axis: int) -> Value:
+    """x with `source`, of x's dtype, written at the places that `take` would read; the last writer wins."""
+    return record(PUT, (x, index, source), (axis, x.shape[axis]), x.shape, x.dtype)
+
+
+def put_add(x: Value, index: Value, source: Value, axis: int) -> Value:
+    """x with `source`, of x's dtype, added at the places that `take` would read, in the order of the index."""
+    return record(PUT_ADD, (x, index, source), (axis, x.shape[axis]), x.shape, x.dtype)
+
+
+# The least and the largest element of index values that were looked at: the same index often serves again and again.
+_bounds: weakref.WeakKeyDictionary[Value, tuple[int, int]] = weakref.WeakKeyDictionary()
+
+
+def bounds(index: Value) -> tuple[int, int]:
+    """The least and the largest element, (0, -1) when there is none. Evaluates the index, and nothing else."""
+    found = _bounds.get(index)
+    if found is None:
+        evaluator["settle"]([index])
+        x = index.data.array(index.shape, index.dtype)
+        found = _bounds[index] = (int(x.min()), int(x.max())) if x.size else (0, -1)
+    return found
+
+
+def check_index(
+    index: Value, n: int, axis: int = 0, *, wrap: bool = False, error: type[Exception] = IndexError, text: str = ""
+) -> Value:
+    """The index as int64, once it is known to lie in [0, n), or, with `wrap`, in [-n, n): then negative elements count
+    from the end.
+
+    Raises:
+        IndexError: (or `error`) with `text`, in which {0} stands for the offending element.
+    """
+    low, high = bounds(index)
+    least = -n if wrap else 0
+    if low < least or high >= n:
+        text = text or f"index {{0}} is out of bounds for dimension {axis} with size {n}"
+        raise error(text.format(low if low < least else high))
+    index = cast(index, dtypes.int64)
+    return where(lt(index, 0), index + n, index) if low < 0 else index
