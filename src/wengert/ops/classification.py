@@ -9,7 +9,7 @@ from __future__ import annotations
 from wengert import dtypes
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import clamp, log_softmax, named
-from wengert.ops.gather import check_index
+from wengert.ops.gather import bounds, check_index
 from wengert.ops.losses import array_of, loss, mode_of, reduced, softplus
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
@@ -50,12 +50,10 @@ def _check_target(input: Value, target: Value, axis: int, ignore_index: int) -> 
     wanted = (*input.shape[:axis], *input.shape[axis + 1 :])
     if target.shape != wanted:
         raise RuntimeError(f"Expected target size {list(wanted)}, got {list(target.shape)}")
-    inside = ew.where(ew.eq(target, ignore_index), 0, target) if _is_outside(ignore_index, input, axis) else target
-    check_index(inside, input.shape[axis], text="Target {0} is out of bounds.")
-
-
-def _is_outside(ignore_index: int, input: Value, axis: int) -> bool:
-    return not 0 <= ignore_index < input.shape[axis]
+    low, high = bounds(target)
+    if low < 0 or high >= input.shape[axis]:
+        target = ew.where(ew.eq(target, ignore_index), 0, target)
+    check_index(target, input.shape[axis], text="Target {0} is out of bounds.")
 
 
 def _check_weight(weight: Value | None, classes: int) -> None:
