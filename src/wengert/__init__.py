@@ -9,6 +9,7 @@ tensor([2., 4.])
 
 from __future__ import annotations
 
+import importlib as _importlib
 import math as _math
 from typing import Any as _Any
 
@@ -211,5 +212,10 @@ __all__ = [
 globals().update(_namespace(""))
 
 
+_LATER = ("nn", "optim")  # imported at their first use
+
+
 def __getattr__(name: str) -> _Any:  # what is published above is not seen by type checkers
+    if name in _LATER:
+        return _importlib.import_module(f"wengert.{name}")
     raise AttributeError(f"module 'wengert' has no attribute {name!r}")

@@ -47,9 +47,8 @@ class Applied(Module):
                 setattr(self, name, x)
 
     def forward(self, *inputs: Tensor) -> Any:
-        return self._function(*inputs, **{k: getattr(self, k) for k in self.settings if k not in self.hidden})
+        return self._function()(*inputs, **{k: getattr(self, k) for k in self.settings if k not in self.hidden})
 
-    @property
     def _function(self) -> Callable[..., Any]:
         return getattr(functional, self.function)
 

@@ -426,7 +426,8 @@ class Module:
         With `keep_vars` they are the parameters themselves, otherwise detached.
         """
         if destination is None:
-            destination = _StateDict()
+            destination = OrderedDict()
+            destination._metadata = OrderedDict()
         if hasattr(destination, "_metadata"):
             destination._metadata[prefix[:-1]] = {"version": self._version}
         for hook in self._state_dict_pre_hooks.values():
@@ -527,14 +528,6 @@ class Module:
         if not lines and not inner:
             return f"{self._get_name()}()"
         return f"{self._get_name()}(\n  " + "\n  ".join([*lines, *inner]) + "\n)"
-
-
-class _StateDict(OrderedDict):
-    """A state dict, with the versions of the modules that it came from."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._metadata: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
 
 def _indented(text: str) -> str:
