@@ -14,6 +14,8 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
+from wengert.ops import composite, movement, reduction, windows
+from wengert.ops import composite, gather, movement, reduction, scan
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
@@ -216,6 +218,43 @@ DIAGONALS = [
     _one(lambda x, c=c: windows.diagonal_of(x, *c), s)
     for s, *c in [((3, 4), 0, 0, 1), ((4, 3), 1, 0, 1), ((4, 3, 2), -2, 0, 2), ((2, 3, 4), 1, 2, 1), ((3, 3), 5, 0, 1)]
 ]
+def _takes() -> list[Sample]:
+    f = gather.take
+    return [
+        Sample(lambda d: [d.normal(4), np.array([1, 3, 1])], lambda x, i: f(x, i, 0)),
+        Sample(lambda d: [d.normal(2, 3, 4), np.array([[2, 0], [1, 2]])], lambda x, i: f(x, i, 1)),
+        Sample(lambda d: [d.normal(3, 2), np.array(1)], lambda x, i: f(x * x, i, 1)),
+        Sample(lambda d: [d.normal(3, 2), np.zeros((0, 2), np.int64)], lambda x, i: f(x, i, 0)),
+        Sample(lambda d: [d.normal(3, 4), np.array([0, 2, 2])], lambda x, i: f(movement.permute(x, (1, 0)), i, 1)),
+        Sample(lambda d: [d.normal(3, 4), np.array([[0], [3], [1]])], lambda x, i: gather.take_along(x * x, i, 1)),
+        Sample(
+            lambda d: [d.normal(3, 4), np.array([2, 0, 1, 2])],
+            lambda x, i: gather.take_along(x, movement.reshape(i, (1, 4)), 0),
+        ),
+    ]
+
+
+def _puts(f: Callable, distinct: bool) -> list[Sample]:
+    out = [
+        Sample(lambda d: [d.normal(4), np.array([3, 1]), d.normal(2)], lambda x, i, s: f(x, i, s, 0)),
+        Sample(
+            lambda d: [d.normal(2, 5, 2), np.array([[4, 0], [1, 2]]), d.normal(2, 2, 2, 2)],
+            lambda x, i, s: f(x, i, s, 1),
+        ),
+        Sample(lambda d: [d.normal(3, 2), np.array(1), d.normal(3)], lambda x, i, s: f(x * 2.0, i, s * s, 1)),
+        Sample(lambda d: [d.normal(3, 2), np.zeros((0,), np.int64), d.normal(0, 2)], lambda x, i, s: f(x, i, s, 0)),
+    ]
+    if not distinct:
+        out.append(
+            Sample(lambda d: [d.normal(3, 2), np.array([2, 2, 0, 2]), d.normal(4, 2)], lambda x, i, s: f(x, i, s, 0))
+        )
+    return out
+
+
+def _scans(f: Callable, kind: str = "normal", **flags: Any) -> list[Sample]:
+    cases = [((3, 4), 0), ((3, 4), 1), ((2, 3, 4), 1), ((7,), 0), ((0, 3), 0), ((1, 2), 0)]
+    return [_one(lambda x, k=k: f(x, k), s, kind=kind, **flags) for s, k in cases]
+
 
 POWER = [_one(lambda x, p=p: ew.pow(x, p), (3, 4), kind="away") for p in (-2, -1, 2, 3)]
 POWER += [_one(lambda x, p=p: ew.pow(x, p), (5,), kind="positive") for p in (-0.5, 0.5)]
@@ -310,6 +349,7 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "running_maximum": _scans(
         lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k, x.shape), kind="distinct", complex=False
+        lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k), kind="distinct", complex=False
     ),
     "recurrence": [
         _one(lambda a, b, k=k: scan.recurrence(a, b, k), s, s)

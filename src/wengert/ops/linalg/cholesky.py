@@ -6,7 +6,6 @@ from wengert.api import api
 from wengert.ops.elementwise import where
 from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
-    mH,
     check_info,
     check_square,
     eye,
@@ -14,6 +13,7 @@ from wengert.ops.linalg.common import (
     frozen,
     hermitian,
     info_of,
+    mH,
     parts,
     product,
     tril,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,8 @@ from wengert.ops.composite import matmul
 from wengert.ops.elementwise import cast, conj, eq, ge, le, real, where
 from wengert.ops.movement import reshape, slice_, transpose, unsqueeze
 from wengert.ops.source import iota
-from wengert.record.primitive import Library, alias
-from wengert.record.value import Value, evaluator, record
+from wengert.record.primitive import alias
+from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
 

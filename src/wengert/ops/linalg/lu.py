@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from wengert import dtypes
 from wengert.api import api
 from wengert.ops.composite import cat
-from wengert.ops.elementwise import cast, conj, cos, eq, exp, log, mul, ne, real, sin, where
+from wengert.ops.elementwise import cast, conj, cos, eq, log, real, sin, where
 from wengert.ops.elementwise import imag as imaginary
 from wengert.ops.gather import take_along
 from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
-    INFO,
-    mH,
     check_info,
     check_matrix,
     check_square,
     columns,
     diagonal,
-    diagonal_matrix,
     eye,
     eye_mask,
     frozen,
     info_of,
     last,
     long_name,
+    mH,
     parts,
     product,
     rows,
@@ -40,9 +36,9 @@ from wengert.ops.linalg.common import (
 )
 from wengert.ops.linalg.results import PLU, InvEx, LUFactor, LUFactorEx, SignAndLog, SolveEx
 from wengert.ops.linalg.triangular import check_system, over_batches, triangular
-from wengert.ops.movement import expand, reshape, transpose, unsqueeze
+from wengert.ops.movement import expand, reshape, unsqueeze
 from wengert.ops.reduction import sum
-from wengert.ops.source import full, iota
+from wengert.ops.source import iota
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
 

@@ -20,7 +20,6 @@ from wengert.ops.linalg.common import (
     parts,
     product,
     row,
-    rows,
     tril,
     triu,
 )

@@ -23,7 +23,6 @@ from wengert.ops.linalg.common import (
     hermitian,
     info_of,
     known,
-    last,
     mH,
     off_diagonal,
     parts,
@@ -36,7 +35,6 @@ from wengert.ops.linalg.results import Eigen
 from wengert.ops.reduction import sum
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
-
 
 # -- Hermitian matrices. Derivatives: Giles, 2008, section 3.1; complex: Boeddeker et al., 2017 --
 

@@ -9,10 +9,10 @@ from wengert import shapes
 from wengert.api import api
 from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
-    mH,
     check_floating,
     check_same_dtype,
     check_square,
+    mH,
     product,
     tril,
     triu,

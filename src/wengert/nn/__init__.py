@@ -1,0 +1,28 @@
+"""Neural networks: modules, their parameters and buffers, and the functions that they apply.
+
+>>> from wengert import nn
+>>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+>>> sum(p.numel() for p in net.parameters())
+49
+"""
+
+from __future__ import annotations
+
+from wengert.nn import functional, init
+from wengert.nn.activations import *  # noqa: F403 -- each family says in __all__ what it offers
+from wengert.nn.activations import __all__ as _activations
+from wengert.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from wengert.nn.dropout import *  # noqa: F403
+from wengert.nn.dropout import __all__ as _dropout
+from wengert.nn.linear import *  # noqa: F403
+from wengert.nn.linear import __all__ as _linear
+from wengert.nn.losses import *  # noqa: F403
+from wengert.nn.losses import __all__ as _losses
+from wengert.nn.module import Module
+from wengert.nn.parameter import Buffer, Parameter
+
+__all__ = [
+    "Buffer", "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterDict", "ParameterList", "Sequential",
+    "functional", "init",
+    *_activations, *_dropout, *_linear, *_losses,
+]  # fmt: skip

@@ -1,0 +1,67 @@
+"""Linear maps of the last axis."""
+
+from __future__ import annotations
+
+import math
+
+from wengert.api import api
+from wengert.ops.composite import matmul, mm, named
+from wengert.ops.movement import permute, reshape, transpose
+from wengert.ops.reduction import sum
+from wengert.record.value import Value
+
+
+@api(namespace="nn.functional")
+def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
+    """input @ weight.T + bias: (..., in) to (..., out) for a weight (out, in), or to (...) for a weight (in).
+
+    >>> import wengert
+    >>> wengert.nn.functional.linear(wengert.ones(2), wengert.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([3., 7.])
+    """
+    if len(weight.shape) > 2 or not weight.shape or not input.shape:
+        raise RuntimeError(
+            f"linear(): expected an input of at least one axis and a weight of one or two, got {list(input.shape)} and"
+            f" {list(weight.shape)}"
+        )
+    if len(weight.shape) == 1:
+        out = matmul(input, weight)
+        return out if bias is None else out + bias
+    lead = input.shape[:-1]
+    rows = mm(reshape(input, (math.prod(lead), input.shape[-1])), transpose(weight))
+    if bias is not None:
+        rows = rows + bias
+    if rows.shape[1] != weight.shape[0]:
+        raise RuntimeError(
+            f"The expanded size of the tensor ({weight.shape[0]}) must match the existing size ({rows.shape[1]}) at"
+            f" non-singleton dimension 1: a bias of {weight.shape[0]} elements is needed"
+        )
+    out = reshape(rows, (*lead, weight.shape[0]))
+    return named(out, ("MmBackward0" if bias is None else "AddmmBackward0") if len(lead) == 1 else "ViewBackward0")
+
+
+@api(namespace="nn.functional")
+def bilinear(input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
+    """out[..., o] = sum over i, j of input1[..., i] weight[o, i, j] input2[..., j], plus bias[o].
+
+    Raises:
+        RuntimeError: if the leading axes differ or the last ones are not those of the weight.
+    """
+    if len(input1.shape) != len(input2.shape):
+        raise RuntimeError(
+            f"bilinear(): input dimensions do not match: got {len(input1.shape)} and {len(input2.shape)}"
+        )
+    for k, (m, n) in enumerate(zip(input1.shape[:-1], input2.shape[:-1], strict=True)):
+        if m != n:
+            raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {k}: got {m} and {n}")
+    for k, x in ((1, input1), (2, input2)):
+        if x.shape[-1] != weight.shape[k]:
+            raise RuntimeError(
+                f"bilinear(): input{k} size does not match weight size: got {x.shape[-1]} but expected"
+                f" {weight.shape[k]}"
+            )
+    outputs, n1, n2 = weight.shape
+    lead, rows = input1.shape[:-1], math.prod(input1.shape[:-1])
+    side = mm(reshape(input1, (rows, n1)), reshape(permute(weight, (1, 0, 2)), (n1, outputs * n2)))
+    out = sum(reshape(side, (rows, outputs, n2)) * reshape(input2, (rows, 1, n2)), -1)
+    return reshape(out if bias is None else out + bias, (*lead, outputs))
