@@ -24,7 +24,8 @@ FLOORS = [
     ("storage", "indexing", "tensor"),
     ("overrides", "copying", "arrays"),
     (
-        "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "printing", "publish",
+        "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "operators", "printing",
+        "publish",
         "show", "views",
     ),
     ("",),

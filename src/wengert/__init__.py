@@ -20,20 +20,46 @@ from wengert import copying as _copying  # noqa: F401
 from wengert import differentiating as _differentiating  # noqa: F401
 from wengert import inplace as _inplace  # noqa: F401
 from wengert import looking as _looking  # noqa: F401
+from wengert import operators as _operators  # noqa: F401
 from wengert import printing as _printing  # noqa: F401
 from wengert.attributes import Device as device
 from wengert.attributes import Size
 from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import config, configure
+from wengert.dtypes import (
+    bfloat16,
+    can_cast,
+    complex64,
+    complex128,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+)  # fmt: skip
 from wengert.dtypes import bool_ as bool
-from wengert.dtypes import complex64, complex128, dtype, float32, float64, get_default_dtype, int64, set_default_dtype
 from wengert.errors import InternalError, TooLarge
 from wengert.factories import (
+    BFloat16Tensor,
     BoolTensor,
+    ByteTensor,
+    CharTensor,
     DoubleTensor,
     FloatTensor,
+    HalfTensor,
+    IntTensor,
     LongTensor,
+    ShortTensor,
     Variable,
     arange,
     as_tensor,
@@ -69,18 +95,12 @@ from wengert.functions import (
     any,
     argmax,
     argmin,
-    bitwise_and,
-    bitwise_not,
-    bitwise_or,
-    bitwise_xor,
     clamp,
     clamp_max,
     clamp_min,
     clip,
     conj,
     cos,
-    div,
-    divide,
     eq,
     exp,
     ge,
@@ -128,7 +148,6 @@ from wengert.functions import (
     subtract,
     sum,
     tanh,
-    true_divide,
     var,
     where,
 )  # fmt: skip
@@ -180,8 +199,11 @@ from wengert.views import (
 
 __version__ = "0.1.0"
 
+half = float16
 float = float32
 double = float64
+short = int16
+int = int32
 long = int64
 cfloat = complex64
 cdouble = complex128
@@ -195,25 +217,24 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
 __all__ = [
-    "BoolTensor", "DoubleTensor", "FloatTensor", "InternalError", "LongTensor", "Size", "Tensor", "TooLarge",
-    "Variable", "__version__", "abs", "absolute", "add", "addmm", "all", "allclose", "amax", "amin", "any", "arange",
-    "argmax", "argmin", "as_tensor", "asarray", "autograd", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
-    "bmm", "bool", "broadcast_to", "cat", "cdouble", "cfloat", "chunk", "clamp", "clamp_max", "clamp_min", "clip",
-    "clone", "complex64", "complex128", "concat", "concatenate", "config", "configure", "conj", "cos", "counters",
-    "cuda", "detach", "device", "div", "divide", "dot", "double", "dtype", "e", "empty", "empty_like", "enable_grad",
-    "eq", "equal", "exp", "eye", "flatten", "float", "float32", "float64", "from_numpy", "full", "full_like", "ge",
-    "get_default_dtype", "get_num_threads", "greater", "greater_equal", "gt", "imag", "inf", "initial_seed", "int64",
-    "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled",
-    "is_tensor", "isfinite", "isinf", "isnan", "le", "less", "less_equal", "linspace", "log", "log_softmax",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "long", "lt", "manual_seed", "masked_fill",
-    "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply",
-    "mv", "nan", "narrow", "ne", "neg", "negative", "newaxis", "no_grad", "norm", "not_equal", "numel", "ones",
-    "ones_like", "outer", "permute", "pi", "pow", "rand", "rand_like", "randint", "randn", "randn_like", "randperm",
-    "ravel", "real", "relu", "reshape", "select", "set_default_dtype", "set_grad_enabled",
-    "set_num_threads", "sgn",
-    "show", "sign", "sin", "softmax", "split", "sqrt", "squeeze", "stack", "std", "sub",
-    "subtract", "sum", "swapaxes", "swapdims", "t", "tanh", "tensor", "transpose", "true_divide", "unbind", "unflatten",
-    "unsqueeze", "var", "where", "zeros", "zeros_like",
+    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor",
+    "IntTensor", "InternalError", "LongTensor", "ShortTensor", "Size", "Tensor", "TooLarge", "Variable", "__version__",
+    "abs", "absolute", "add", "addmm", "all", "allclose", "amax", "amin", "any", "arange", "argmax", "argmin",
+    "as_tensor", "asarray", "autograd", "bfloat16", "bmm", "bool", "broadcast_to", "can_cast", "cat", "cdouble",
+    "cfloat", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "complex128", "complex64", "concat",
+    "concatenate", "config", "configure", "conj", "cos", "counters", "cuda", "detach", "device", "dot", "double",
+    "dtype", "e", "empty", "empty_like", "enable_grad", "eq", "equal", "exp", "eye", "finfo", "flatten", "float",
+    "float16", "float32", "float64", "from_numpy", "full", "full_like", "ge", "get_default_dtype", "get_num_threads",
+    "greater", "greater_equal", "gt", "half", "iinfo", "imag", "inf", "initial_seed", "int", "int16", "int32", "int64",
+    "int8", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled", "is_tensor", "isfinite", "isinf",
+    "isnan", "le", "less", "less_equal", "linspace", "log", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "long", "lt", "manual_seed", "masked_fill", "matmul", "max", "maximum", "mean",
+    "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan", "narrow", "ne", "neg",
+    "negative", "newaxis", "no_grad", "norm", "not_equal", "numel", "ones", "ones_like", "outer", "permute", "pi",
+    "pow", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "ravel", "real", "relu",
+    "reshape", "select", "set_default_dtype", "set_grad_enabled", "set_num_threads", "sgn", "short", "show", "sign",
+    "sin", "softmax", "split", "sqrt", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes", "swapdims", "t",
+    "tanh", "tensor", "transpose", "uint8", "unbind", "unflatten", "unsqueeze", "var", "where", "zeros", "zeros_like",
     *_namespace(""),
 ]  # fmt: skip
 globals().update(_namespace(""))

@@ -77,8 +77,10 @@ def _check_even(data: Any, axis: int = 0) -> None:
             _check_even(x, axis + 1)
 
 
-def _array(data: Any, d: dtype | None) -> np.ndarray:
-    """Data as an array of dtype d, or of the dtype that PyTorch gives it."""
+def _array(data: Any, d: dtype | None) -> tuple[np.ndarray, dtype]:
+    """Data as an array, and its dtype: d, or what PyTorch gives it."""
+    if isinstance(data, Tensor):
+        d = d or data.dtype
     if _has_tensor(data):
         data = _plain(data)
     _check_even(data)
@@ -88,8 +90,8 @@ def _array(data: Any, d: dtype | None) -> np.ndarray:
         raise ValueError(f"the data is not a rectangular block of numbers: {error}") from None
     if x.dtype.kind not in "biufc":
         raise TypeError(f"new(): invalid data type '{type(_first(data)).__name__}'")
+    own = isinstance(_first(data), np.ndarray | np.generic)
     if d is None:
-        own = isinstance(_first(data), np.ndarray | np.generic)
         if x.dtype.kind == "f" and not own:
             d = dtypes.get_default_dtype()
         elif x.dtype.kind == "c" and not own:
@@ -98,7 +100,18 @@ def _array(data: Any, d: dtype | None) -> np.ndarray:
             d = dtypes.get_default_dtype()
         else:
             d = dtypes.from_numpy(x.dtype)
-    return x.astype(d.np, copy=False)
+    if not own:
+        _check_range(x, d)
+    return x, d
+
+
+def _check_range(x: np.ndarray, d: dtype) -> None:
+    """Refuse Python numbers that an integer dtype does not hold; negative ones wrap into uint8."""
+    if d.category == dtypes.INTEGER and x.dtype.kind in "iuf" and x.size:
+        limits = dtypes.iinfo(d)
+        low = limits.min if d.is_signed else -limits.max
+        if not (x.min() >= low and x.max() <= limits.max):
+            raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -111,8 +124,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     tensor([[1, 2],
             [3, 4]])
     """
-    x = _array(data, dtype)
-    return _finish(make(constant(x, dtypes.from_numpy(x.dtype))), device, requires_grad)
+    return _finish(make(constant(*_array(data, dtype))), device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -159,6 +171,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     """A tensor of one number. It takes no memory until it is needed whole."""
     number = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     d = dtype or dtypes.of_scalar(number)
+    _check_range(np.asarray(number), d)
     shape = shapes.shape_argument((size,))
     return _finish(make(full_value(shapes.check_sizes(shape), number, d)), device, requires_grad)
 
@@ -180,6 +193,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
 
 def _like(v: Value, number: Any, dtype: Any) -> Value:
+    _check_range(np.asarray(number), dtype or v.dtype)
     return full_value(v.shape, number, dtype or v.dtype)
 
 
@@ -274,7 +288,8 @@ def initial_seed() -> int:
 
 def _uniform(shape: shapes.Shape, d: dtype) -> np.ndarray:
     if d.is_floating_point:
-        return _random.generator.random(shape, d.np)
+        x = _random.generator.random(shape, d.wide.np)
+        return x if d.wide is d else np.floor(x / dtypes.finfo(d).eps) * dtypes.finfo(d).eps  # rounding would give 1
     if not d.is_complex:
         raise RuntimeError(f"rand: random numbers of {d!r} are not implemented; give a floating dtype")
     return (_random.generator.random(shape, d.real.np) + 1j * _random.generator.random(shape, d.real.np)).astype(d.np)
@@ -282,7 +297,7 @@ def _uniform(shape: shapes.Shape, d: dtype) -> np.ndarray:
 
 def _normal(shape: shapes.Shape, d: dtype) -> np.ndarray:
     if d.is_floating_point:
-        return _random.generator.standard_normal(shape, d.np)
+        return _random.generator.standard_normal(shape, d.wide.np)
     if not d.is_complex:
         raise RuntimeError(f"randn: random numbers of {d!r} are not implemented; give a floating dtype")
     parts = [_random.generator.standard_normal(shape, d.real.np) for _ in range(2)]
@@ -351,10 +366,22 @@ class Legacy:
 
 
 BoolTensor = Legacy("BoolTensor", dtypes.bool_)
+ByteTensor = Legacy("ByteTensor", dtypes.uint8)
+CharTensor = Legacy("CharTensor", dtypes.int8)
+ShortTensor = Legacy("ShortTensor", dtypes.int16)
+IntTensor = Legacy("IntTensor", dtypes.int32)
 LongTensor = Legacy("LongTensor", dtypes.int64)
+HalfTensor = Legacy("HalfTensor", dtypes.float16)
+BFloat16Tensor = Legacy("BFloat16Tensor", dtypes.bfloat16)
 FloatTensor = Legacy("FloatTensor", dtypes.float32)
 DoubleTensor = Legacy("DoubleTensor", dtypes.float64)
-LEGACY = {x.__name__: x for x in (BoolTensor, LongTensor, FloatTensor, DoubleTensor)}
+LEGACY = {
+    x.__name__: x
+    for x in (
+        BoolTensor, ByteTensor, CharTensor, ShortTensor, IntTensor, LongTensor, HalfTensor, BFloat16Tensor, FloatTensor,
+        DoubleTensor,
+    )
+}  # fmt: skip
 
 
 def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:

@@ -91,13 +91,6 @@ def real(input: Tensor) -> Tensor:
     return make(ew.real(v)) if v.dtype.is_complex else input
 
 
-def bitwise_not(input: Tensor) -> Tensor:
-    v = tensor_value(input)
-    if v.dtype is not dtypes.bool_:
-        raise NotImplementedError(f"bitwise_not (~) of {v.dtype!r} is not implemented; it works on bool tensors")
-    return make(ew.logical_not(v))
-
-
 # -- elementwise, two arguments and more --
 
 
@@ -130,15 +123,6 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 multiply = mul
-
-
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    if rounding_mode is not None:
-        raise NotImplementedError(f"div: rounding_mode={rounding_mode!r} is not implemented; only true division is")
-    return make(ew.div(value(input), value(other)))
-
-
-divide = true_divide = div
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -221,24 +205,6 @@ logical_or = _comparison("logical_or", ew.logical_or)
 def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     a, b = (ew.cast(ew.as_value(value(x)), dtypes.bool_) for x in (input, other))
     return make(ew.ne(a, b))
-
-
-def _bitwise(name: str, op: Callable[[Value, Value], Value]) -> Callable[[Tensor, Any], Tensor]:
-    def function(input: Tensor, other: Any) -> Tensor:
-        a, b = tensor_value(input), ew.as_value(value(other))
-        if a.dtype is not dtypes.bool_ or b.dtype is not dtypes.bool_:
-            raise NotImplementedError(
-                f"{name} of {a.dtype!r} and {b.dtype!r} is not implemented; it works on bool tensors"
-            )
-        return make(op(a, b))
-
-    function.__name__ = function.__qualname__ = name
-    return function
-
-
-bitwise_and = _bitwise("bitwise_and", ew.logical_and)
-bitwise_or = _bitwise("bitwise_or", ew.logical_or)
-bitwise_xor = _bitwise("bitwise_xor", ew.ne)
 
 
 # -- reductions --
@@ -411,8 +377,8 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = No
 
 METHODS = (
     exp, log, sin, cos, tanh, sqrt, neg, abs, sign, sgn, relu, conj, logical_not,
-    isnan, isinf, isfinite, bitwise_not, add, sub, mul, div, pow, maximum, minimum, masked_fill, clamp, clamp_min,
-    clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, bitwise_and, bitwise_or, bitwise_xor, sum,
+    isnan, isinf, isfinite, add, sub, mul, pow, maximum, minimum, masked_fill, clamp, clamp_min,
+    clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, sum,
     mean, var, std, norm, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,
 )  # fmt: skip
 _f: Any
@@ -420,9 +386,8 @@ for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {
     "where": _where_method, "clip": clamp, "negative": neg, "absolute": abs, "subtract": sub, "multiply": mul,
-    "divide": div, "true_divide": div, "less": lt, "less_equal": le, "greater": gt, "greater_equal": ge,
-    "not_equal": ne, "__abs__": abs, "__invert__": bitwise_not, "__and__": bitwise_and, "__or__": bitwise_or,
-    "__xor__": bitwise_xor, "__rand__": bitwise_and, "__ror__": bitwise_or, "__rxor__": bitwise_xor,
+    "less": lt, "less_equal": le, "greater": gt, "greater_equal": ge,
+    "not_equal": ne, "__abs__": abs,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _f)
 for _name, _f in {"real": real, "imag": imag}.items():

@@ -30,7 +30,7 @@ def _unary(name: str, op: Callable[[Value], Value], label: str | None = None) ->
     setattr(Tensor, name, method)
 
 
-def _binary(name: str, op: Callable[[Any, Any], Value]) -> None:
+def in_place_operator(name: str, op: Callable[[Any, Any], Value]) -> None:
     def method(self: Tensor, other: Any) -> Tensor:
         a, b = value(self), _operand(other)
         if b is None:
@@ -121,11 +121,11 @@ for _name, _op in {
 }.items():  # fmt: skip
     _unary(_name, _op)
 for _name, _bop in {
-    "mul_": ew.mul, "div_": ew.div, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul,
+    "mul_": ew.mul, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul,
     "__itruediv__": ew.div,
     "__ipow__": ew.pow,
 }.items():  # fmt: skip
-    _binary(_name, _bop)
+    in_place_operator(_name, _bop)
 _scaled("add_", ew.add)
 _scaled("sub_", ew.sub)
 for _f in (zero_, fill_, copy_, clamp_, masked_fill_, uniform_, normal_):

@@ -251,7 +251,9 @@ METHODS = (
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _d in {
-    "float": dtypes.float32, "double": dtypes.float64, "long": dtypes.int64, "bool": dtypes.bool_,
+    "half": dtypes.float16, "bfloat16": dtypes.bfloat16, "float": dtypes.float32, "double": dtypes.float64,
+    "byte": dtypes.uint8, "char": dtypes.int8, "short": dtypes.int16, "int": dtypes.int32, "long": dtypes.int64,
+    "bool": dtypes.bool_,
     "cfloat": dtypes.complex64, "cdouble": dtypes.complex128,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _converter(_name, _d))

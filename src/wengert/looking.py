@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wengert import storage
+from wengert.dtypes import bfloat16
 from wengert.record.value import recorder
 from wengert.runtime.evaluate import read
 from wengert.tensor import Tensor, value
@@ -30,6 +31,8 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
         if not force and recorder.grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.detach().numpy()
+    if self.dtype is bfloat16:
+        raise TypeError("Got unsupported ScalarType BFloat16: NumPy has no such type; use .float().numpy()")
     s = self._storage()
     x = s.share().expose()
     for lens in storage.compose(s.lenses, self._lenses):
@@ -43,8 +46,12 @@ def data_ptr(self: Tensor) -> int:
     s.current()
     m = s.memory
     v = s.value if m is None else m.value
-    start = read(v) if m is None or m.array is None else m.array
-    return start.__array_interface__["data"][0] + self._layout()[2] * v.dtype.bytes
+    if m is None or m.array is None:
+        read(v)
+        start = v.data.address
+    else:
+        start = m.array.__array_interface__["data"][0]
+    return start + self._layout()[2] * v.dtype.bytes
 
 
 def _single(self: Tensor) -> Any:
@@ -76,7 +83,7 @@ def __complex__(self: Tensor) -> complex:
 
 def __index__(self: Tensor) -> int:
     x = self._read()
-    if x.size != 1 or x.dtype.kind not in "ib":
+    if x.size != 1 or x.dtype.kind not in "iub":
         raise TypeError("only integer tensors of a single element can be converted to an index")
     return int(x.item())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -56,6 +57,7 @@ class Arguments:
     """How the arguments of one operation become values."""
 
     def __init__(self, f: Callable) -> None:
+        f = inspect.unwrap(f)
         code = f.__code__
         count = code.co_argcount + code.co_kwonlyargcount
         self.title = f.__name__

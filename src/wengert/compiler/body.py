@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wengert.compiler import complex as cplx
+from wengert.compiler import division
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
 from wengert.compiler.program import UNROLL, Op
 from wengert.shapes import contiguous_strides, reshape_index
@@ -371,7 +372,12 @@ def _extreme(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> 
     return (b.op(name, x, y),)
 
 
+def _divided(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    return (division.FORMULAS[op.prim.loop](b, args[0][0], args[1][0]),)  # type: ignore[attr-defined]
+
+
 _SPECIAL: dict[str, Callable] = {"power": _power, "cast": _cast, "select": _select, "sign": _sign, "abs": _abs}
 _SPECIAL |= dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _compare) | dict.fromkeys(
     ("maximum", "minimum"), _extreme
 )
+_SPECIAL |= dict.fromkeys(division.FORMULAS, _divided)

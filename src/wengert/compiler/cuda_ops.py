@@ -33,6 +33,7 @@ FN $T w_sub($T a, $T b) { return __${p}sub_rn(a, b); }
 FN $T w_mul($T a, $T b) { return __${p}mul_rn(a, b); }
 FN $T w_div($T a, $T b) { return __${p}div_rn(a, b); }
 FN $T w_fma($T a, $T b, $T c) { return __fma${f}_rn(a, b, c); }
+FN $T w_fmod($T a, $T b) { return fmod$f(a, b); }
 FN $T w_sqrt($T a) { return __${p}sqrt_rn(a); }
 FN $T w_neg($T a) { return -a; }
 FN $T w_abs($T a) { return fabs$f(a); }
@@ -76,6 +77,13 @@ _INT_TYPES = ({"T": "int", "U": "unsigned int"}, {"T": "long long", "U": "unsign
 _HEAD = "#define FN __device__ __forceinline__\n"
 
 _TAIL = """
+// Wraps; a negative power is 1 / x^-y, truncated.
+FN long long w_pow_i64(long long x, long long y) {
+  unsigned long long power = 1, square = x, left = y;
+  for (; left; left >>= 1, square *= square)
+    if (left & 1) power *= square;
+  return y < 0 && x != 1 && x != -1 ? 0 : (long long)power;
+}
 // The number of the first row of a task, of which each takes `rows` of the `size` rows that share all other indices.
 FN long long w_first_row(long long task, long long size, long long rows) {
   const long long blocks = (size + rows - 1) / rows;
@@ -84,7 +92,7 @@ FN long long w_first_row(long long task, long long size, long long rows) {
 """
 
 # For what the functions above are defined.
-_ON_FLOATS = frozenset("add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc".split())
+_ON_FLOATS = frozenset("add sub mul div neg fma fmod minimum maximum abs sqrt rint floor ceil trunc".split())
 _ON_INTS = frozenset("add sub mul div neg minimum maximum abs shl lshr ashr".split())
 
 
@@ -167,7 +175,7 @@ def _cast(dtype: str, source: str, attr: object, a: str) -> str:
 
 def define_functions(used: Iterable[tuple[str, str]]) -> str:
     """The definitions of all (name, dtype), each once."""
-    pairs = sorted(set(used))
+    pairs = sorted(set(used) - {("pow", "i64")})
     bodies = [(conversion(d, name[3:]) if name.startswith("to_") else function(name, d)) for name, d in pairs]
     return "\n".join(map(_define_function, bodies))
 

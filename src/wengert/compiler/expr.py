@@ -23,10 +23,12 @@ WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i3
 
 # Operations. The result has the type of the first argument, except for comparisons (b1), cast and bitcast:
 #   add sub mul div neg fma minimum maximum abs sqrt rint floor ceil trunc
+#   fmod                     on floats; exact, as in C
 #   and or xor not           on b1, or bitwise on integers
 #   shl lshr ashr            on integers; the shift is within the width
 #   const arg index load select rare cast bitcast reduce
-# Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0.
+# Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0. The power of
+# integers is a loop of each renderer's own.
 ELEMENTARY = frozenset(
     "exp exp2 expm1 log log1p log2 log10 pow sigmoid sin cos tan tanh sinh cosh asin acos atan atan2 asinh acosh"
     " atanh hypot".split()

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wengert.compiler.elementary import _V as V
 from wengert.compiler.elementary import Function
+from wengert.compiler.elementary.terms import Term
 from wengert.compiler.expr import Builder
 from wengert.dtypes import bfloat16, encode, float16
 
@@ -34,21 +34,21 @@ def converts(source: str, to: str) -> bool:
 def conversion(source: str, to: str) -> Function:
     """The function from f32 to f16 or bf16, or back."""
     b = Builder()
-    x = V(b, b.node("param", (), 0, source))
+    x = Term(b, b.node("param", (), 0, source))
     return Function(f"to_{to}", source, (x.n,), _BODIES[source, to](x).n)
 
 
-def _small(bits: V, to: str) -> V:
+def _small(bits: Term, to: str) -> Term:
     """The low 16 bits of an i32."""
-    return V(bits.b, bits.b.bitcast(bits.b.cast(bits.n, "i16"), to))
+    return Term(bits.b, bits.b.bitcast(bits.b.cast(bits.n, "i16"), to))
 
 
-def _large(half: V) -> V:
+def _large(half: Term) -> Term:
     """16 bits as an i32 that is not negative."""
-    return V(half.b, half.b.cast(half.b.bitcast(half.n, "i16"), "i32")) & 0xFFFF
+    return Term(half.b, half.b.cast(half.b.bitcast(half.n, "i16"), "i32")) & 0xFFFF
 
 
-def _from_f16(half: V) -> V:
+def _from_f16(half: Term) -> Term:
     """The exponent is moved from its place in a half to that in a float by a multiplication, which is exact and makes
     subnormal halves normal; infinity and NaN get the largest exponent."""
     h = _large(half)
@@ -58,7 +58,7 @@ def _from_f16(half: V) -> V:
     return (bits | (h & 0x8000) << 16).real()
 
 
-def _to_f16(x: V) -> V:
+def _to_f16(x: Term) -> Term:
     bits = x.bits()
     magnitude = bits & 0x7FFFFFFF
     # Half a unit in the last place, less one where that place is even, carries into it exactly when rounding is up.
@@ -71,17 +71,17 @@ def _to_f16(x: V) -> V:
     return _small(rounded | (bits >> 16 & 0x8000), "f16")
 
 
-def _from_bf16(half: V) -> V:
+def _from_bf16(half: Term) -> Term:
     return (_large(half) << 16).real()
 
 
-def _to_bf16(x: V) -> V:
+def _to_bf16(x: Term) -> Term:
     bits = x.bits()
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
     return _small(x.ne(x).where(rounded.of(0x7FC0), rounded), "bf16")
 
 
-_BODIES: dict[tuple[str, str], Callable[[V], V]] = {
+_BODIES: dict[tuple[str, str], Callable[[Term], Term]] = {
     ("f16", "f32"): _from_f16,
     ("f32", "f16"): _to_f16,
     ("bf16", "f32"): _from_bf16,

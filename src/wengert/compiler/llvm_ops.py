@@ -7,9 +7,11 @@ same bits. Intrinsics need no declaration: LLVM declares `llvm.*` at its first u
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Callable, Iterable
+from string import Template
 
 import numpy as np
 
@@ -26,7 +28,7 @@ SCALARS = {
     "f32": "float", "f64": "double", "i32": "i32", "i64": "i64", "b1": "i1",
     "f16": "i16", "bf16": "i16", "u8": "i8", "i8": "i8", "i16": "i16",
 }  # fmt: skip
-_FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "fmod": "frem"}
 _INT_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor",
                "shl": "shl", "lshr": "lshr", "ashr": "ashr"}  # fmt: skip
 _FLOAT_CALLS = {"fma": "fma", "minimum": "minimum", "maximum": "maximum", "abs": "fabs", "sqrt": "sqrt",
@@ -230,11 +232,53 @@ def define_functions(used: Iterable[tuple[str, str]], lanes: int, half: bool = F
     for name, dtype in sorted(set(used)):
         if half and name in ("to_f16", "to_f32") and dtype != "bf16":
             texts.append(_define_half(name, dtype, lanes))
+        elif (name, dtype) == ("pow", "i64"):
+            texts.append(_define_integer_power(lanes))
         elif name.startswith("to_"):
             texts.append(define_function(conversion(dtype, name[3:]), lanes))
         else:
             texts.append(define_function(function(name, dtype), lanes))
     return "\n".join(texts)
+
+
+_INTEGER_POWER = """define internal $T $name($T %a0, $T %a1) nounwind {
+entry:
+  %one = icmp eq $T %a0, $one
+  %minus = icmp eq $T %a0, $minus
+  %unit = or $mask %one, %minus
+  br label %loop
+loop:
+  %power = phi $T [ $one, %entry ], [ %power.next, %loop ]
+  %square = phi $T [ %a0, %entry ], [ %square.next, %loop ]
+  %left = phi $T [ %a1, %entry ], [ %left.next, %loop ]
+  %low = and $T %left, $one
+  %odd = icmp ne $T %low, $zero
+  %product = mul $T %power, %square
+  %power.next = select $mask %odd, $T %product, $T %power
+  %square.next = mul $T %square, %square
+  %left.next = lshr $T %left, $one
+  %more = icmp ne $T %left.next, $zero
+$any
+  br i1 $again, label %loop, label %done
+done:
+  %negative = icmp slt $T %a1, $zero
+  %inverse = select $mask %unit, $T %power.next, $T $zero
+  %result = select $mask %negative, $T %inverse, $T %power.next
+  ret $T %result
+}
+"""
+
+
+def _define_integer_power(lanes: int) -> str:
+    """Integer powers by repeated squaring, wrapping; x to a negative power is 1 / x**-y, truncated."""
+    lines: list[str] = []
+    count = itertools.count()
+    again = any_lane("%more", lanes, lambda: f"%any{next(count)}", lines)
+    zero, one, minus = [constant(k, "i64", lanes) for k in (0, 1, -1)]
+    return Template(_INTEGER_POWER).substitute(
+        T=llvm_type("i64", lanes), mask=llvm_type("b1", lanes), name=function_name("pow", "i64", lanes), zero=zero,
+        one=one, minus=minus, any="\n".join("  " + line for line in lines), again=again,
+    )  # fmt: skip
 
 
 def _define_half(name: str, source: str, lanes: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wengert import dtypes, shapes
 from wengert.api import api
+from wengert.ops.bits import bitwise_not
 from wengert.ops.elementwise import (
     abs,
     add,
@@ -22,7 +23,9 @@ from wengert.ops.elementwise import (
     logical_not,
     lt,
     mul,
+    named,
     neg,
+    once_rounded,
     pow,
     sqrt,
     sub,
@@ -35,19 +38,6 @@ from wengert.record.primitive import alias
 from wengert.record.value import Value
 
 Shape = tuple[int, ...]
-
-
-def named(v: Value, name: str, *inputs: Any) -> Value:
-    """v as the result of one operation, under PyTorch's name: users see one node, which leads to the inputs.
-
-    Inputs that are no values are left out; without any, the node leads where its own operation does.
-    """
-    n = v.node
-    if n is not None:
-        n.label = name
-        if inputs:
-            n.bounds = tuple([x.node for x in inputs if type(x) is Value])
-    return v
 
 
 def _same_dtype(name: str, a: Value, b: Value) -> None:
@@ -130,6 +120,7 @@ def sum_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     return named(sum(x, axes, keepdim), "SumBackward0" if axes is None else "SumBackward1", x)
 
 
+@once_rounded
 def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     if not x.dtype.differentiable:
         raise RuntimeError(
@@ -141,6 +132,7 @@ def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     return named(div(total, n), "MeanBackward0" if axes is None else "MeanBackward1", x)
 
 
+@once_rounded
 def var(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
     n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
     d = sub(x, mean(x, axes, True))
@@ -155,10 +147,12 @@ def _root(x: Value) -> Value:
     return where(zero, 0, sqrt(where(zero, 1, x)))
 
 
+@once_rounded
 def std(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
     return named(_root(var(x, axes, correction, keepdim)), "StdBackward0", x)
 
 
+@once_rounded
 def norm(x: Value, p: float = 2, axes: Any = None, keepdim: bool = False) -> Value:
     size = abs(x) if x.dtype.is_complex or p != 2 else x
     if p == 2:
@@ -176,8 +170,14 @@ def amax_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     return named(amax(x, axes, keepdim), "AmaxBackward0", x)
 
 
+def _reversed(x: Value) -> Value:
+    """x in the opposite order. The negative of an integer may wrap, -1 - x does not."""
+    return neg(x) if x.dtype.differentiable else bitwise_not(x)
+
+
 def amin(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     return named(neg(amax(neg(x), axes, keepdim, "amin")), "AminBackward0", x)
+    return named(_reversed(amax(_reversed(x), axes, keepdim, "amin")), "AminBackward0", x)
 
 
 def max_(x: Value) -> Value:
@@ -186,6 +186,7 @@ def max_(x: Value) -> Value:
 
 def min_(x: Value) -> Value:
     return named(neg(amax(neg(x), None, False, "min")), "MinBackward1", x)
+    return named(_reversed(amax(_reversed(x), None, False, "min")), "MinBackward1", x)
 
 
 def argmax(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
@@ -199,7 +200,7 @@ def argmax(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
 
 
 def argmin(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
-    return argmax(neg(x), axis, keepdim)
+    return argmax(_reversed(x), axis, keepdim)
 
 
 def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
@@ -210,7 +211,8 @@ def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]
     index = argmax(x, k, True)
     ramp = reshape(_ramp(x.shape[k]), (x.shape[k], *[1] * (len(x.shape) - 1 - k)))
     # Selecting by position, and not by value, sends the gradient of a tie to one place.
-    values = sum(where(eq(ramp, index), x, 0), k, keepdim) if x.dtype.category else cast(amax(x, k, keepdim), x.dtype)
+    chosen = where(eq(ramp, index), x, 0)
+    values = sum(chosen, k, keepdim) if x.dtype.differentiable else amax(x, k, keepdim)
     out = index if keepdim else reshape(index, (*x.shape[:k], *x.shape[k + 1 :]))
     return named(values, "MaxBackward0", x), out
 
@@ -218,12 +220,15 @@ def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]
 def min_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
     values, index = max_along(neg(x), axis, keepdim)
     return named(neg(values), "MinBackward0", x), index
+    values, index = max_along(_reversed(x), axis, keepdim)
+    return named(_reversed(values), "MinBackward0", x), index
 
 
 def _ramp(n: int) -> Value:
     return iota(n, dtypes.int64)
 
 
+@once_rounded
 def logsumexp(x: Value, axes: Any, keepdim: bool = False) -> Value:
     """log(sum(exp(x))) without overflow: Blanchard, Higham and Higham, 2021, equation (1.2), shifted by the maximum."""
     top = amax(_frozen(x), axes, True, "logsumexp")
@@ -240,11 +245,13 @@ def _frozen(x: Value) -> Value:
     return alias(x) if x.node is not None else x
 
 
+@once_rounded
 def softmax(x: Value, axis: int) -> Value:
     e = exp(sub(x, amax(_frozen(x), axis, True, "softmax")))
     return named(div(e, sum(e, axis, True)), "SoftmaxBackward0", x)
 
 
+@once_rounded
 def log_softmax(x: Value, axis: int) -> Value:
     return named(sub(x, logsumexp(x, axis, True)), "LogSoftmaxBackward0", x)
 

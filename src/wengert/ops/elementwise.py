@@ -7,6 +7,8 @@ before and after, for a holomorphic function of complex numbers).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,20 +41,22 @@ def _common(name: str, a: Any, b: Any) -> tuple[Value, Value, dtype]:
     return a, b, dtypes.yielding(full_.dtype, zero_d.dtype)
 
 
-def _binary(prim: Elementwise, a: Any, b: Any) -> Value:
-    d: Any = a.dtype if isinstance(a, Value) else None
-    if type(a) is not Value or type(b) is not Value or a.dtype is not b.dtype:
-        a, b, d = _common(prim.name, a, b)
-        fitted = _wide_number if d.wide is not d and prim in ARITHMETIC else cast
+def _binary(prim: Elementwise, a: Any, b: Any, d: dtype | None = None) -> Value:
+    """The operation on operands converted to their common dtype, or to d."""
+    if d is None and type(a) is Value and type(b) is Value and a.dtype is b.dtype:
+        d = a.dtype
+    else:
+        if d is None:
+            a, b, d = _common(prim.name, a, b)
+        fitted = _wide_number if d.wide is not d and d.is_floating_point and prim in ARITHMETIC else cast
         a, b = fitted(a, d), fitted(b, d)
     return record(prim, (a, b), (), a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape), d)
 
 
 def _wide_number(x: Value, d: dtype) -> Value:
-    """An operand of arithmetic on a narrow dtype: a number that is not rounded before, as PyTorch has it, where it
-    comes from Python or is a 0-d tensor of a larger floating dtype."""
-    larger = not x.shape and (x.dtype is d.wide or (d.is_floating_point and x.dtype.rank > d.wide.rank))
-    return cast(x, d.wide if larger and x.dtype.category == d.category else d)
+    """An operand of arithmetic on halves: not rounded before, as PyTorch has it, where it is a number or a 0-d tensor
+    of a larger floating dtype."""
+    return cast(x, d.wide if not x.shape and x.dtype.is_floating_point and x.dtype.wide is x.dtype else d)
 
 
 def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
@@ -79,6 +83,39 @@ def cast(x: Value, d: dtype) -> Value:
     return record(CAST, (x,), (d,), x.shape, d)
 
 
+def named(v: Value, name: str, *inputs: Any) -> Value:
+    """v as the result of one operation, under PyTorch's name: users see one node, which leads to the inputs.
+
+    Inputs that are no values are left out; without any, the node leads where its own operation does.
+    """
+    n = v.node
+    if n is not None:
+        n.label = name
+        if inputs:
+            n.bounds = tuple([x.node for x in inputs if type(x) is Value])
+    return v
+
+
+def once_rounded(f: Callable[..., Value]) -> Callable[..., Value]:
+    """A composition that is computed in float32 where its first tensor is float16 or bfloat16, and rounded at its
+    end."""
+
+    @functools.wraps(f)
+    def computed(*args: Any, **kwargs: Any) -> Value:
+        d = next(x.dtype for x in (*args, *kwargs.values()) if isinstance(x, Value))
+        if d.wide is d or not d.is_floating_point:
+            return f(*args, **kwargs)
+        wide = {k: _widened(x) for k, x in kwargs.items()}
+        out = f(*[_widened(x) for x in args], **wide)
+        return named(cast(out, d), out.node.name() if out.node is not None else "", *args)
+
+    return computed
+
+
+def _widened(x: Any) -> Any:
+    return cast(x, x.dtype.wide) if isinstance(x, Value) and x.dtype.is_floating_point else x
+
+
 def conj(x: Value) -> Value:
     return record(CONJ, (x,), (), x.shape, x.dtype) if x.dtype.is_complex else x
 
@@ -100,7 +137,7 @@ DIV = Elementwise(
     vjp={"self": lambda g, other: g / conj(other), "other": lambda g, self, other: -(g * conj(self / other / other))},
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
-ARITHMETIC = frozenset({ADD, SUB, MUL, DIV})
+ARITHMETIC = {ADD, SUB, MUL, DIV}  # takes a number beside halves as it is
 
 
 def add(a: Any, b: Any) -> Value:
@@ -130,7 +167,8 @@ def div(a: Any, b: Any) -> Value:
     a, b, d = _common("div", a, b)
     if not d.differentiable:
         d = dtypes.get_default_dtype()
-    return _binary(DIV, cast(a, d), cast(b, d))
+        a, b = cast(a, d), cast(b, d)
+    return _binary(DIV, a, b, d)
 
 
 def neg(x: Value) -> Value:
@@ -204,10 +242,20 @@ POWER = Elementwise(
     node_name="PowBackward0",
     vjp={"self": lambda g, self, exponent: g * conj(pow(self, exponent - 1)) * exponent},
 )
+
+
+def _pow_reference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "i":
+        return np.power(x, y)
+    with np.errstate(all="ignore"):
+        inverse = np.where(np.abs(x) == 1, np.where(y & 1, x, 1), 0)  # 1 / x**-y, truncated
+        return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0)))
+
+
 POW = Elementwise(
     "pow",
     "self exponent",
-    np.power,
+    _pow_reference,
     node_name="PowBackward1",
     vjp={
         "self": lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1))),
@@ -234,11 +282,9 @@ def pow(x: Any, y: Any) -> Value:
         if y in SPECIAL_EXPONENTS and d is not dtypes.bool_:
             return record(POWER, (cast(x, d),), (y,), x.shape, d)
     a, b, d = _common("pow", x, y)
-    if not d.differentiable:
-        raise NotImplementedError(
-            f"pow: integer tensors take the exponents 1, 2 and 3 for now, not {y!r}; convert with .double()"
-        )
-    return _binary(POW, cast(a, d), cast(b, d))
+    if d is dtypes.bool_:
+        raise NotImplementedError("\"pow\" not implemented for 'Bool'; convert with .to()")
+    return _binary(POW, a, b, d)
 
 
 # -- comparison, selection, logic --

@@ -33,7 +33,8 @@ _MEMORY: Any = ctypes.c_char * (1 << 46)  # all addresses that a pointer may rea
 
 _EXACT: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
-    "sqrt": np.sqrt,
+    "sqrt": np.sqrt, "fmod": np.fmod, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
+    "shl": np.left_shift, "ashr": np.right_shift,
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert, "select": np.where,
 }  # fmt: skip
