@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
-from wengert.ops import composite, movement, reduction, windows
-from wengert.ops import composite, gather, movement, reduction, scan
-from wengert.ops import bits, composite, division, gather, movement, reduction, scan, windows
+from wengert.ops import bits, composite, division, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
@@ -429,7 +426,6 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "running_maximum": _scans(
         lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k, x.shape), kind="distinct", complex=False
-        lambda x, k: gather.take_along(x, scan.running_argmax(x, k), k), kind="distinct", complex=False
     ),
     "recurrence": [
         _one(lambda a, b, k=k: scan.recurrence(a, b, k), s, s)

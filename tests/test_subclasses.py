@@ -14,7 +14,7 @@ class Plain(wengert.Tensor):
 
 
 class Logging(wengert.Tensor):
-    seen: list = []  # noqa: RUF012 -- shared on purpose
+    seen: list = []
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):

@@ -14,14 +14,14 @@ import math as _math
 from inspect import isfunction as _isfunction
 from typing import Any as _Any
 
-from wengert import arrays as _arrays  # noqa: F401 -- these attach methods
+from wengert import arrays as _arrays  # these attach methods
 from wengert import autograd, cuda
-from wengert import copying as _copying  # noqa: F401
-from wengert import differentiating as _differentiating  # noqa: F401
-from wengert import inplace as _inplace  # noqa: F401
-from wengert import looking as _looking  # noqa: F401
-from wengert import operators as _operators  # noqa: F401
-from wengert import printing as _printing  # noqa: F401
+from wengert import copying as _copying
+from wengert import differentiating as _differentiating
+from wengert import inplace as _inplace
+from wengert import looking as _looking
+from wengert import operators as _operators
+from wengert import printing as _printing
 from wengert.attributes import Device as device
 from wengert.attributes import Size
 from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
@@ -216,38 +216,21 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
-__all__ = [
-    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor",
-    "IntTensor", "InternalError", "LongTensor", "ShortTensor", "Size", "Tensor", "TooLarge", "Variable", "__version__",
-    "abs", "absolute", "add", "addmm", "all", "allclose", "amax", "amin", "any", "arange", "argmax", "argmin",
-    "as_tensor", "asarray", "autograd", "bfloat16", "bmm", "bool", "broadcast_to", "can_cast", "cat", "cdouble",
-    "cfloat", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "complex128", "complex64", "concat",
-    "concatenate", "config", "configure", "conj", "cos", "counters", "cuda", "detach", "device", "dot", "double",
-    "dtype", "e", "empty", "empty_like", "enable_grad", "eq", "equal", "exp", "eye", "finfo", "flatten", "float",
-    "float16", "float32", "float64", "from_numpy", "full", "full_like", "ge", "get_default_dtype", "get_num_threads",
-    "greater", "greater_equal", "gt", "half", "iinfo", "imag", "inf", "initial_seed", "int", "int16", "int32", "int64",
-    "int8", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled", "is_tensor", "isfinite", "isinf",
-    "isnan", "le", "less", "less_equal", "linspace", "log", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "long", "lt", "manual_seed", "masked_fill", "matmul", "max", "maximum", "mean",
-    "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan", "narrow", "ne", "neg",
-    "negative", "newaxis", "no_grad", "norm", "not_equal", "numel", "ones", "ones_like", "outer", "permute", "pi",
-    "pow", "promote_types", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "ravel", "real", "relu",
-    "reshape", "select", "set_default_dtype", "set_grad_enabled", "set_num_threads", "sgn", "short", "show", "sign",
-    "sin", "softmax", "split", "sqrt", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes", "swapdims", "t",
-    "tanh", "tensor", "transpose", "uint8", "unbind", "unflatten", "unsqueeze", "var", "where", "zeros", "zeros_like",
-    *_namespace(""),
-]  # fmt: skip
 globals().update(_namespace(""))
 _PARTS = ("nn", "optim", "show")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)
+_LATER = {"get_num_threads": "wengert.runtime.threads", "set_num_threads": "wengert.runtime.threads"}
+__all__ = [
+    "__version__", *_PARTS, *_LATER, *[k for k, x in globals().items() if k[0] != "_" and k != "annotations"],
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> _Any:
     """Parts that are imported when somebody names them. (Type checkers take from here what is published above.)"""
     if name in _PARTS:
         return _importlib.import_module(f"wengert.{name}")
-    if name in ("get_num_threads", "set_num_threads"):
-        return getattr(_importlib.import_module("wengert.runtime.threads"), name)
+    if name in _LATER:
+        return getattr(_importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module 'wengert' has no attribute {name!r}")
