@@ -25,9 +25,9 @@ FLOORS = [
     ("overrides", "copying", "arrays"),
     (
         "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "operators", "printing",
-        "publish",
-        "show", "views",
+        "publish", "show", "views",
     ),
+    ("nn", "optim", "linalg"),
     ("",),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
