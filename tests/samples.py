@@ -14,6 +14,7 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.ops import bits, composite, division, gather, indexing, movement, reduction, scan, scatter, windows
+from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
@@ -50,16 +51,6 @@ class Draw:
         """No two elements closer than 0.1."""
         x = self.rng.permutation(np.arange(np.prod(shape))) * 0.2 + self.rng.uniform(0, 0.1, int(np.prod(shape)))
         return np.asarray(x.reshape(shape) - 1, self.dtype.np)
-
-    def apart(self, *shape: int) -> list[np.ndarray]:
-        """Dividends of both signs and divisors of both signs, their quotients no nearer to an integer than 0.2."""
-        y = self.away(*shape)
-        quotient = self.rng.integers(-4, 4, shape) + self.rng.uniform(0.2, 0.8, shape)
-        return [np.asarray(y * quotient, self.dtype.np), y]
-
-    def integers(self, *shape: int) -> np.ndarray:
-        """Between -50 and 50."""
-        return np.asarray(self.rng.integers(-50, 51, shape))
 
     def truth(self, *shape: int) -> np.ndarray:
         return np.asarray(self.rng.integers(0, 2, shape), bool)
@@ -226,95 +217,6 @@ DIAGONALS = [
     _one(lambda x, c=c: windows.diagonal_of(x, *c), s)
     for s, *c in [((3, 4), 0, 0, 1), ((4, 3), 1, 0, 1), ((4, 3, 2), -2, 0, 2), ((2, 3, 4), 1, 2, 1), ((3, 3), 5, 0, 1)]
 ]
-def _takes() -> list[Sample]:
-    f = gather.take
-    return [
-        Sample(lambda d: [d.normal(4), np.array([1, 3, 1])], lambda x, i: f(x, i, 0)),
-        Sample(lambda d: [d.normal(2, 3, 4), np.array([[2, 0], [1, 2]])], lambda x, i: f(x, i, 1)),
-        Sample(lambda d: [d.normal(3, 2), np.array(1)], lambda x, i: f(x * x, i, 1)),
-        Sample(lambda d: [d.normal(3, 2), np.zeros((0, 2), np.int64)], lambda x, i: f(x, i, 0)),
-        Sample(lambda d: [d.normal(3, 4), np.array([0, 2, 2])], lambda x, i: f(movement.permute(x, (1, 0)), i, 1)),
-        Sample(lambda d: [d.normal(3, 4), np.array([[0], [3], [1]])], lambda x, i: gather.take_along(x * x, i, 1)),
-        Sample(
-            lambda d: [d.normal(3, 4), np.array([2, 0, 1, 2])],
-            lambda x, i: gather.take_along(x, movement.reshape(i, (1, 4)), 0),
-        ),
-    ]
-
-
-def _puts(f: Callable, distinct: bool) -> list[Sample]:
-    out = [
-        Sample(lambda d: [d.normal(4), np.array([3, 1]), d.normal(2)], lambda x, i, s: f(x, i, s, 0)),
-        Sample(
-            lambda d: [d.normal(2, 5, 2), np.array([[4, 0], [1, 2]]), d.normal(2, 2, 2, 2)],
-            lambda x, i, s: f(x, i, s, 1),
-        ),
-        Sample(lambda d: [d.normal(3, 2), np.array(1), d.normal(3)], lambda x, i, s: f(x * 2.0, i, s * s, 1)),
-        Sample(lambda d: [d.normal(3, 2), np.zeros((0,), np.int64), d.normal(0, 2)], lambda x, i, s: f(x, i, s, 0)),
-    ]
-    if not distinct:
-        out.append(
-            Sample(lambda d: [d.normal(3, 2), np.array([2, 2, 0, 2]), d.normal(4, 2)], lambda x, i, s: f(x, i, s, 0))
-        )
-    return out
-
-
-def _scans(f: Callable, kind: str = "normal", **flags: Any) -> list[Sample]:
-    cases = [((3, 4), 0), ((3, 4), 1), ((2, 3, 4), 1), ((7,), 0), ((0, 3), 0), ((1, 2), 0)]
-    return [_one(lambda x, k=k: f(x, k), s, kind=kind, **flags) for s, k in cases]
-
-
-def _windows() -> list[Sample]:
-    cases = [
-        ((7,), 0, 3, 1, 1),
-        ((2, 9), 1, 3, 2, 2),
-        ((6, 2), 0, 2, 3, 1),
-        ((5,), 0, 5, 1, 1),
-        ((4, 3), 0, 1, 2, 1),
-        ((40,), 0, 20, 1, 1),
-        ((3,), 0, 0, 1, 1),
-    ]
-    out = [_one(lambda x, c=c: windows.windows(x, *c), s) for s, *c in cases]
-    both = _one(lambda x: windows.windows(windows.windows(x, 1, 3), 2, 2, 2), (2, 5, 6))
-    return [*out, both, _one(lambda x: windows.windows(x * x, 0, 3) * windows.windows(x, 0, 3, 1), (6,))]
-
-
-DIAGONALS = [
-    _one(lambda x, c=c: windows.diagonal_of(x, *c), s)
-    for s, *c in [((3, 4), 0, 0, 1), ((4, 3), 1, 0, 1), ((4, 3, 2), -2, 0, 2), ((2, 3, 4), 1, 2, 1), ((3, 3), 5, 0, 1)]
-]
-
-
-def _quotients(f: Callable) -> list[Sample]:
-    """Floats away from where the result jumps; 0-d and numbers; integers of every sign."""
-    real = {"complex": False}
-    out = [Sample(lambda d, s=s: d.apart(*s), f, **real) for s in ((3, 4), (), (17,), (0, 2))]
-    out.append(Sample(lambda d: [d.apart(5)[0] * 0 + 0.3 + d.integers(5)], lambda a: f(a, 0.75), **real))
-    out.append(Sample(lambda d: [d.integers(4, 5), d.integers(5) | 1], f, **real))
-    out.append(Sample(lambda d: [d.integers(9) * 2**57, np.array([[-1], [3], [-(2**63)]])], f, **real))
-    return out
-
-
-def _bits(f: Callable) -> list[Sample]:
-    real = {"complex": False}
-    both = Sample(lambda d: [d.integers(4, 5), d.integers(5)], f, **real)
-    return [both, Sample(lambda d: [d.integers(6)], lambda a: f(a, 10), **real), *_logic(f)]
-
-
-def _shifts(f: Callable) -> list[Sample]:
-    shifts = np.array([0, 1, 5, 62, 63, 64, 70, -1])
-    return [
-        Sample(lambda d: [d.integers(3, 8), shifts], f, complex=False),
-        Sample(lambda d: [d.integers(6)], lambda a: f(a, 3), complex=False),
-    ]
-
-
-def _steps(f: Callable) -> list[Sample]:
-    return [Sample(lambda d, s=s: [d.apart(*s)[0] / d.apart(*s)[1] + 0.3], f, complex=False) for s in ((3, 4), ())] + [
-        Sample(lambda d: [d.integers(9) + np.asarray(0.25 * (d.integers(9) % 2 + 1), d.dtype.np)], f, complex=False)
-    ]
-
-
 POWER = [_one(lambda x, p=p: ew.pow(x, p), (3, 4), kind="away") for p in (-2, -1, 2, 3)]
 POWER += [_one(lambda x, p=p: ew.pow(x, p), (5,), kind="positive") for p in (-0.5, 0.5)]
 
@@ -328,23 +230,6 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "div": [*_pairs(ew.div, "away"), _one(lambda x, s: x / s / s + s, (3, 2), (), kind="away")],
     "neg": _maps(ew.neg),
-    "floor_divide": _quotients(division.floor_divide),
-    "trunc_divide": _quotients(lambda a, b: division.div(a, b, rounding_mode="trunc")),
-    "remainder": _quotients(division.remainder),
-    "fmod": _quotients(division.fmod),
-    "floor": _steps(division.floor),
-    "ceil": _steps(division.ceil),
-    "trunc": _steps(division.trunc),
-    "round": _steps(lambda x: division.round(x * 1.01)),
-    "bitwise_and": _bits(bits.bitwise_and),
-    "bitwise_or": _bits(bits.bitwise_or),
-    "bitwise_xor": _bits(bits.bitwise_xor),
-    "bitwise_not": [
-        Sample(lambda d: [d.integers(7)], bits.bitwise_not),
-        Sample(lambda d: [d.truth(5)], bits.bitwise_not),
-    ],
-    "shift_left": _shifts(bits.bitwise_left_shift),
-    "shift_right": _shifts(bits.bitwise_right_shift),
     "exp": _maps(ew.exp),
     "log": _maps(ew.log, "positive"),
     "sin": _maps(ew.sin),
@@ -356,7 +241,6 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(lambda d, s=s: [d.positive(*s[0]), d.normal(*s[1])], ew.pow)
         for s in (((3, 4), (3, 4)), ((3, 1), (2,)), ((), (2,)))
     ]
-    + [Sample(lambda d: [d.integers(4, 5), d.integers(5) % 9 - 2], ew.pow, complex=False)]
     + [_one(lambda x: ew.pow(x, 2.5), (4,), kind="positive"), _one(lambda x: ew.pow(1.7, x), (4,))],
     "lt": _compares(ew.lt, complex=False),
     "le": _compares(ew.le, complex=False),
@@ -436,6 +320,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "iota": [Sample(lambda d: [], lambda: iota(9, dtypes.int64, 3, -2))],
 }
 
+from samples_integers import INTEGERS  # noqa: E402  (they need what is above)
 from samples_special import SPECIAL  # noqa: E402  (it needs what is above)
 
-SAMPLES |= SPECIAL
+SAMPLES |= SPECIAL | INTEGERS
