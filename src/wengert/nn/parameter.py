@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wengert.factories import empty
+from wengert.overrides import disabled
 from wengert.tensor import Tensor
 
 
@@ -23,10 +24,10 @@ class Parameter(Tensor):
     tensor([1., 2.], requires_grad=True)
     """
 
-    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
-        _share(self, empty(0) if data is None else data)
-        if requires_grad:
-            self.requires_grad_()
+    __torch_function__ = disabled
+
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Any:
+        return Tensor._make_subclass(cls, empty(0) if data is None else data, requires_grad)
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
@@ -38,9 +39,6 @@ class Parameter(Tensor):
             memo[id(self)] = copy
         return memo[id(self)]
 
-    def __reduce_ex__(self, protocol: Any) -> tuple:
-        return _parameter, (type(self), self.detach(), self.requires_grad, self.__dict__)
-
 
 class Buffer(Tensor):
     """A tensor that a `Module` lists among its buffers as soon as it is assigned to an attribute.
@@ -48,21 +46,9 @@ class Buffer(Tensor):
     `persistent` says whether it is part of the module's state dict.
     """
 
-    def __init__(self, data: Tensor | None = None, *, persistent: bool = True) -> None:
-        _share(self, empty(0) if data is None else data)
-        self.persistent = persistent
+    __torch_function__ = disabled
 
-
-def _share(t: Tensor, data: Tensor) -> None:
-    """Let t, which is new, show the memory of `data`."""
-    if not isinstance(data, Tensor):
-        raise TypeError(f"expected a Tensor, got {type(data).__name__}: convert it with wengert.as_tensor")
-    t._store = None
-    t._v = data._v
-    t.data = data
-
-
-def _parameter(cls: type[Parameter], data: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> Parameter:
-    out = cls(data, requires_grad)
-    out.__dict__.update(attributes)
-    return out
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
+        out = Tensor._make_subclass(cls, empty(0) if data is None else data)
+        out.persistent = persistent
+        return out
