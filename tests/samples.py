@@ -315,7 +315,7 @@ SAMPLES: dict[str, list[Sample]] = {
         _one(lambda a, b, k=k: scan.recurrence(a, b, k), s, s)
         for s, k in (((3, 4), 0), ((3, 4), 1), ((2, 0), 1), ((1,), 0))
     ]
-    + _scans(scan.logcumsumexp_axis, complex=False),
+    + _scans(scan.logcumsumexp_axis),
     "full": [Sample(lambda d: [], lambda: full((3, 4), 1.5, dtypes.float64))],
     "iota": [Sample(lambda d: [], lambda: iota(9, dtypes.int64, 3, -2))],
 }

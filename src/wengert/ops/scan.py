@@ -14,7 +14,7 @@ import numpy as np
 
 from wengert import dtypes, shapes
 from wengert.api import api
-from wengert.ops.elementwise import cast, conj, eq, exp, log, logical_not, logical_or, minimum, ne, where
+from wengert.ops.elementwise import cast, conj, eq, exp, log, logical_not, logical_or, minimum, ne, real, where
 from wengert.ops.gather import take_along
 from wengert.ops.movement import embed, reshape, slice_
 from wengert.ops.reduction import ramp
@@ -163,11 +163,11 @@ def _descending(v: Value) -> Value:
 
 def logcumsumexp_axis(x: Value, axis: int) -> Value:
     """log(sum of exp) of all elements so far, relative to the largest so far."""
-    top = running_maximum(x, axis)
+    top = running_maximum(real(x), axis)
     finite = eq(top - top, 0)
     top = where(finite, top, 0.0)
     factor = exp(minimum(_shift(top, axis, 1, 0) - top, 0.0))  # what is not finite stands at 0, perhaps above
-    return top + log(recurrence(factor, exp(x - top), axis))
+    return top + log(recurrence(cast(factor, x.dtype), exp(x - top), axis))
 
 
 # -- as users see them --
@@ -256,6 +256,6 @@ def logcumsumexp(input: Value, dim: int) -> Value:
     >>> wengert.logcumsumexp(wengert.zeros(3), 0)
     tensor([0.0000, 0.6931, 1.0986])
     """
-    if not input.dtype.is_floating_point:
+    if not input.dtype.differentiable:
         raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for {input.dtype!r}; convert with .double()')
     return _along(input, dim, logcumsumexp_axis)

@@ -278,9 +278,11 @@ def index_fill(input: Value, dim: int, index: Value, value: Operand) -> Value:
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     dim = shapes.normalize_axis(dim, len(input.shape))
     x = with_axes(input, len(input.shape))
-    index = reshape(core.check_index(index, x.shape[dim], dim, wrap=True), (shapes.numel(index.shape),))
-    source = expand(cast(fill, x.dtype), (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]))
-    return reshape(put(x, index, source, dim), input.shape)
+    n = x.shape[dim]
+    at = core.check_index(index, n, dim, wrap=True)
+    hit = put(full((n,), 0, dtypes.bool_), at, full(at.shape, 1, dtypes.bool_), 0)  # once, however often it is named
+    hit = reshape(hit, (n, *[1] * (len(x.shape) - 1 - dim)))
+    return reshape(where(expand(hit, x.shape), cast(fill, x.dtype), x), input.shape)
 
 
 @api(name="put", inplace=True, label="PutBackward0")
