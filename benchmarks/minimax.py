@@ -148,8 +148,8 @@ FITS: dict[str, tuple] = {
         fit, lambda v: (mpmath.log(1 / v) / 2 - mpmath.sqrt(v) / 2 - mpmath.digamma(1 / mpmath.sqrt(v))) / v,
         1e-4, 1 / 9, 10, ONE,
     ),
-    "i0e far": (fit, _bessel_tail(0), 1e-3, 1, 19, ONE),
-    "i1e far": (fit, _bessel_tail(1), 1e-3, 1, 19, ONE),
+    "i0e far": (fit, _bessel_tail(0), 1e-3, 1, 22, ONE),
+    "i1e far": (fit, _bessel_tail(1), 1e-3, 1, 22, ONE),
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from samples import Draw, Sample
 
+from wengert.ops import pointwise as pw
+from wengert.ops import special as sp
 from wengert.ops import transcendental as tr
 
 SHAPES = ((3, 4), (), (0, 2), (33,))
@@ -59,4 +61,24 @@ SPECIAL: dict[str, list[Sample]] = {
     "atanh": maps(tr.atanh, -0.8, 0.8),
     "atan2": real_pairs(tr.atan2, (-2, 2), (0.5, 2)),
     "hypot": real_pairs(tr.hypot, (-2, 2), (0.5, 2)),
+    "erf": real_maps(sp.erf),
+    "erfc": real_maps(sp.erfc),
+    "erfcx": real_maps(sp.erfcx),
+    "erfinv": real_maps(sp.erfinv, -0.9, 0.9),
+    "ndtri": real_maps(sp.ndtri, 0.05, 0.95),
+    "lgamma": [*real_maps(sp.lgamma, 0.3, 8), *real_maps(sp.lgamma, -0.8, -0.3)],
+    "digamma": [*real_maps(sp.digamma, 0.3, 8), *real_maps(sp.digamma, -1.8, -1.3)],
+    "i0": real_maps(sp.i0, -10, 10),
+    "i0e": real_maps(sp.i0e, 0.2, 12),
+    "i1": real_maps(sp.i1, -10, -0.2),
+    "i1e": real_maps(sp.i1e, 0.2, 12),
+    "logaddexp": real_pairs(sp.logaddexp, (-2, 2), (-2, 2)),
+    "logaddexp2": real_pairs(sp.logaddexp2, (-2, 2), (-2, 2)),
+    "xlogy": real_pairs(sp.xlogy, (-2, 2), (0.3, 2)),
+    "xlog1py": real_pairs(sp.xlog1py, (-2, 2), (-0.6, 2)),
+    "entr": real_maps(sp.entr, 0.3, 3),
+    "sinc": real_maps(sp.sinc, 0.3, 3),
+    "copysign": real_pairs(pw.copysign, (0.3, 2), (-2, -0.3)),
+    "nextafter": real_pairs(pw.nextafter, (-2, 2), (-2, 2)),
+    "complex": real_pairs(pw.complex, (-2, 2), (-2, 2)),
 }

@@ -27,7 +27,7 @@ FLOORS = [
         "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "operators", "printing",
         "publish", "show", "views",
     ),
-    ("nn", "optim", "linalg"),
+    ("nn", "optim", "linalg", "special"),
     ("",),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}

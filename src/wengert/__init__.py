@@ -217,7 +217,7 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("nn", "optim", "show")
+_PARTS = ("nn", "optim", "show", "special")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)

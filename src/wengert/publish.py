@@ -148,6 +148,19 @@ def in_place_of(p: Published) -> Callable[..., Tensor]:
     return method
 
 
+def with_flag(p: Published) -> Callable[..., Any]:
+    """The function of `nn.functional` whose last argument `inplace` says whether to write into the input."""
+    plain, written = function_of(p), in_place_of(p)
+    count = len(Arguments(p.function).in_order)
+
+    def function(*args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+        if len(args) > count:
+            *args, inplace = args  # type: ignore[assignment]
+        return (written if inplace else plain)(*args, **kwargs)
+
+    return _as(function, p, p.name)
+
+
 def _as(made: Callable, p: Published, name: str) -> Callable:
     f = p.function
     made.__name__ = made.__qualname__ = name
@@ -168,13 +181,17 @@ _FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {}
 def publish_all() -> None:
     """Make the functions and methods of everything collected since the last call."""
     for p in PUBLISHED:
-        f = function_of(p)
+        flagged = p.inplace and p.namespace == "nn.functional"
+        f = with_flag(p) if flagged else function_of(p)
         for name in (p.name, *p.aliases):
-            _FUNCTIONS.setdefault(p.namespace, {})[name] = f
+            functions = _FUNCTIONS.setdefault(p.namespace, {})
+            functions[name] = f
             if p.method:
                 setattr(Tensor, name, f)
-            if p.inplace:
+            if p.inplace and p.method:
                 setattr(Tensor, name + "_", in_place_of(p))
+            elif p.inplace:
+                functions[name + "_"] = in_place_of(p)
     PUBLISHED.clear()
 
 

@@ -376,7 +376,13 @@ def _divided(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> 
     return (division.FORMULAS[op.prim.loop](b, args[0][0], args[1][0]),)  # type: ignore[attr-defined]
 
 
-_SPECIAL: dict[str, Callable] = {"power": _power, "cast": _cast, "select": _select, "sign": _sign, "abs": _abs}
+def _from_parts(b: Builder, op: Op, arg_ops: list[Op], args: tuple[Parts, ...]) -> Parts:
+    return args[0][0], args[1][0]
+
+
+_SPECIAL: dict[str, Callable] = {
+    "power": _power, "cast": _cast, "select": _select, "sign": _sign, "abs": _abs, "complex": _from_parts,
+}  # fmt: skip
 _SPECIAL |= dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _compare) | dict.fromkeys(
     ("maximum", "minimum"), _extreme
 )

@@ -104,6 +104,7 @@ HYPOT = Elementwise(
 
 
 @api(inplace=True)
+@api(namespace="special")
 def expm1(input: Value) -> Value:
     """exp(input) - 1, accurate near 0 too.
 
@@ -115,6 +116,7 @@ def expm1(input: Value) -> Value:
 
 
 @api(inplace=True)
+@api(namespace="special")
 def exp2(input: Value) -> Value:
     """2 to the power of the input.
 
@@ -126,6 +128,7 @@ def exp2(input: Value) -> Value:
 
 
 @api(inplace=True)
+@api(namespace="special")
 def log1p(input: Value) -> Value:
     """log(1 + input), accurate near 0 too; -inf at -1, NaN below.
 
@@ -159,6 +162,7 @@ def log10(input: Value) -> Value:
 
 
 @api(inplace=True)
+@api(namespace="special", name="expit")
 def sigmoid(input: Value) -> Value:
     """The logistic function 1 / (1 + exp(-input)), accurate in both tails.
 

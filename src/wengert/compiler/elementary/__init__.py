@@ -11,18 +11,22 @@ import functools
 from dataclasses import dataclass
 
 from wengert.compiler.elementary import (
+    bessel,
+    error,
     exponential,
+    gamma,
     inverse,
     logarithm,
     power,
+    simple,
     trigonometric,
 )
 from wengert.compiler.elementary.terms import Body, Term
 from wengert.compiler.expr import Builder, Node
 
-FAMILIES = (exponential, logarithm, power, trigonometric, inverse)
+FAMILIES = (exponential, logarithm, power, trigonometric, inverse, error, gamma, bessel, simple)
 BODIES: dict[str, tuple[Body, Body]] = {k: v for family in FAMILIES for k, v in family.BODIES.items()}
-BINARY = frozenset("pow atan2 hypot copysign nextafter".split())
+BINARY = frozenset("pow atan2 hypot copysign nextafter xlogy xlog1py logaddexp logaddexp2".split())
 
 
 @dataclass(frozen=True)

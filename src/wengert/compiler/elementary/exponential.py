@@ -52,11 +52,12 @@ def exp_pair(x: Term, bias: int, low: Term | None = None) -> tuple[Term, Term, T
     first = n.fma(-f.ln2[0], x)
     r = n.fma(-f.ln2[1], first)
     r_low = n.fma(-f.ln2[1], first - r)
-    if low is not None:
-        r_low = r_low + low
     square = r * r
     p = paired(r, square, _EXPM1[x.n.dtype])
     u = p.fma(square, r)
+    if low is not None:
+        r_low = r_low + low
+        r_low = r_low.fma(u, r_low)
     return u, p.fma(square, r - u) + r_low, t
 
 
@@ -82,7 +83,7 @@ def exp(x: Term, low: Term | None = None) -> Term:
 _LN2 = {"f32": (0.6931471824645996, -1.904654299957768e-09), "f64": (math.log(2), 2.3190468138462996e-17)}
 
 
-def _exp2(x: Term) -> Term:
+def exp2(x: Term) -> Term:
     f = FORMATS[x.n.dtype]
     x = clamped(x, -1080.0, 1025.0) if f.digits == 52 else clamped(x, -152.0, 129.0)
     magic = 1.5 * 2.0**f.digits + 2 * f.bias
@@ -210,7 +211,7 @@ def _sigmoid(x: Term) -> Term:
 
 BODIES: dict[str, tuple[Body, Body]] = {
     "exp": (exp, exp),
-    "exp2": (_exp2, _exp2),
+    "exp2": (exp2, exp2),
     "expm1": (_expm1, _expm1),
     "tanh": (_tanh, _tanh),
     "sinh": (_sinh, _sinh),

@@ -186,7 +186,7 @@ def _log_of_sum(u: Term, c: Term, doubled: Term | None = None) -> Term:
     return unusual(u).rare(slow, _log_normal(e, y, low))
 
 
-def _log1p(x: Term) -> Term:
+def log1p(x: Term) -> Term:
     y = _log_of_sum(*two_sum(x.of(1.0), x))
     return (x.abs() < 2.0 ** -(FORMATS[x.n.dtype].digits + 2)).where(x, y)
 
@@ -255,12 +255,36 @@ def _atanh_short(x: Term) -> Term:
     return (a > 1.0).where(x.of(math.nan), with_sign_of(y, x))
 
 
+# -- functions made of logarithms --
+
+
+def _zero_times(factor: Term, other: Term, product: Term) -> Term:
+    """0 where the factor is, whatever the logarithm of the other operand, unless that is NaN."""
+    return (factor.eq(0.0) & other.eq(other)).where(factor.of(0.0), product)
+
+
+def _xlogy(x: Term, y: Term) -> Term:
+    return _zero_times(x, y, x * log(y))
+
+
+def _xlog1py(x: Term, y: Term) -> Term:
+    return _zero_times(x, y, x * log1p(y))
+
+
+def _entr(x: Term) -> Term:
+    y = _zero_times(x, x, -(x * log(x)))
+    return (x < 0.0).where(x.of(-math.inf), y)
+
+
 BODIES: dict[str, tuple[Body, Body]] = {
     "log": (log, log),
-    "log1p": (_log1p, _log1p),
+    "log1p": (log1p, log1p),
     "log2": (_log2, _log2),
     "log10": (_log10, _log10),
     "asinh": (in_double(_asinh_short), _asinh_f64),
     "acosh": (in_double(_acosh_short), _acosh_f64),
     "atanh": (in_double(_atanh_short), _atanh_f64),
+    "xlogy": (_xlogy, _xlogy),
+    "xlog1py": (_xlog1py, _xlog1py),
+    "entr": (_entr, _entr),
 }

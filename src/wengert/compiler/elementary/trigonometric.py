@@ -31,7 +31,7 @@ _TWO_OVER_PI = (
 _WORD = (1 << 32) - 1
 
 
-def _circle(q: Term, r: Term, low: Term, dtype: str) -> Term:
+def circle(q: Term, r: Term, low: Term, dtype: str) -> Term:
     """sin((pi / 2) q + r + low), with the polynomials of dtype in the type of r."""
     z = r * r
     sine = r + (r * z).fma(horner(z, _SINE[dtype]), low)
@@ -115,9 +115,9 @@ def _trigonometric(x: Term, turn: int) -> Term:
     """sin(|x| + turn * pi / 2); the difference makes NaN of infinity."""
     a = x.abs()
     single = x.n.dtype == "f32"
-    slow = _circle(*(_far_f32 if single else _far_f64)(a, turn), x.n.dtype)
+    slow = circle(*(_far_f32 if single else _far_f64)(a, turn), x.n.dtype)
     slow = slow.cast(x.n.dtype) + (a - a)
-    return (a > (2.0**17 if single else 2.0**23)).rare(slow, _circle(*_reduced(a, turn), x.n.dtype))
+    return (a > (2.0**17 if single else 2.0**23)).rare(slow, circle(*_reduced(a, turn), x.n.dtype))
 
 
 def _sin(x: Term) -> Term:
@@ -129,7 +129,7 @@ def _cos(x: Term) -> Term:
     return _trigonometric(x, 1)
 
 
-def _quotient(q: Term, r: Term, low: Term, dtype: str) -> Term:
+def quotient(q: Term, r: Term, low: Term, dtype: str) -> Term:
     """tan((pi / 2) q + r + low): sine over cosine, or minus the inverse, with what the parts' rounding took put back
     for f64."""
     z = r * r
@@ -151,9 +151,20 @@ def _tan(x: Term) -> Term:
     a = x.abs()
     single = x.n.dtype == "f32"
     wide = a.cast("f64")
-    slow = _quotient(*(_far_f32 if single else _far_f64)(a, 0), x.n.dtype) + (wide - wide)
-    y = (a > 2.0**23).rare(slow, _quotient(*_reduced(wide, 0), x.n.dtype)).cast(x.n.dtype)
+    slow = quotient(*(_far_f32 if single else _far_f64)(a, 0), x.n.dtype) + (wide - wide)
+    y = (a > 2.0**23).rare(slow, quotient(*_reduced(wide, 0), x.n.dtype)).cast(x.n.dtype)
     return (y.bits() ^ (x.bits() & FORMATS[x.n.dtype].sign)).real()
+
+
+def half_turns(x: Term) -> tuple[Term, Term, Term]:
+    """(q, r, low) with pi x = (pi / 2) q + r + low, |r| <= pi / 4, modulo 2 pi, for finite x in f64."""
+    turn = x - (x * 0.5).rint() * 2.0
+    magic = 1.5 * 2.0**52
+    t = turn.fma(2.0, magic)
+    rest = (t - magic).fma(-0.5, turn)
+    pi = [2.0 * part for part in FORMATS["f64"].quarter]
+    r = rest * pi[0]
+    return t.bits(), r, rest.fma(pi[1], rest.fma(pi[0], -r))
 
 
 BODIES: dict[str, tuple[Body, Body]] = {"sin": (_sin, _sin), "cos": (_cos, _cos), "tan": (_tan, _tan)}

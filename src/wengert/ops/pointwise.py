@@ -1,0 +1,368 @@
+"""Elementwise functions of few steps: signs and bits, interpolation, complex numbers from parts, special values."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+import numpy as np
+
+from wengert import dtypes
+from wengert.api import api
+from wengert.ops.elementwise import (
+    _common,
+    abs,
+    cast,
+    cos,
+    eq,
+    ge,
+    imag,
+    logical_or,
+    lt,
+    mul,
+    ne,
+    pow,
+    real,
+    sin,
+    where,
+)
+from wengert.ops.source import as_value, full, zeros_like
+from wengert.ops.transcendental import atan2, real_binary
+from wengert.record.primitive import ZERO, Elementwise
+from wengert.record.value import Value, record
+from wengert.shapes import broadcast
+
+Operand = Any  # a Value or a number
+
+COPYSIGN = Elementwise(
+    "copysign",
+    "self other",
+    np.copysign,
+    vjp={
+        "self": lambda g, self, result: where(eq(self, 0), 0, g * (result / where(eq(self, 0), 1, self))),
+        "other": ZERO,
+    },
+)
+NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter)
+COMPLEX = Elementwise(
+    "complex",
+    "self other",
+    lambda x, y: _complex_reference(x, y),
+    vjp={"self": lambda g: real(g), "other": lambda g: imag(g)},
+    jvp={"self": lambda t: complex(t, zeros_like(t)), "other": lambda t: complex(zeros_like(t), t)},
+)
+
+
+def _complex_reference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    out = np.empty(np.broadcast_shapes(x.shape, y.shape), np.result_type(x.dtype, np.complex64))
+    out.real, out.imag = x, y
+    return out
+
+
+# -- signs and bits --
+
+
+@api(inplace=True)
+def copysign(input: Value, other: Operand) -> Value:
+    """The size of the input with the sign of `other`, zeros included.
+
+    >>> import wengert
+    >>> wengert.copysign(wengert.tensor([1.0, -2.0]), -0.0)
+    tensor([-1., -2.])
+    """
+    return real_binary(COPYSIGN, input, other)
+
+
+@api(inplace=True)
+def nextafter(input: Value, other: Value) -> Value:
+    """The next number from the input towards `other`. It has no derivative.
+
+    >>> import wengert
+    >>> wengert.nextafter(wengert.tensor([1.0]), wengert.tensor([2.0])) > 1
+    tensor([True])
+    """
+    _, _, d = _common("nextafter", input, other)
+    if not d.is_floating_point:
+        raise NotImplementedError(f'"nextafter_cpu" not implemented for {d!r}; convert with .to()')
+    return real_binary(NEXTAFTER, input, other)
+
+
+@api()
+def signbit(input: Value) -> Value:
+    """Whether the sign is minus, that of -0.0 included.
+
+    >>> import wengert
+    >>> wengert.signbit(wengert.tensor([-0.0, 0.0, -1.0]))
+    tensor([ True, False,  True])
+    """
+    if input.dtype.is_complex:
+        raise RuntimeError("signbit is not implemented for complex tensors.")
+    if not input.dtype.is_floating_point:
+        return lt(input, 0)
+    return lt(record(COPYSIGN, (full((), 1.0, input.dtype), input), (), input.shape, input.dtype), 0)
+
+
+@api(inplace=True)
+def heaviside(input: Value, values: Value) -> Value:
+    """0 for negative input, 1 for positive and NaN, `values` at 0.
+
+    >>> import wengert
+    >>> wengert.heaviside(wengert.tensor([-1.5, 0.0, 2.0]), wengert.tensor([0.5]))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    if input.dtype.is_complex or values.dtype.is_complex:
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if input.dtype is not values.dtype:
+        raise RuntimeError(
+            "heaviside is not yet implemented for tensors with different dtypes."
+            f" Got {input.dtype!r} and {values.dtype!r}; convert one with .to()"
+        )
+    return where(eq(input, 0), values, where(lt(input, 0), full((), 0, input.dtype), full((), 1, input.dtype)))
+
+
+@api(inplace=True, label="NanToNumBackward0")
+def nan_to_num(
+    input: Value, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Value:
+    """NaN replaced by `nan` (0), infinities by `posinf` and `neginf` (the largest and smallest finite numbers).
+
+    >>> import wengert
+    >>> wengert.nan_to_num(wengert.tensor([wengert.nan, wengert.inf, 1.0]), nan=2.0, posinf=3.0)
+    tensor([2., 3., 1.])
+    """
+    if input.dtype.is_complex:
+        return complex(nan_to_num(real(input), nan, posinf, neginf), nan_to_num(imag(input), nan, posinf, neginf))
+    if not input.dtype.is_floating_point:
+        return input
+    largest = float(np.finfo(input.dtype.np).max)
+    out = where(ne(input, input), 0.0 if nan is None else nan, input)
+    out = where(eq(input, math.inf), largest if posinf is None else posinf, out)
+    return where(eq(input, -math.inf), -largest if neginf is None else neginf, out)
+
+
+@api(label="FmaxBackward0")
+def fmax(input: Value, other: Value) -> Value:
+    """The larger of both; a number rather than NaN. Of equal ones the input takes the gradient.
+
+    >>> import wengert
+    >>> wengert.fmax(wengert.tensor([1.0, wengert.nan]), wengert.tensor([0.0, 2.0]))
+    tensor([1., 2.])
+    """
+    a, b, d = _common("fmax", input, other)
+    a, b = cast(a, d), cast(b, d)
+    return where(logical_or(ge(a, b), ne(b, b)), a, b)
+
+
+@api(label="FminBackward0")
+def fmin(input: Value, other: Value) -> Value:
+    """The smaller of both; a number rather than NaN. Of equal ones the input takes the gradient.
+
+    >>> import wengert
+    >>> wengert.fmin(wengert.tensor([1.0, wengert.nan]), wengert.tensor([0.0, 2.0]))
+    tensor([0., 2.])
+    """
+    a, b, d = _common("fmin", input, other)
+    a, b = cast(a, d), cast(b, d)
+    return where(logical_or(ge(b, a), ne(b, b)), a, b)
+
+
+def _only_real(name: str, x: Value) -> None:
+    if x.dtype.is_complex:
+        raise RuntimeError(f"{name} does not support complex inputs.")
+
+
+@api()
+def isposinf(input: Value) -> Value:
+    """Whether the input is +inf.
+
+    >>> import wengert
+    >>> wengert.isposinf(wengert.tensor([wengert.inf, -wengert.inf, 1.0]))
+    tensor([ True, False, False])
+    """
+    _only_real("isposinf", input)
+    return eq(input, math.inf)
+
+
+@api()
+def isneginf(input: Value) -> Value:
+    """Whether the input is -inf.
+
+    >>> import wengert
+    >>> wengert.isneginf(wengert.tensor([wengert.inf, -wengert.inf, 1.0]))
+    tensor([False,  True, False])
+    """
+    _only_real("isneginf", input)
+    return eq(input, -math.inf)
+
+
+@api()
+def isreal(input: Value) -> Value:
+    """Whether the imaginary part is 0.
+
+    >>> import wengert
+    >>> wengert.isreal(wengert.tensor([1 + 0j, 1j]))
+    tensor([ True, False])
+    """
+    return eq(imag(input), 0) if input.dtype.is_complex else full(input.shape, True, dtypes.bool_)
+
+
+# -- arithmetic --
+
+
+@api(inplace=True)
+def float_power(input: Operand, exponent: Operand) -> Value:
+    """input ** exponent in float64, or complex128 for complex numbers.
+
+    >>> import wengert
+    >>> wengert.float_power(wengert.tensor([2, 3]), 2).dtype
+    wengert.float64
+    """
+    _, _, d = _common("float_power", input, exponent)
+    d = dtypes.complex128 if d.is_complex else dtypes.float64
+    return pow(cast(as_value(input), d), cast(exponent, d) if isinstance(exponent, Value) else exponent)
+
+
+@api(inplace=True, label="LdexpBackward0")
+def ldexp(input: Value, other: Value) -> Value:
+    """input * 2 ** other.
+
+    >>> import wengert
+    >>> wengert.ldexp(wengert.tensor([1.0, 3.0]), wengert.tensor([2, -1]))
+    tensor([4.0000, 1.5000])
+    """
+    exponent = other if other.dtype.differentiable else cast(other, dtypes.get_default_dtype())
+    return mul(input, pow(2.0, exponent))
+
+
+@api(inplace=True, label="LerpBackward0")
+def lerp(input: Value, end: Value, weight: Operand) -> Value:
+    """input + weight * (end - input), from the nearer end, so that weights 0 and 1 give the ends exactly.
+
+    >>> import wengert
+    >>> wengert.lerp(wengert.tensor([0.0, 10.0]), wengert.tensor([1.0, 20.0]), 0.25)
+    tensor([ 0.2500, 12.5000])
+    """
+    for name, x in (("end", end), ("weight", weight)):
+        if isinstance(x, Value) and x.dtype is not input.dtype:
+            raise RuntimeError(f"expected dtype {input.dtype.name} for `{name}` but got dtype {x.dtype.name}")
+    step = end - input
+    if not isinstance(weight, Value):
+        near = weight.real < 0.5 if isinstance(weight, builtins.complex) else weight < 0.5
+        return input + step * weight if near else end - step * (1 - weight)
+    near = lt(abs(weight), 0.5)
+    out = where(near, input + step * weight, end - step * (1 - weight))
+    if out.node is not None:
+        out.node.label = "LerpBackward1"
+    return out
+
+
+@api(inplace=True, label="AddcmulBackward0")
+def addcmul(input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> Value:
+    """input + value * tensor1 * tensor2.
+
+    >>> import wengert
+    >>> wengert.addcmul(wengert.ones(2), wengert.tensor([1.0, 2.0]), wengert.tensor([3.0, 4.0]), value=0.5)
+    tensor([2.5000, 5.0000])
+    """
+    product = tensor1 * tensor2
+    return input + (product if value == 1 else product * value)
+
+
+@api(inplace=True, label="AddcdivBackward0")
+def addcdiv(input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> Value:
+    """input + value * tensor1 / tensor2.
+
+    >>> import wengert
+    >>> wengert.addcdiv(wengert.ones(2), wengert.tensor([1.0, 2.0]), wengert.tensor([2.0, 4.0]), value=2)
+    tensor([2., 2.])
+    """
+    if not tensor1.dtype.differentiable and not tensor2.dtype.differentiable:
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a"
+            " true division of tensor1 and tensor2. Convert one with .to() first"
+        )
+    quotient = tensor1 / tensor2
+    return input + (quotient if value == 1 else quotient * value)
+
+
+def _scaled(x: Value, factor: float) -> Value:
+    if x.dtype.is_complex:
+        raise RuntimeError("deg2rad and rad2deg are not supported on complex tensors.")
+    return mul(x if x.dtype.differentiable else cast(x, dtypes.get_default_dtype()), factor)
+
+
+@api(inplace=True, label="Deg2RadBackward0")
+def deg2rad(input: Value) -> Value:
+    """Degrees to radians.
+
+    >>> import wengert
+    >>> wengert.deg2rad(wengert.tensor([180.0]))
+    tensor([3.1416])
+    """
+    return _scaled(input, math.pi / 180)
+
+
+@api(inplace=True, label="Rad2DegBackward0")
+def rad2deg(input: Value) -> Value:
+    """Radians to degrees.
+
+    >>> import wengert
+    >>> wengert.rad2deg(wengert.tensor([3.14159265]))
+    tensor([180.])
+    """
+    return _scaled(input, 180 / math.pi)
+
+
+# -- complex numbers --
+
+
+@api(label="AngleBackward0")
+def angle(input: Value) -> Value:
+    """The argument of a complex number; of a real one 0, or pi where it is negative. The gradient at 0 is 0.
+
+    >>> import wengert
+    >>> wengert.angle(wengert.tensor([1j, -1.0 + 0j]))
+    tensor([1.5708, 3.1416])
+    """
+    if input.dtype.is_complex:
+        return atan2(imag(input), real(input))
+    x = input if input.dtype.differentiable else cast(input, dtypes.get_default_dtype())
+    return where(lt(x, 0), math.pi, where(ne(x, x), x, 0))
+
+
+def _parts(a: Value, b: Value, names: str) -> None:
+    if not a.dtype.is_floating_point or not b.dtype.is_floating_point:
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {a.dtype.name} and {b.dtype.name}"
+        )
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {a.dtype.name} but got scalar type {b.dtype.name} for second argument;"
+            f" {names} must have one dtype"
+        )
+
+
+@api(method=False)
+def complex(real: Value, imag: Value) -> Value:
+    """The complex number of these parts.
+
+    >>> import wengert
+    >>> wengert.complex(wengert.tensor([1.0]), wengert.tensor([2.0]))
+    tensor([1.+2.j])
+    """
+    _parts(real, imag, "real and imag")
+    d = dtypes.complex64 if real.dtype is dtypes.float32 else dtypes.complex128
+    return record(COMPLEX, (real, imag), (), broadcast(real.shape, imag.shape), d)
+
+
+@api(method=False, label="PolarBackward0")
+def polar(abs: Value, angle: Value) -> Value:
+    """The complex number of this modulus and argument.
+
+    >>> import wengert
+    >>> wengert.polar(wengert.tensor([1.0]), wengert.tensor([0.0]))
+    tensor([1.+0.j])
+    """
+    _parts(abs, angle, "abs and angle")
+    return complex(abs * cos(angle), abs * sin(angle))
