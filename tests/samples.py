@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.ops import bits, composite, division, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota

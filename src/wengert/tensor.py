@@ -26,7 +26,7 @@ from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias
 from wengert.record.value import Value, record, recorder
 from wengert.runtime.evaluate import constant, read
-from wengert.storage import Lens, Storage, plain, twin
+from wengert.storage import Lens, Slice, Storage, plain, twin
 
 _new = object.__new__
 _frame = sys._getframe
@@ -496,8 +496,10 @@ class Tensor:
             new = assign(storage.get(m.lenses, v), m.picks, new)
         else:
             new = indexing.fitted(ew.cast(new, v.dtype), storage.layout(m.lenses, v.shape, v.shape)[0])
-            if not m.lenses:
-                new = overwritten(v, new)
+            if not any(isinstance(lens, Slice) for lens in m.lenses):  # all of it
+                stamp(new, _frame(1))
+                self._put(overwritten(v, storage.put(m.lenses, v, new)))
+                return
         stamp(new, _frame(1))
         self._put(new, m.lenses)
 
@@ -530,7 +532,7 @@ class Tensor:
 
 def overwritten(old: Value, new: Value) -> Value:
     """`new` in place of all of `old`: if old took part in differentiation it still does, with gradient zero."""
-    if recorder.grad and old.node is not None and new.node is None:
+    if recorder.grad and old.node is not None:
         return movement.write(old, new, (0,) * len(old.shape), (1,) * len(old.shape))
     return twin(new)
 
