@@ -163,6 +163,7 @@ def log10(input: Value) -> Value:
 
 @api(inplace=True)
 @api(namespace="special", name="expit")
+@api(namespace="nn.functional")
 def sigmoid(input: Value) -> Value:
     """The logistic function 1 / (1 + exp(-input)), accurate in both tails.
 
