@@ -18,6 +18,7 @@ from wengert.ops.elementwise import (
     cos,
     eq,
     ge,
+    gt,
     imag,
     logical_or,
     lt,
