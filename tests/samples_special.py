@@ -77,6 +77,7 @@ SPECIAL: dict[str, list[Sample]] = {
     "xlogy": real_pairs(sp.xlogy, (-2, 2), (0.3, 2)),
     "xlog1py": real_pairs(sp.xlog1py, (-2, 2), (-0.6, 2)),
     "entr": real_maps(sp.entr, 0.3, 3),
+    "logit": real_maps(sp.logit, 0.1, 0.9),
     "sinc": real_maps(sp.sinc, 0.3, 3),
     "copysign": real_pairs(pw.copysign, (0.3, 2), (-2, -0.3)),
     "nextafter": real_pairs(pw.nextafter, (-2, 2), (-2, 2)),

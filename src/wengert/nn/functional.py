@@ -12,8 +12,8 @@ from wengert.autograd.modes import no_grad
 from wengert.factories import rand
 from wengert.functions import log_softmax as _log_softmax
 from wengert.functions import relu as _relu
-from wengert.functions import sigmoid, tanh  # noqa: F401
 from wengert.functions import softmax as _softmax
+from wengert.functions import tanh  # noqa: F401
 from wengert.ops import attention as _attention
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape

@@ -1,4 +1,4 @@
-"""Activation functions of neural networks: compositions, stable as written, with PyTorch's values and gradients at kinks.
+"""Activation functions of neural networks: compositions, stable as written, with PyTorch's gradients at kinks.
 
 A branch that is not taken is computed on a harmless argument, so that its gradient is zero and not NaN.
 """
@@ -209,7 +209,8 @@ def prelu(input: Value, weight: Value) -> Value:
     """
     if weight.dtype is not input.dtype:
         raise RuntimeError(
-            f"prelu: Type promoting not supported. Got {input.dtype.name} and {weight.dtype.name}; convert one with .to()"
+            f"prelu: Type promoting not supported. Got {input.dtype.name} and {weight.dtype.name};"
+            " convert one with .to()"
         )
     count, axes = shapes.numel(weight.shape), len(input.shape)
     if len(weight.shape) > 1:

@@ -10,6 +10,7 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.api import api
+from wengert.ops.composite import named
 from wengert.ops.elementwise import (
     _common,
     abs,
@@ -17,6 +18,7 @@ from wengert.ops.elementwise import (
     cos,
     eq,
     ge,
+    gt,
     imag,
     logical_or,
     lt,
@@ -105,7 +107,7 @@ def signbit(input: Value) -> Value:
 
 @api(inplace=True)
 def heaviside(input: Value, values: Value) -> Value:
-    """0 for negative input, 1 for positive and NaN, `values` at 0.
+    """0 for negative input and NaN, 1 for positive, `values` at 0.
 
     >>> import wengert
     >>> wengert.heaviside(wengert.tensor([-1.5, 0.0, 2.0]), wengert.tensor([0.5]))
@@ -118,7 +120,7 @@ def heaviside(input: Value, values: Value) -> Value:
             "heaviside is not yet implemented for tensors with different dtypes."
             f" Got {input.dtype!r} and {values.dtype!r}; convert one with .to()"
         )
-    return where(eq(input, 0), values, where(lt(input, 0), full((), 0, input.dtype), full((), 1, input.dtype)))
+    return where(eq(input, 0), values, where(gt(input, 0), full((), 1, input.dtype), full((), 0, input.dtype)))
 
 
 @api(inplace=True, label="NanToNumBackward0")
@@ -235,7 +237,7 @@ def ldexp(input: Value, other: Value) -> Value:
     return mul(input, pow(2.0, exponent))
 
 
-@api(inplace=True, label="LerpBackward0")
+@api(inplace=True)
 def lerp(input: Value, end: Value, weight: Operand) -> Value:
     """input + weight * (end - input), from the nearer end, so that weights 0 and 1 give the ends exactly.
 
@@ -249,12 +251,9 @@ def lerp(input: Value, end: Value, weight: Operand) -> Value:
     step = end - input
     if not isinstance(weight, Value):
         near = weight.real < 0.5 if isinstance(weight, builtins.complex) else weight < 0.5
-        return input + step * weight if near else end - step * (1 - weight)
+        return named(input + step * weight if near else end - step * (1 - weight), "LerpBackward0")
     near = lt(abs(weight), 0.5)
-    out = where(near, input + step * weight, end - step * (1 - weight))
-    if out.node is not None:
-        out.node.label = "LerpBackward1"
-    return out
+    return named(where(near, input + step * weight, end - step * (1 - weight)), "LerpBackward1")
 
 
 @api(inplace=True, label="AddcmulBackward0")

@@ -25,6 +25,7 @@ from wengert.ops.elementwise import (
     le,
     log,
     logical_and,
+    logical_or,
     lt,
     pow,
     sgn,
@@ -33,7 +34,7 @@ from wengert.ops.elementwise import (
 )
 from wengert.ops.movement import reshape
 from wengert.ops.reduction import sum
-from wengert.ops.source import as_value, full, iota
+from wengert.ops.source import as_value, iota
 from wengert.ops.transcendental import (
     log1p,
     real_binary,
@@ -186,8 +187,8 @@ def digamma(input: Value) -> Value:
     return real_unary(DIGAMMA, input)
 
 
-@api(method=False)
-@api(namespace="special")
+@api(method=False, label="PolygammaBackward0")
+@api(namespace="special", label="PolygammaBackward0")
 def polygamma(n: int, input: Value) -> Value:
     """The n-th derivative of `digamma`, on the left by reflection; its poles are infinite.
 
@@ -210,7 +211,7 @@ def polygamma(n: int, input: Value) -> Value:
     return cast(where(left, reflected, y), input.dtype)
 
 
-@api(name="polygamma", namespace="Tensor", method=True, inplace=True)
+@api(name="polygamma", namespace="Tensor", method=True, inplace=True, label="PolygammaBackward0")
 def _polygamma_method(input: Value, n: int) -> Value:
     """The method: see `wengert.polygamma`."""
     return polygamma(n, input)
@@ -229,10 +230,11 @@ def _cotangent_polynomial(n: int) -> tuple[int, ...]:
 def _cotangent_derivative(n: int, x: Value) -> Value:
     """The n-th derivative of pi cot(pi x)."""
     c = 1 / tan(_fraction(x) * math.pi)
-    total = full((), 0.0, x.dtype)
-    for k in reversed(_cotangent_polynomial(n)):
-        total = total * c + float(k)
-    return total * math.pi ** (n + 1)
+    *rest, leading = _cotangent_polynomial(n)
+    total = c * float(leading)
+    for k in reversed(rest[1:]):
+        total = (total + float(k)) * c
+    return (total + float(rest[0])) * math.pi ** (n + 1)
 
 
 def _fraction(x: Value) -> Value:
@@ -259,12 +261,11 @@ def zeta(input: Operand, other: Operand) -> Value:
     values = [x for x in (input, other) if isinstance(x, Value)]
     d = real_only("zeta", values[0]).dtype
     s, q = (cast(as_value(x), dtypes.float64) for x in (input, other))
-    at = q + s * 0
     steps = iota(_ZETA_TERMS, dtypes.float64)
-    first = sum(pow(reshape(at, (*at.shape, 1)) + steps, -reshape(s + at * 0, (*at.shape, 1))), -1)
-    end = at + float(_ZETA_TERMS)
+    first = sum(pow(reshape(q, (*q.shape, 1)) + steps, -reshape(s, (*s.shape, 1))), -1)
+    end = q + float(_ZETA_TERMS)
     power = pow(end, -s)
-    rising, tail = s, power * end / (s - 1) + power * 0.5
+    rising, tail = s, pow(end, 1 - s) / (s - 1) + power * 0.5
     for j, b in enumerate(_BERNOULLI):
         power = power / end
         tail = tail + rising * power * (b / math.factorial(2 * j + 2))
@@ -396,8 +397,8 @@ def logaddexp(input: Value, other: Value) -> Value:
     """log(exp(input) + exp(other)), without overflow.
 
     >>> import wengert
-    >>> wengert.logaddexp(wengert.tensor([0.0, 1000.0]), wengert.tensor([0.0, 0.0]))
-    tensor([   0.6931, 1000.0000])
+    >>> wengert.logaddexp(wengert.tensor([0.0, 100.0]), wengert.tensor([0.0, 0.0]))
+    tensor([  0.6931, 100.0000])
     """
     return real_binary(LOGADDEXP, input, other)
 
@@ -463,8 +464,15 @@ def sinc(input: Value) -> Value:
     return where(zero, 1, sin(x) / x)
 
 
-@api(inplace=True, label="LogitBackward0")
-@api(namespace="special", label="LogitBackward0")
+LOGIT = _unary(
+    "logit",
+    lambda x: np.log(x / (1 - x)),
+    lambda g, self: where(logical_or(lt(self, 0), gt(self, 1)), math.nan, g / (self * (1 - self))),
+)
+
+
+@api(inplace=True)
+@api(namespace="special")
 def logit(input: Value, eps: float | None = None) -> Value:
     """log(input / (1 - input)), the inverse of `sigmoid`; NaN outside [0, 1]. With `eps`, of the input limited to
     [eps, 1 - eps].
@@ -476,4 +484,4 @@ def logit(input: Value, eps: float | None = None) -> Value:
     x = real_only("logit", input)
     if eps is not None:
         x = where(lt(x, eps), eps, where(gt(x, 1 - eps), 1 - eps, x))
-    return log(x / (1 - x))
+    return real_unary(LOGIT, x)

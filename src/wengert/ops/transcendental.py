@@ -51,6 +51,13 @@ def _inverse_root(x: Value) -> Value:
     return conj(pow(x, -0.5))
 
 
+def _acosh_slope(x: Value) -> Value:
+    """1 / sqrt(x^2 - 1); of complex numbers by two roots, since that of the product lies on another branch."""
+    if x.dtype.is_complex:
+        return conj(pow(x - 1, -0.5) * pow(x + 1, -0.5))
+    return pow((x - 1) * (x + 1), -0.5)
+
+
 def _sigmoid_reference(x: np.ndarray) -> np.ndarray:
     left = x.real < 0
     e = np.exp(np.where(left, x, -x))
@@ -70,9 +77,7 @@ ASIN = _unary("asin", np.arcsin, lambda g, self: g * _inverse_root(1 - self * se
 ACOS = _unary("acos", np.arccos, lambda g, self: -(g * _inverse_root(1 - self * self)))
 ATAN = _unary("atan", np.arctan, lambda g, self: g / conj(self * self + 1))
 ASINH = _unary("asinh", np.arcsinh, lambda g, self: g * _inverse_root(self * self + 1))
-ACOSH = _unary(
-    "acosh", np.arccosh, lambda g, self: g * conj(pow(self - 1, -0.5) * pow(self + 1, -0.5))
-)  # of one root of the product, the complex branch would be wrong
+ACOSH = _unary("acosh", np.arccosh, lambda g, self: g * _acosh_slope(self))
 ATANH = _unary("atanh", np.arctanh, lambda g, self: g / conj(1 - self * self))
 
 
@@ -163,6 +168,7 @@ def log10(input: Value) -> Value:
 
 @api(inplace=True)
 @api(namespace="special", name="expit")
+@api(namespace="nn.functional")
 def sigmoid(input: Value) -> Value:
     """The logistic function 1 / (1 + exp(-input)), accurate in both tails.
 

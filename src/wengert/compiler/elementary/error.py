@@ -163,7 +163,7 @@ def _erfinv(x: Term) -> Term:
 
 def _ndtri(p: Term) -> Term:
     """The quantile of the normal distribution: -sqrt(2) times the inverse of erfc at 2 p."""
-    upper = p > 0.5
+    upper = p >= 0.5
     tail = upper.where(1.0 - p, p)
     y = _inverse((p * 2.0 - 1.0).abs(), tail * 2.0) * math.sqrt(2)
     return (tail < 0.0).where(p.of(math.nan), upper.where(y, -y))

@@ -276,6 +276,15 @@ def _entr(x: Term) -> Term:
     return (x < 0.0).where(x.of(-math.inf), y)
 
 
+def _logit(x: Term) -> Term:
+    """log(x / (1 - x)), near 1/2 as log(1 + (2 x - 1) / (1 - x))."""
+    near = (x - 0.5).abs() < 0.25
+    rest = 1.0 - x
+    quotient = near.where(x * 2.0 - 1.0, x) / rest
+    u, c = two_sum(x.of(1.0), quotient)
+    return _log_of_sum(near.where(u, quotient), near.where(c, 0.0))
+
+
 BODIES: dict[str, tuple[Body, Body]] = {
     "log": (log, log),
     "log1p": (log1p, log1p),
@@ -286,5 +295,6 @@ BODIES: dict[str, tuple[Body, Body]] = {
     "atanh": (in_double(_atanh_short), _atanh_f64),
     "xlogy": (_xlogy, _xlogy),
     "xlog1py": (_xlog1py, _xlog1py),
+    "logit": (in_double(_logit), _logit),
     "entr": (_entr, _entr),
 }

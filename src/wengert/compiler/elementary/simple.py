@@ -38,7 +38,7 @@ def _logaddexp2(x: Term, y: Term) -> Term:
 def _sinc(x: Term) -> Term:
     """sin(pi x) / (pi x)."""
     sine = circle(*half_turns(x.abs()), "f64")
-    y = sine / (x.abs() * math.pi)
+    y = sine / (x.abs() * math.pi) + 0.0  # not -0 at whole numbers
     return (x.abs() < 2.0**-60).where(x.of(1.0), (x - x).eq(0.0).where(y, x - x))
 
 
