@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from wengert.messages import INFERENCE_SAVED
 from wengert.record.graph import Node
 from wengert.record.value import Value
 
@@ -127,12 +128,19 @@ class Primitive:
         if rules.saves_result:
             out = Value(ALIAS, (v,), (), v.shape, v.dtype)
             everything = (*inputs, v)
-            out.node = Node(v, rules, tuple([everything[k] for k in save]), edges)
+            saved: tuple[Value, ...] = tuple([everything[k] for k in save])
+            _check_saved(saved)
+            out.node = Node(v, rules, saved, edges)
             return out
         if len(save) == 1:
-            saved: tuple[Value, ...] = (inputs[save[0]],)
+            saved = (inputs[save[0]],)
+            if saved[0].__class__ is not Value:
+                _check_saved(saved)
+        elif save:
+            saved = tuple([inputs[k] for k in save])
+            _check_saved(saved)
         else:
-            saved = tuple([inputs[k] for k in save]) if save else ()
+            saved = ()
         node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
         node.prim = self
         node.rules = rules
@@ -150,6 +158,12 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def _check_saved(saved: tuple[Value, ...]) -> None:
+    for x in saved:
+        if x.__class__ is not Value:
+            raise RuntimeError(INFERENCE_SAVED)
 
 
 TABLE: dict[str, Primitive] = {}
