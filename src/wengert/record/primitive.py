@@ -11,6 +11,7 @@ The subclasses are the *kinds*: all that the compiler knows of an operation.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -99,6 +100,7 @@ class Primitive:
         self.multilinear = multilinear
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
+        self.module = _defining_module()
         TABLE[name] = self
 
     def rules_for(self, mask: int) -> Rules:
@@ -164,6 +166,14 @@ def _check_saved(saved: tuple[Value, ...]) -> None:
     for x in saved:
         if x.__class__ is not Value:
             raise RuntimeError(INFERENCE_SAVED)
+
+
+def _defining_module() -> str:
+    """The name of the module that is making a primitive."""
+    frame: Any = sys._getframe(1)
+    while frame.f_globals["__name__"] == __name__ and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame.f_globals["__name__"]
 
 
 TABLE: dict[str, Primitive] = {}
