@@ -13,7 +13,6 @@ from samples import SAMPLES, Draw, Sample
 from wengert import dtypes
 from wengert.autograd import differentiate, engine
 from wengert.autograd.forward import jvp
-from wengert.autograd.gradcheck import gradcheck
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import configure
 from wengert.ops import composite, movement, reduction
@@ -624,27 +623,3 @@ def test_composite_second_order_against_a_formula():
     np.testing.assert_allclose(read(g), p)
     (h,) = gradients(movement.slice_(g, (1,), (1,), (1,)), [x.value])
     np.testing.assert_allclose(read(h), p[1] * (np.eye(3)[1] - p), atol=1e-12)
-
-
-def test_gradcheck(monkeypatch):
-    x, z = Variable([0.3, -0.7]), Variable([1 + 2j, 0.5j], dtypes.complex128)
-
-    def f(a, b):
-        return [Variable(None, value=v) for v in (ew.abs(b.value * a.value), reduction.sum(ew.exp(b.value)))]
-
-    assert gradcheck(f, [x, z])
-    with pytest.raises(ValueError, match="at least one input tensor to require a gradient"):
-        gradcheck(f, [Variable(None, value=constant([1.0], dtypes.float64))])
-    with pytest.raises(ValueError, match=r"input 0 is of wengert\.float32"):
-        gradcheck(lambda a: a, Variable([1.0], dtypes.float32))
-    with monkeypatch.context() as m:
-        m.setitem(ew.ABS.vjp, "self", lambda g, self: -(g * ew.sgn(self)))
-        m.setattr(ew.ABS, "_rules", {})
-        with pytest.raises(RuntimeError, match="by reverse mode"):
-            gradcheck(f, [x, z])
-    with monkeypatch.context() as m:
-        m.setitem(ew.ABS.jvp, "self", lambda t, self: -ew.real(t))
-        with pytest.raises(RuntimeError, match="output 0: along a random direction, forward mode"):
-            gradcheck(f, [x, z])
-        assert not gradcheck(f, [x, z], raise_exception=False)
-        assert gradcheck(f, [x, z], check_forward_ad=False)

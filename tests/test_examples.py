@@ -10,6 +10,7 @@ import kernel_norm
 import network
 import pairwise
 import rosenbrock
+import scipy_minimize
 import wengert as torch
 
 
@@ -60,6 +61,13 @@ def test_rosenbrock_follows_the_published_descent():
     for step, value in published.items():
         assert found["values"][step] == pytest.approx(value, rel=1e-3), step
     assert found["x"] == pytest.approx([0.9918, 0.9830], abs=1e-3)
+
+
+def test_scipy_minimises_with_our_gradients():
+    for result in scipy_minimize.main().values():
+        assert result.success
+        assert result.x.dtype == np.float64
+        assert result.x == pytest.approx(np.ones(20), abs=1e-4)
 
 
 def test_network_trains():

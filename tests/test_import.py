@@ -24,8 +24,8 @@ FLOORS = [
     ("storage", "indexing", "tensor"),
     ("overrides", "copying", "arrays"),
     (
-        "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "operators", "printing",
-        "publish", "show", "views",
+        "cuda", "differentiating", "factories", "functions", "gradients", "inplace", "joining", "looking", "operators",
+        "printing", "publish", "show", "views",
     ),
     ("nn", "optim", "linalg", "special"),
     ("",),

@@ -25,8 +25,16 @@ from wengert import printing as _printing
 from wengert.attributes import Device as device
 from wengert.attributes import Size
 from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
-from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from wengert.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from wengert.config import config, configure
+from wengert.differentiating import is_inference
 from wengert.dtypes import (
     bfloat16,
     can_cast,
@@ -151,6 +159,7 @@ from wengert.functions import (
     var,
     where,
 )  # fmt: skip
+from wengert.gradients import grad, value_and_grad
 from wengert.joining import (
     addmm,
     allclose,
@@ -214,7 +223,7 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 
 
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
-autograd.Variable = Variable  # type: ignore[attr-defined]
+autograd.Variable = autograd.variable.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
 _PARTS = ("nn", "optim", "show", "special")

@@ -136,6 +136,11 @@ def _set_grad_dtype(self: Tensor, d: dtype | None) -> None:
     node.any_dtype, node.dtype = d is None, d or self.dtype
 
 
+def is_inference(input: Tensor) -> bool:
+    """Whether the tensor was made in inference mode."""
+    return input.is_inference()
+
+
 def _bump(t: Any) -> None:
     s = t._storage()
     if s.memory is None:

@@ -16,7 +16,7 @@ from wengert.ops.source import FULL, iota
 from wengert.ops.source import full as full_value
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
-from wengert.record.value import Value
+from wengert.record.value import InferenceValue, Value, recorder
 from wengert.runtime.evaluate import constant
 from wengert.tensor import Tensor, handle, make, tensor_value, value
 
@@ -28,6 +28,8 @@ def _finish(t: Tensor, device: Any, requires_grad: bool) -> Tensor:
     """
     if device is not None:
         Device(device)
+    if recorder.inference:
+        t._v.__class__ = InferenceValue
     if requires_grad:
         v = t._v
         if not v.dtype.differentiable:

@@ -44,3 +44,14 @@ DEEPCOPY = (
     " were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see"
     " https://github.com/pytorch/pytorch/pull/103001"
 )
+INFERENCE_SAVED = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation"
+    " tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or"
+    " use `torch.no_grad()` instead of `torch.inference_mode()`."
+)
+INFERENCE_WRITE = (
+    "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal"
+    " tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
+)
+INFERENCE_LEAF = "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+INFERENCE_VERSION = "Inference tensors do not track version counter."

@@ -118,13 +118,13 @@ def function_of(p: Published) -> Callable[..., Any]:
         except _Asked:
             return ask(function, overloaded(args, kwargs), args, kwargs)
         out = f(*values, **by_name)
-        if type(out) is Value:
+        if isinstance(out, Value):
             return make(_own(out, [*values, *by_name.values()], label))
         if not isinstance(out, tuple | list):
             return out
         parts = []
         for x in out:  # a comprehension would be one more frame between the user and `make`
-            parts.append(make(_own(x, [*values, *by_name.values()], label)) if type(x) is Value else x)
+            parts.append(make(_own(x, [*values, *by_name.values()], label)) if isinstance(x, Value) else x)
         return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
     return _as(function, p, p.name)

@@ -317,7 +317,9 @@ class Storage:
 
 def detached(storage: Storage, lenses: tuple[Lens, ...], owner: Any) -> Storage:
     """A storage for the same numbers, with no history."""
-    return over(storage.share(), compose(storage.lenses, lenses), owner)
+    out = over(storage.share(), compose(storage.lenses, lenses), owner)
+    out.value.__class__ = storage.value.__class__  # inference tensor or not, whatever the mode is now
+    return out
 
 
 def over(memory: Memory, lenses: tuple[Lens, ...], owner: Any) -> Storage:

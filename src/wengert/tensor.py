@@ -16,7 +16,16 @@ from wengert import dtypes, indexing, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, Size
 from wengert.autograd.differentiate import backward
 from wengert.dtypes import dtype
-from wengert.messages import CUSTOM_VIEW, DETACH_VIEW, IN_PLACE_LEAF, NOT_A_LEAF, UNTRACKED
+from wengert.messages import (
+    CUSTOM_VIEW,
+    DETACH_VIEW,
+    IN_PLACE_LEAF,
+    INFERENCE_LEAF,
+    INFERENCE_VERSION,
+    INFERENCE_WRITE,
+    NOT_A_LEAF,
+    UNTRACKED,
+)
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
@@ -24,7 +33,7 @@ from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias
-from wengert.record.value import Value, record, recorder
+from wengert.record.value import InferenceValue, Value, record, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, plain, twin
 
@@ -220,6 +229,7 @@ class Tensor:
         """The view that `lenses` show of this tensor, with value v, for the call in `frame`."""
         t = _new(Tensor)
         s = self._store or self._storage()
+        v.__class__ = self._v.__class__  # a view is an inference tensor if its base is
         if len(lenses) > 1 and v.node is not None:
             v.node.bounds = (self._v.node,)
         if v.node is None and s.value.node is not None:
@@ -236,6 +246,8 @@ class Tensor:
         return self._v if s is None else s.current()
 
     def _check_write(self) -> None:
+        if self._v.__class__ is InferenceValue and not recorder.inference:
+            raise RuntimeError(INFERENCE_WRITE)
         if recorder.grad:
             if type(self._base_value().node) is AccumulateGrad:
                 raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
@@ -252,6 +264,7 @@ class Tensor:
         new = storage.put(storage.compose(self._lenses, lenses), old, v)
         if not recorder.grad:
             new.node = old.node
+            new.__class__ = old.__class__  # inference mode may write to a normal tensor
         s.write(new)
         if not self._lenses:
             self._v, self._tick = new, s.tick
@@ -352,6 +365,10 @@ class Tensor:
     def is_floating_point(self) -> bool:
         return self._v.dtype.is_floating_point
 
+    def is_inference(self) -> bool:
+        """Whether the tensor was made in inference mode."""
+        return self._v.__class__ is InferenceValue
+
     def is_complex(self) -> bool:
         return self._v.dtype.is_complex
 
@@ -378,6 +395,8 @@ class Tensor:
 
     @property
     def _version(self) -> int:
+        if self.is_inference():
+            raise RuntimeError(INFERENCE_VERSION)
         s = self._store
         return 0 if s is None else s.version if s.memory is None else s.memory.version
 
@@ -397,10 +416,13 @@ class Tensor:
                 f"only Tensors of floating point dtype can require gradients, not {v.dtype!r}; convert with .float()"
                 " or .double()"
             )
+        if self.is_inference() and not recorder.inference:
+            raise RuntimeError(INFERENCE_LEAF)
         if self._is_view():  # from here on it has a history of its own
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
             self._tick = self._store.tick
         new = alias(v)
+        new.__class__ = v.__class__
         if requires_grad:
             new.node = AccumulateGrad(new, self)
         self._v = new

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from wengert.autograd import function, graph
+from wengert.autograd import function, graph, variable
+from wengert.autograd import modes as grad_mode
 from wengert.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from wengert.autograd.differentiate import backward, grad
 from wengert.autograd.function import Function
-from wengert.autograd.gradcheck import gradcheck
-from wengert.autograd.modes import enable_grad, no_grad, set_grad_enabled
+from wengert.autograd.gradcheck import gradcheck, gradgradcheck
+from wengert.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    no_grad,
+    set_grad_enabled,
+    set_multithreading_enabled,
+)
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "function", "grad", "gradcheck", "graph", "no_grad",
-    "set_detect_anomaly", "set_grad_enabled",
+    "Function", "backward", "detect_anomaly", "enable_grad", "function", "grad", "grad_mode", "gradcheck",
+    "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly", "set_grad_enabled",
+    "set_multithreading_enabled", "variable",
 ]  # fmt: skip

@@ -92,7 +92,7 @@ def named(v: Value, name: str, *inputs: Any) -> Value:
     if n is not None:
         n.label = name
         if inputs:
-            n.bounds = tuple([x.node for x in inputs if type(x) is Value])
+            n.bounds = tuple([x.node for x in inputs if isinstance(x, Value)])
     return v
 
 

@@ -11,11 +11,13 @@ The subclasses are the *kinds*: all that the compiler knows of an operation.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from wengert.messages import INFERENCE_SAVED
 from wengert.record.graph import Node
 from wengert.record.value import Value
 
@@ -98,6 +100,7 @@ class Primitive:
         self.multilinear = multilinear
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
+        self.module = _defining_module()
         TABLE[name] = self
 
     def rules_for(self, mask: int) -> Rules:
@@ -127,12 +130,19 @@ class Primitive:
         if rules.saves_result:
             out = Value(ALIAS, (v,), (), v.shape, v.dtype)
             everything = (*inputs, v)
-            out.node = Node(v, rules, tuple([everything[k] for k in save]), edges)
+            saved: tuple[Value, ...] = tuple([everything[k] for k in save])
+            _check_saved(saved)
+            out.node = Node(v, rules, saved, edges)
             return out
         if len(save) == 1:
-            saved: tuple[Value, ...] = (inputs[save[0]],)
+            saved = (inputs[save[0]],)
+            if saved[0].__class__ is not Value:
+                _check_saved(saved)
+        elif save:
+            saved = tuple([inputs[k] for k in save])
+            _check_saved(saved)
         else:
-            saved = tuple([inputs[k] for k in save]) if save else ()
+            saved = ()
         node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
         node.prim = self
         node.rules = rules
@@ -150,6 +160,20 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def _check_saved(saved: tuple[Value, ...]) -> None:
+    for x in saved:
+        if x.__class__ is not Value:
+            raise RuntimeError(INFERENCE_SAVED)
+
+
+def _defining_module() -> str:
+    """The name of the module that is making a primitive."""
+    frame: Any = sys._getframe(1)
+    while frame.f_globals["__name__"] == __name__ and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame.f_globals["__name__"]
 
 
 TABLE: dict[str, Primitive] = {}

@@ -76,6 +76,12 @@ class Value:
     __neg__: Callable[[Value], Value]
 
 
+class InferenceValue(Value):
+    """A value made in inference mode, which backward cannot use."""
+
+    __slots__ = ()
+
+
 _sequence = itertools.count(1)
 _new = object.__new__
 
@@ -90,6 +96,7 @@ class Recorder(threading.local):
 
     def __init__(self) -> None:
         self.grad = True  # grad mode
+        self.inference = False  # inference mode; grad mode is off then
         self.site: tuple | None = None  # the forward call whose derivative is being recorded
         self.start = 0  # seq at the last cut
         self.last_site: tuple | None = None
@@ -184,6 +191,8 @@ def record(
             if x.node is not None:
                 v = prim.attach(v)  # before anything is evaluated, which would drop v's inputs
                 break
+    elif r.inference:
+        v.__class__ = InferenceValue
     r.recent.append(_ref(v))
     if v.seq >= r.next_check:
         _check_pending(v)
