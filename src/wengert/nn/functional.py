@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import wengert.ops.classification
+import wengert.ops.convolution
 import wengert.ops.dense
 import wengert.ops.losses
 import wengert.ops.normalization  # noqa: F401
