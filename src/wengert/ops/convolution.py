@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from wengert.api import api
+from wengert.attributes import LONG_NAMES
 from wengert.ops.composite import named
 from wengert.ops.movement import embed, permute, reshape, slice_
 from wengert.ops.reduction import contract
@@ -27,7 +28,10 @@ def sizes_of(x: Sizes, ndim: int, name: str) -> Shape:
     if len(out) == 1:
         out = out * ndim
     if len(out) != ndim:
-        raise RuntimeError(f"expected {name} to be a single integer value or a list of {ndim} values, but got {x}")
+        raise RuntimeError(
+            f"expected {name} to be a single integer value or a list of {ndim} values to match the convolution"
+            f" dimensions, but got {name}={list(out)}"
+        )
     return out
 
 
@@ -81,9 +85,10 @@ def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: i
     for x in (weight, bias):
         if x is not None and x.dtype is not input.dtype:
             what = "weight" if x is weight else "bias"
+            a, b = (LONG_NAMES[v.dtype.name] for v in (input, x))
             raise RuntimeError(
-                f"Input type ({input.dtype.name}) and {what} type ({x.dtype.name}) should be the same: convert one"
-                " with .to()"
+                f"Input type (torch.{a}Tensor) and {what} type (torch.{b}Tensor) should be the same: convert one with"
+                " .to()"
             )
     if groups <= 0:
         raise RuntimeError("non-positive groups is not supported")
