@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import wengert.ops.classification
+import wengert.ops.convolution
 import wengert.ops.dense
 import wengert.ops.losses
-import wengert.ops.normalization  # noqa: F401
+import wengert.ops.normalization
+import wengert.ops.pooling  # noqa: F401
 from wengert.autograd.modes import no_grad
 from wengert.factories import rand
 from wengert.functions import log_softmax as _log_softmax

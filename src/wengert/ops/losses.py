@@ -9,11 +9,13 @@ import math
 import warnings
 from typing import Any
 
+from wengert import shapes
 from wengert.api import api
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import clamp, mean, named, norm
-from wengert.ops.movement import reshape
+from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import sum
+from wengert.ops.source import Operand
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 
@@ -205,7 +207,7 @@ def poisson_nll_loss(
 
 @loss
 def gaussian_nll_loss(
-    input: Value, target: Value, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Value, target: Value, var: Operand, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Value:
     """(log var + (input - target)^2 / var) / 2, with var no smaller than eps; `full` adds log(2 pi) / 2.
 
@@ -220,7 +222,7 @@ def gaussian_nll_loss(
     return reduced(each + 0.5 * math.log(2 * math.pi) if full else each, reduction)
 
 
-def gaussian_variance(input: Value, var: Any) -> Value:
+def gaussian_variance(input: Value, var: Operand) -> Value:
     if not isinstance(var, Value):
         if var < 0:
             raise ValueError("var has negative entry/entries")
@@ -245,6 +247,8 @@ def cosine_similarity(x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> 
     >>> wengert.nn.functional.cosine_similarity(wengert.tensor([3.0, 0.0]), wengert.tensor([1.0, 1.0]), dim=0)
     tensor(0.7071)
     """
+    shape = shapes.broadcast(x1.shape, x2.shape)
+    x1, x2 = expand(x1, shape), expand(x2, shape)
     lengths = [clamp(norm(x, 2, dim), eps) for x in (x1, x2)]
     return sum(x1 * x2, dim) / (lengths[0] * lengths[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wengert.factories import full, full_like
+from wengert.factories import full_like, tensor
 from wengert.ops import elementwise as ew
 from wengert.optim.optimizer import (
     Group,
@@ -164,7 +164,7 @@ class NAdam(Optimizer):
         else:
             v, g = tensor_value(p), decayed(p, g, group["weight_decay"])
         now, following = (b1 * (1 - 0.5 * 0.96 ** (k * group["momentum_decay"])) for k in (n, n + 1))
-        state["mu_product"] = full((), (state["mu_product"].item() if "mu_product" in state else 1.0) * now)
+        state["mu_product"] = tensor((state["mu_product"].item() if "mu_product" in state else 1.0) * now)
         product = state["mu_product"].item()  # rounded as it is saved
         m = towards(state["exp_avg"], g, 1 - b1)
         scale = ew.sqrt(averaged(state["exp_avg_sq"], g, b2) / (1 - b2**n)) + group["eps"]
@@ -235,7 +235,7 @@ class Adagrad(Optimizer):
         super().__init__(params, settings, flags)
         for group in self.param_groups:
             for p in group["params"]:
-                self.state[p].update(step=full((), 0.0), sum=full_like(p, group["initial_accumulator_value"]))
+                self.state[p].update(step=tensor(0.0), sum=full_like(p, group["initial_accumulator_value"]))
 
     def update(self, p: Tensor, g: Value, state: State, group: Group) -> None:
         n = next_step(state)

@@ -1,8 +1,8 @@
 """The base class of optimizers: groups of parameters with their settings, and state for each parameter.
 
-A step is made of ordinary operations under `no_grad`, so that all parameters are updated by few kernels, together with
-whatever else is pending. Settings and step numbers enter as numbers, not as part of a plan: they may change at every
-step without planning or compiling anything anew.
+A step is made of ordinary operations under `no_grad`, so that gradients and all parameters come from few kernels, and
+it ends by evaluating them: every turn of a training loop is then the same work, planned once. Settings and step numbers
+enter as numbers, not as part of a plan: they may change at every step.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from itertools import chain
 from typing import Any, ClassVar
 
 from wengert.autograd.modes import enable_grad, no_grad
-from wengert.factories import full, zeros_like
+from wengert.factories import tensor, zeros_like
 from wengert.nn.hooks import RemovableHandle, add
 from wengert.ops import elementwise as ew
 from wengert.record.value import Value
+from wengert.runtime.evaluate import settle
 from wengert.tensor import Tensor, tensor_value
 
 Group = dict[str, Any]
@@ -98,6 +99,7 @@ class Optimizer:
             hook(self, (closure,), {})
         with no_grad():
             out = self._step(closure)
+        self._evaluate()
         for hook in list(self._step_post_hooks.values()):
             hook(self, (closure,), {})
         return out
@@ -113,6 +115,11 @@ class Optimizer:
                     g = tensor_value(p.grad)
                     self.update(p, -g if group["maximize"] else g, self.state[p], group)
         return loss
+
+    def _evaluate(self) -> None:
+        """Evaluate parameters and state, and with them what is held of the computation behind them."""
+        new = [t for g in self.param_groups for p in g["params"] for t in (p, *self.state.get(p, {}).values())]
+        settle([tensor_value(t) for t in new if isinstance(t, Tensor)])
 
     def update(self, p: Tensor, g: Value, state: State, group: Group) -> None:
         """Write the new values of one parameter, and its state, given its gradient; defined by subclasses."""
@@ -192,7 +199,7 @@ def write(t: Tensor, v: Value) -> Value:
 def begin(p: Tensor, state: State, *zeros: str) -> None:
     """The state of a parameter before its first step."""
     if not state:
-        state["step"] = full((), 0.0)
+        state["step"] = tensor(0.0)
         for name in zeros:
             state[name] = zeros_like(p).detach()
 
@@ -200,7 +207,7 @@ def begin(p: Tensor, state: State, *zeros: str) -> None:
 def next_step(state: State) -> int:
     """Count a step; its number is a number, for the formulas to use."""
     n = int(state["step"].item()) + 1
-    state["step"] = full((), float(n))
+    state["step"] = tensor(float(n))
     return n
 
 

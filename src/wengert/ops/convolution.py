@@ -1,0 +1,329 @@
+"""Convolutions: windows of the input, one contraction with the weights. No rule of their own.
+
+The windows are index arithmetic; whether they are stored for BLAS or read in a loop is the compiler's business, for
+the derivatives too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from wengert.api import api
+from wengert.attributes import LONG_NAMES
+from wengert.ops.composite import named
+from wengert.ops.movement import embed, permute, reshape, slice_
+from wengert.ops.reduction import contract
+from wengert.ops.windows import windows
+from wengert.record.value import Value
+
+Shape = tuple[int, ...]
+Sizes = int | Sequence[int]
+_api = api(namespace="nn.functional")
+
+
+def sizes_of(x: Sizes, ndim: int, name: str) -> Shape:
+    """One number for each of `ndim` axes."""
+    out = (x,) * ndim if isinstance(x, int) else tuple(x)
+    if len(out) == 1:
+        out = out * ndim
+    if len(out) != ndim:
+        raise RuntimeError(
+            f"expected {name} to be a single integer value or a list of {ndim} values to match the convolution"
+            f" dimensions, but got {name}={list(out)}"
+        )
+    return out
+
+
+def padded(x: Value, low: Shape, high: Shape, first: int = 2) -> Value:
+    """Zeros before and after along the axes from `first` on; negative amounts cut."""
+    starts, sizes, shape = list(low), list(x.shape[first:]), [a + n + b for a, n, b in zip(low, x.shape[first:], high)]
+    if not any(low) and not any(high):
+        return x
+    lead = x.shape[:first]
+    zeros = (0,) * first
+    one = (1,) * len(x.shape)
+    if min(*low, *high, 0) < 0:
+        cut = tuple([max(-a, 0) for a in starts])
+        sizes = [n - c - max(-b, 0) for n, c, b in zip(sizes, cut, high)]
+        x = slice_(x, (*zeros, *cut), (*lead, *sizes), one)
+    return embed(x, (*lead, *shape), (*zeros, *[max(a, 0) for a in low]), one)
+
+
+def patches(x: Value, kernel: Shape, stride: Shape, dilation: Shape) -> Value:
+    """(N, C, *S) to (N, C, *O, *K): the windows along every axis."""
+    for k, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        x = windows(x, 2 + k, size, step, gap)
+    return x
+
+
+def _contracted(x: Value, weight: Value, stride: Shape, dilation: Shape, groups: int) -> Value:
+    """The convolution of padded x (N, C, *S) with weight (O, C / groups, *K)."""
+    n, outputs, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
+    cols = patches(x, kernel, stride, dilation)
+    out = cols.shape[2 : 2 + len(kernel)]
+    taps, places = math.prod(weight.shape[1:]), math.prod(out)
+    d = len(kernel)
+    cols = reshape(cols, (n, groups, weight.shape[1], *out, *kernel))
+    order = (1, 2, *range(3 + d, 3 + 2 * d), 0, *range(3, 3 + d))
+    cols = reshape(permute(cols, order), (groups, taps, n * places))
+    product = contract(reshape(weight, (groups, outputs // groups, taps)), cols)
+    return permute(reshape(product, (outputs, n, *out)), (1, 0, *range(2, 2 + d)))
+
+
+def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: int, transposed: bool) -> None:
+    ndim = int(name[-2])
+    if len(weight.shape) != ndim + 2:
+        raise RuntimeError(
+            f"{name}: weight should have {ndim + 2} axes, but got a weight of size: {list(weight.shape)}"
+        )
+    if len(input.shape) not in (ndim + 1, ndim + 2):
+        raise RuntimeError(
+            f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size:"
+            f" {list(input.shape)}"
+        )
+    for x in (weight, bias):
+        if x is not None and x.dtype is not input.dtype:
+            what = "weight" if x is weight else "bias"
+            a, b = (LONG_NAMES[v.dtype.name] for v in (input, x))
+            raise RuntimeError(
+                f"Input type (torch.{a}Tensor) and {what} type (torch.{b}Tensor) should be the same: convert one with"
+                " .to()"
+            )
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+    if weight.shape[0] % groups:
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size"
+            f" {list(weight.shape)} instead"
+        )
+    channels = input.shape[-1 - ndim]
+    wanted = weight.shape[0] if transposed else weight.shape[1] * groups
+    if channels != wanted:
+        raise RuntimeError(
+            f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size {list(weight.shape)},"
+            f" expected input{list(input.shape)} to have {wanted} channels, but got {channels} channels instead"
+        )
+    outputs = weight.shape[1] * groups if transposed else weight.shape[0]
+    if bias is not None and bias.shape != (outputs,):
+        raise RuntimeError(
+            f"Given {'transposed=1, ' if transposed else ''}weight of size {list(weight.shape)}, expected bias to be"
+            f" 1-dimensional with {outputs} elements, but got bias of size {list(bias.shape)} instead"
+        )
+
+
+def _margins(padding: Sizes | str, kernel: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Shape]:
+    """How many zeros go before and after each axis."""
+    if isinstance(padding, str):
+        if padding == "valid":
+            return (0,) * len(kernel), (0,) * len(kernel)
+        if padding != "same":
+            raise RuntimeError("Invalid padding string: '" + padding + "'; it is 'valid' or 'same'")
+        if any(s != 1 for s in stride):
+            raise RuntimeError("padding='same' is not supported for strided convolutions")
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return tuple([t // 2 for t in total]), tuple([t - t // 2 for t in total])
+    low = sizes_of(padding, len(kernel), "padding")
+    if min(low) < 0:
+        raise RuntimeError("negative padding is not supported")
+    return low, low
+
+
+def _positive(**sizes: Shape) -> None:
+    for name, s in sizes.items():
+        if min(s) <= 0:
+            raise RuntimeError(f"non-positive {name} is not supported")
+
+
+def _batched(x: Value, ndim: int) -> Value:
+    return x if len(x.shape) == ndim + 2 else reshape(x, (1, *x.shape))
+
+
+def _finished(out: Value, input: Value, bias: Value | None) -> Value:
+    if bias is not None:
+        out = out + reshape(bias, (out.shape[1], *[1] * (len(out.shape) - 2)))
+    return named(out if len(out.shape) == len(input.shape) else reshape(out, out.shape[1:]), "ConvolutionBackward0")
+
+
+def _conv(
+    name: str,
+    input: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Sizes,
+    padding: Sizes | str,
+    dilation: Sizes,
+    groups: int,
+) -> Value:
+    _check(name, input, weight, bias, groups, False)
+    kernel, d = weight.shape[2:], len(weight.shape) - 2
+    step, gap = sizes_of(stride, d, "stride"), sizes_of(dilation, d, "dilation")
+    _positive(stride=step, dilation=gap)
+    x = padded(_batched(input, d), *_margins(padding, kernel, step, gap))
+    spans = [g * (k - 1) + 1 for g, k in zip(gap, kernel, strict=True)]
+    if any(s > n for s, n in zip(spans, x.shape[2:], strict=True)):
+        raise RuntimeError(
+            f"Calculated padded input size per channel: ({' x '.join(map(str, x.shape[2:]))}). Kernel size:"
+            f" ({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size"
+        )
+    return _finished(_contracted(x, weight, step, gap, groups), input, bias)
+
+
+@_api
+def conv1d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Value:
+    """Cross-correlation of (N, C, L) or (C, L) with weights (O, C / groups, K)."""
+    return _conv("conv1d", input, weight, bias, stride, padding, dilation, groups)
+
+
+@_api
+def conv2d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Value:
+    """Cross-correlation of (N, C, H, W) or (C, H, W) with weights (O, C / groups, K, K).
+
+    `padding` zeros go to both ends of each axis; "same" keeps the size, "valid" is none. Each of `groups` groups of
+    channels has filters of its own.
+
+    Raises:
+        RuntimeError: for shapes or dtypes that do not fit.
+
+    >>> import wengert
+    >>> wengert.nn.functional.conv2d(wengert.ones(1, 1, 3, 3), wengert.ones(1, 1, 2, 2))
+    tensor([[[[4., 4.],
+              [4., 4.]]]])
+    """
+    return _conv("conv2d", input, weight, bias, stride, padding, dilation, groups)
+
+
+@_api
+def conv3d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Value:
+    """Cross-correlation of (N, C, D, H, W) or (C, D, H, W) with weights (O, C / groups, K, K, K)."""
+    return _conv("conv3d", input, weight, bias, stride, padding, dilation, groups)
+
+
+# -- transposed: the derivative of a convolution with respect to its input --
+
+
+def _flipped(weight: Value, groups: int) -> Value:
+    """(C, O / groups, *K) as the weight (O, C / groups, *K) of a convolution, every kernel reversed."""
+    channels, each, *kernel = weight.shape
+    last = tuple([k - 1 for k in kernel])
+    w = slice_(weight, (0, 0, *last), weight.shape, (1, 1, *[-1] * len(kernel)))
+    w = permute(reshape(w, (groups, channels // groups, each, *kernel)), (0, 2, 1, *range(3, 3 + len(kernel))))
+    return reshape(w, (groups * each, channels // groups, *kernel))
+
+
+def _apart(x: Value, stride: Shape) -> Value:
+    """The elements `stride` apart, zeros between them."""
+    if all(s == 1 for s in stride):
+        return x
+    shape = (*x.shape[:2], *[(n - 1) * s + 1 if n else 0 for n, s in zip(x.shape[2:], stride, strict=True)])
+    return embed(x, shape, (0,) * len(shape), (1, 1, *stride))
+
+
+def _conv_transpose(
+    name: str,
+    input: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Sizes,
+    padding: Sizes,
+    output_padding: Sizes,
+    groups: int,
+    dilation: Sizes,
+) -> Value:
+    _check(name, input, weight, bias, groups, True)
+    kernel, d = weight.shape[2:], len(weight.shape) - 2
+    step, gap = sizes_of(stride, d, "stride"), sizes_of(dilation, d, "dilation")
+    margin, extra = sizes_of(padding, d, "padding"), sizes_of(output_padding, d, "output_padding")
+    _positive(stride=step, dilation=gap)
+    if min(margin) < 0:
+        raise RuntimeError("negative padding is not supported")
+    if min(extra) < 0:
+        raise RuntimeError("negative output_padding is not supported")
+    if any(e >= s and e >= g for e, s, g in zip(extra, step, gap, strict=True)):
+        raise RuntimeError(
+            f"output padding must be smaller than either stride or dilation, but got output_padding: {list(extra)}"
+            f" stride: {list(step)} dilation: {list(gap)}"
+        )
+    low = tuple([g * (k - 1) - p for g, k, p in zip(gap, kernel, margin, strict=True)])
+    high = tuple([a + e for a, e in zip(low, extra, strict=True)])
+    x = padded(_apart(_batched(input, d), step), low, high)
+    out = _contracted(x, _flipped(weight, groups), (1,) * d, gap, groups)
+    return _finished(out, input, bias)
+
+
+@_api
+def conv_transpose1d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Value:
+    """The transpose of `conv1d` as a linear map, with the same weight: (N, O, L) to (N, C, ...)."""
+    args = stride, padding, output_padding, groups, dilation
+    return _conv_transpose("conv_transpose1d", input, weight, bias, *args)
+
+
+@_api
+def conv_transpose2d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Value:
+    """The transpose of `conv2d` as a linear map, with the same weight: (N, O, H, W) to (N, C, ...).
+
+    >>> import wengert
+    >>> wengert.nn.functional.conv_transpose2d(wengert.ones(1, 1, 1, 1), wengert.ones(1, 1, 2, 2))
+    tensor([[[[1., 1.],
+              [1., 1.]]]])
+    """
+    args = stride, padding, output_padding, groups, dilation
+    return _conv_transpose("conv_transpose2d", input, weight, bias, *args)
+
+
+@_api
+def conv_transpose3d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Value:
+    """The transpose of `conv3d` as a linear map, with the same weight."""
+    args = stride, padding, output_padding, groups, dilation
+    return _conv_transpose("conv_transpose3d", input, weight, bias, *args)
