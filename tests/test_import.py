@@ -25,7 +25,7 @@ FLOORS = [
     ("overrides", "copying", "arrays"),
     (
         "cuda", "differentiating", "factories", "functions", "inplace", "joining", "looking", "operators", "printing",
-        "publish", "show", "views",
+        "publish", "random", "show", "views",
     ),
     ("nn", "optim", "linalg", "special"),
     ("",),

@@ -23,7 +23,18 @@ from wengert import looking as _looking
 from wengert import operators as _operators
 from wengert import printing as _printing
 from wengert.attributes import Device as device
-from wengert.attributes import Size
+from wengert.attributes import (
+    Size,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    get_default_device,
+    layout,
+    memory_format,
+    preserve_format,
+    set_default_device,
+    strided,
+)  # fmt: skip
 from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import config, configure
@@ -68,23 +79,19 @@ from wengert.factories import (
     empty_like,
     eye,
     from_numpy,
+    frombuffer,
     full,
     full_like,
-    initial_seed,
     linspace,
-    manual_seed,
+    logspace,
     ones,
     ones_like,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    randperm,
+    scalar_tensor,
     tensor,
     zeros,
     zeros_like,
 )  # fmt: skip
+from wengert.factories import range_ as range
 from wengert.functions import (
     abs,
     absolute,
@@ -172,6 +179,27 @@ from wengert.joining import (
 )  # fmt: skip
 from wengert.overrides import asking as _asking
 from wengert.publish import namespace as _namespace
+from wengert.random import (
+    Generator,
+    bernoulli,
+    binomial,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    multinomial,
+    normal,
+    poisson,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+)  # fmt: skip
 from wengert.record.value import counters
 from wengert.tensor import Tensor
 from wengert.views import (

@@ -9,7 +9,6 @@ import wengert.ops.dense
 import wengert.ops.losses
 import wengert.ops.normalization  # noqa: F401
 from wengert.autograd.modes import no_grad
-from wengert.factories import rand
 from wengert.functions import log_softmax as _log_softmax
 from wengert.functions import relu as _relu
 from wengert.functions import sigmoid, tanh  # noqa: F401
@@ -18,6 +17,7 @@ from wengert.ops import attention as _attention
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
 from wengert.publish import namespace, publish_all
+from wengert.random import rand
 from wengert.tensor import Tensor, make, tensor_value
 
 publish_all()
