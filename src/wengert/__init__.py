@@ -38,6 +38,7 @@ from wengert.attributes import (
 from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from wengert.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from wengert.config import config, configure
+from wengert.dlpack import from_dlpack, to_dlpack
 from wengert.dtypes import (
     bfloat16,
     can_cast,
@@ -245,7 +246,7 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 autograd.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("nn", "optim", "show", "special")
+_PARTS = ("nn", "optim", "show", "special", "utils")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)
