@@ -24,10 +24,10 @@ FLOORS = [
     ("storage", "indexing", "tensor"),
     ("overrides", "copying", "arrays"),
     (
-        "cuda", "differentiating", "factories", "functions", "gradients", "inplace", "joining", "looking", "operators",
-        "printing", "publish", "show", "views",
+        "cuda", "differentiating", "dlpack", "factories", "functions", "gradients", "inplace", "joining", "looking",
+        "operators", "printing", "publish", "random", "show", "views",
     ),
-    ("nn", "optim", "linalg", "special"),
+    ("nn", "optim", "linalg", "special", "utils"),
     ("",),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}

@@ -23,7 +23,18 @@ from wengert import looking as _looking
 from wengert import operators as _operators
 from wengert import printing as _printing
 from wengert.attributes import Device as device
-from wengert.attributes import Size
+from wengert.attributes import (
+    Size,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    get_default_device,
+    layout,
+    memory_format,
+    preserve_format,
+    set_default_device,
+    strided,
+)  # fmt: skip
 from wengert.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from wengert.autograd.modes import (
     enable_grad,
@@ -35,6 +46,7 @@ from wengert.autograd.modes import (
 )
 from wengert.config import config, configure
 from wengert.differentiating import is_inference
+from wengert.dlpack import from_dlpack, to_dlpack
 from wengert.dtypes import (
     bfloat16,
     can_cast,
@@ -76,23 +88,19 @@ from wengert.factories import (
     empty_like,
     eye,
     from_numpy,
+    frombuffer,
     full,
     full_like,
-    initial_seed,
     linspace,
-    manual_seed,
+    logspace,
     ones,
     ones_like,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    randperm,
+    scalar_tensor,
     tensor,
     zeros,
     zeros_like,
 )  # fmt: skip
+from wengert.factories import range_ as range
 from wengert.functions import (
     abs,
     absolute,
@@ -181,6 +189,27 @@ from wengert.joining import (
 )  # fmt: skip
 from wengert.overrides import asking as _asking
 from wengert.publish import namespace as _namespace
+from wengert.random import (
+    Generator,
+    bernoulli,
+    binomial,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    multinomial,
+    normal,
+    poisson,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+)  # fmt: skip
 from wengert.record.value import counters
 from wengert.tensor import Tensor
 from wengert.views import (
@@ -226,7 +255,7 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 autograd.Variable = autograd.variable.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("nn", "optim", "show", "special")
+_PARTS = ("nn", "optim", "show", "special", "utils")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)

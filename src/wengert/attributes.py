@@ -25,31 +25,89 @@ class Size(tuple):
 
 
 class Device:
-    """Where a tensor lives; there is one place."""
+    """Where a tensor lives: there is only "cpu"."""
 
     __slots__ = ("index", "type")
 
     type: str
     index: int | None
 
-    def __init__(self, name: Any = "cpu", index: int | None = None) -> None:
-        text = name.type if isinstance(name, Device) else str(name)
-        if text not in ("cpu", "cpu:0"):
-            raise RuntimeError(f"device {text!r} is not available: there is only 'cpu'")
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        if isinstance(type, Device):
+            type, index = type.type, type.index
+        kind, _, number = str(type).partition(":")
+        if kind != "cpu" or not (number == "" or number.isdigit()):
+            raise RuntimeError(f"device {type!r} is not available: there is only 'cpu'")
         self.type = "cpu"
-        self.index = index
+        self.index = int(number) if number else index
+
+    def __enter__(self) -> Device:  # new tensors are on it already
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Device) or NotImplemented
+        return self.index == other.index if isinstance(other, Device) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash("cpu")
+        return hash(("cpu", self.index))
 
     def __str__(self) -> str:
-        return "cpu"
+        return "cpu" if self.index is None else f"cpu:{self.index}"
 
     def __repr__(self) -> str:
-        return "device(type='cpu')"
+        return "device(type='cpu')" if self.index is None else f"device(type='cpu', index={self.index})"
 
 
 CPU = Device()
+
+
+class layout:
+    """How numbers are kept: there is only `strided`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"wengert.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class memory_format:
+    """An order of axes in memory that a caller would like; results are contiguous whatever it is."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"wengert.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+strided = layout("strided")
+contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
+channels_last, channels_last_3d = memory_format("channels_last"), memory_format("channels_last_3d")
+
+
+def set_default_device(device: Any) -> None:
+    """Accept "cpu", where new tensors are anyway.
+
+    Raises:
+        RuntimeError: for any other device.
+    """
+    if device is not None:
+        Device(device)
+
+
+def get_default_device() -> Device:
+    """The device of new tensors."""
+    return CPU

@@ -16,7 +16,6 @@ from wengert.dtypes import dtype
 from wengert.messages import DEEPCOPY
 from wengert.record.primitive import alias
 from wengert.record.value import Value
-from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Memory, Storage, plain
 from wengert.tensor import Tensor, value
 
@@ -95,7 +94,7 @@ def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
     requires_grad = v.node is not None
     seen = _seen(self)
     if seen is None:
-        state: tuple = (_whole, (type(self), read(v).copy(), v.dtype, requires_grad))
+        state: tuple = (_whole, (type(self), storage.bits(v).copy(), v.dtype, requires_grad))
     else:
         state = (_part, (type(self), *seen, requires_grad))
     return (*state, self.__dict__) if self.__dict__ else state
@@ -106,7 +105,7 @@ def __setstate__(self: Tensor, state: dict[str, Any]) -> None:
 
 
 def _whole(cls: type[Tensor], x: np.ndarray, d: dtype, requires_grad: bool) -> Tensor:
-    return Tensor.requires_grad_(fresh(cls, constant(x, d)), requires_grad)
+    return Tensor.requires_grad_(fresh(cls, storage.snapshot(x, d)), requires_grad)
 
 
 def _part(cls: type[Tensor], memory: Memory, lenses: tuple[Lens, ...], requires_grad: bool) -> Tensor:

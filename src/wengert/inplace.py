@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wengert import factories, shapes
 from wengert import functions as f
+from wengert import shapes
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import expand
 from wengert.ops.source import full, scalar
 from wengert.record.value import Value, recorder
-from wengert.runtime.evaluate import constant
 from wengert.tensor import Tensor, _operand, overwritten, tensor_value, value
 
 
@@ -101,20 +100,6 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     return self._in_place(co.named(ew.where(tensor_value(mask, "mask"), fill, v), "MaskedFillBackward0", v), v)
 
 
-def uniform_(self: Tensor, a: float = 0, b: float = 1) -> Tensor:
-    """Write uniform random numbers in [a, b)."""
-    v = value(self)
-    self._check_write()
-    return self._in_place(overwritten(v, constant(a + (b - a) * factories._uniform(v.shape, v.dtype), v.dtype)))
-
-
-def normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
-    """Write normal random numbers."""
-    v = value(self)
-    self._check_write()
-    return self._in_place(overwritten(v, constant(mean + std * factories._normal(v.shape, v.dtype), v.dtype)))
-
-
 for _name, _op in {
     "exp_": ew.exp, "log_": ew.log, "sin_": ew.sin, "cos_": ew.cos, "tanh_": ew.tanh, "sqrt_": ew.sqrt, "neg_": ew.neg,
     "abs_": ew.abs, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
@@ -128,5 +113,5 @@ for _name, _bop in {
     in_place_operator(_name, _bop)
 _scaled("add_", ew.add)
 _scaled("sub_", ew.sub)
-for _f in (zero_, fill_, copy_, clamp_, masked_fill_, uniform_, normal_):
+for _f in (zero_, fill_, copy_, clamp_, masked_fill_):
     setattr(Tensor, _f.__name__, _f)

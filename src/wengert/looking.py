@@ -33,9 +33,14 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
         return self.detach().numpy()
     if self.dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16: NumPy has no such type; use .float().numpy()")
-    s = self._storage()
+    return shared_array(self)
+
+
+def shared_array(t: Tensor) -> np.ndarray:
+    """What is stored of a tensor, as an array over its memory."""
+    s = t._storage()
     x = s.share().expose()
-    for lens in storage.compose(s.lenses, self._lenses):
+    for lens in storage.compose(s.lenses, t._lenses):
         x = lens.array(x)
     return x[...] if x is s.share().array else x  # never the array itself, so that its holders can be counted
 

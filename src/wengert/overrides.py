@@ -280,7 +280,7 @@ def as_subclass(self: Tensor, cls: type[Tensor]) -> Any:
     return out
 
 
-def _make_subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False) -> Any:
+def make_subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False) -> Any:
     """A leaf of class `cls` that shares the memory of `data`."""
     if not isinstance(data, Tensor):
         raise TypeError(f"_make_subclass(): argument 'data' must be Tensor, not {type(data).__name__}")
@@ -294,4 +294,4 @@ _attach(Tensor, "__torch_function__", classmethod(__torch_function__))
 _attach(Tensor, "__init_subclass__", classmethod(_init_subclass))
 _attach(Tensor, "_foreign", _foreign)
 _attach(Tensor, "as_subclass", as_subclass)
-_attach(Tensor, "_make_subclass", staticmethod(_make_subclass))
+_attach(Tensor, "_make_subclass", staticmethod(make_subclass))

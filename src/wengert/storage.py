@@ -21,9 +21,11 @@ from wengert.dtypes import dtype
 from wengert.messages import EXPANDED
 from wengert.ops import movement
 from wengert.ops.movement import RESHAPE
+from wengert.ops.source import stored
 from wengert.record.primitive import ALIAS, alias
 from wengert.record.value import Value, record
-from wengert.runtime.evaluate import constant, read
+from wengert.runtime.buffers import allocate
+from wengert.runtime.evaluate import settle
 
 Shape = tuple[int, ...]
 
@@ -173,6 +175,21 @@ def twin(v: Value) -> Value:
     return record(ALIAS, (v,), (), v.shape, v.dtype)
 
 
+def snapshot(x: np.ndarray, d: dtype) -> Value:
+    """A value with a copy of an array that holds what d stores."""
+    memory = allocate(x.shape, d)
+    memory.array(x.shape, d)[...] = x
+    return stored(memory, x.shape, d)
+
+
+def bits(v: Value) -> np.ndarray:
+    """What is stored of v, shared: its numbers, or for bfloat16 their bits as integers."""
+    if v.data is None:
+        settle([v])
+    out: np.ndarray = v.data.array(v.shape, v.dtype)
+    return out
+
+
 class Memory:
     """Numbers that storages of different histories share. While NumPy holds them too they are in `array`; `value` is
     what was last seen there: a copy, so that what was recorded stays as it was."""
@@ -194,8 +211,8 @@ class Memory:
         """Take a snapshot if NumPy wrote; let the array go if nobody else holds it."""
         alone = references(self) == ALONE
         x: Any = self.array
-        if not _same(read(self.value), x):
-            self.value = constant(x, self.value.dtype)
+        if not _same(bits(self.value), x):
+            self.value = snapshot(x, self.value.dtype)
             self.tick += 1
         if alone and x.flags.owndata:
             self.array = None
@@ -204,7 +221,7 @@ class Memory:
         """An array that writes go to, and that is looked at by every read."""
         self.current()
         if self.array is None:
-            self.array = read(self.value).copy()
+            self.array = bits(self.value).copy()
         return self.array
 
     def write(self, lenses: tuple[Lens, ...], v: Value) -> None:
@@ -216,18 +233,18 @@ class Memory:
             place = x
             for lens in lenses:
                 place = lens.array(place)
-            place[...] = read(v)
-            self.value = constant(x, v.dtype)
+            place[...] = bits(v)
+            self.value = snapshot(x, v.dtype)
         self.tick += 1
         self.version += 1
 
     def __reduce__(self) -> Any:
-        return memory, (read(self.current()).copy(), self.value.dtype)
+        return memory, (bits(self.current()).copy(), self.value.dtype)
 
 
 def memory(x: np.ndarray, d: dtype) -> Memory:
     """The memory that was pickled as array x."""
-    return Memory(constant(x, d))
+    return Memory(snapshot(x, d))
 
 
 def references(m: Memory) -> int:
@@ -302,7 +319,7 @@ class Storage:
         return self if self.memory is None else self.memory
 
     def __reduce__(self) -> Any:  # it is loaded as the memory, from which each tensor starts a history of its own
-        return memory, (read(self.current()).copy(), self.value.dtype)
+        return memory, (bits(self.current()).copy(), self.value.dtype)
 
     def layout(self) -> tuple[Shape, Shape, int]:
         """Shape, strides and offset of this storage in its memory."""

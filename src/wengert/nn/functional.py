@@ -11,7 +11,6 @@ import wengert.ops.losses
 import wengert.ops.normalization
 import wengert.ops.pooling  # noqa: F401
 from wengert.autograd.modes import no_grad
-from wengert.factories import rand
 from wengert.functions import log_softmax as _log_softmax
 from wengert.functions import relu as _relu
 from wengert.functions import softmax as _softmax
@@ -20,6 +19,7 @@ from wengert.ops import attention as _attention
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
 from wengert.publish import namespace, publish_all
+from wengert.random import rand
 from wengert.tensor import Tensor, make, tensor_value
 
 publish_all()

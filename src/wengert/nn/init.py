@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from wengert.autograd.modes import no_grad
-from wengert.factories import randn, tensor
+from wengert.factories import tensor
+from wengert.random import randn
 from wengert.tensor import Tensor
 
 _GAINS = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wengert.factories import empty
-from wengert.overrides import disabled
+from wengert.overrides import disabled, make_subclass
 from wengert.tensor import Tensor
 
 
@@ -27,7 +27,7 @@ class Parameter(Tensor):
     __torch_function__ = disabled
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Any:
-        return Tensor._make_subclass(cls, empty(0) if data is None else data, requires_grad)
+        return make_subclass(cls, empty(0) if data is None else data, requires_grad)
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
@@ -49,6 +49,6 @@ class Buffer(Tensor):
     __torch_function__ = disabled
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
-        out = Tensor._make_subclass(cls, empty(0) if data is None else data)
+        out = make_subclass(cls, empty(0) if data is None else data)
         out.persistent = persistent
         return out
