@@ -176,7 +176,6 @@ def _reversed(x: Value) -> Value:
 
 
 def amin(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(neg(amax(neg(x), axes, keepdim, "amin")), "AminBackward0", x)
     return named(_reversed(amax(_reversed(x), axes, keepdim, "amin")), "AminBackward0", x)
 
 
@@ -185,7 +184,6 @@ def max_(x: Value) -> Value:
 
 
 def min_(x: Value) -> Value:
-    return named(neg(amax(neg(x), None, False, "min")), "MinBackward1", x)
     return named(_reversed(amax(_reversed(x), None, False, "min")), "MinBackward1", x)
 
 
@@ -218,8 +216,6 @@ def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]
 
 
 def min_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
-    values, index = max_along(neg(x), axis, keepdim)
-    return named(neg(values), "MinBackward0", x), index
     values, index = max_along(_reversed(x), axis, keepdim)
     return named(_reversed(values), "MinBackward0", x), index
 
