@@ -14,6 +14,12 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.ops import bits, composite, division, gather, indexing, movement, reduction, scan, scatter, windows
+from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
+from wengert.ops import composite, movement, reduction, windows
+from wengert.ops import composite, gather, movement, reduction, scan
+from wengert.ops import bits, composite, division, gather, movement, reduction, scan, windows
+from wengert.ops import composite, gather, movement, reduction, scan, windows
+from wengert.ops import composite, movement, reduction, windows
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
