@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,22 +83,6 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     out = co.mm(a, b)
     out = out if alpha == 1 else ew.mul(out, alpha)
     return make(co.named(ew.add(c if beta == 1 else ew.mul(c, beta), out), "AddmmBackward0", c, a, b))
-
-
-# -- joining --
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors joined along an axis that they have."""
-    return make(co.cat([tensor_value(t, "tensors") for t in tensors], dim if axis is None else axis))
-
-
-concat = concatenate = cat
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
-    return make(co.stack([tensor_value(t, "tensors") for t in tensors], dim if axis is None else axis))
 
 
 def repeat(input: Tensor, *sizes: Any) -> Tensor:

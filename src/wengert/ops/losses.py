@@ -11,9 +11,11 @@ from typing import Any
 
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, mean, named, norm
+from wengert.ops.composite import named, norm
 from wengert.ops.movement import reshape
 from wengert.ops.reduction import sum
+from wengert.ops.selection import clamp
+from wengert.ops.statistics import mean
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 

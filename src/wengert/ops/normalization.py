@@ -9,9 +9,11 @@ import numpy as np
 
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, mean, named, norm
+from wengert.ops.composite import named, norm
 from wengert.ops.movement import embed, reshape
 from wengert.ops.reduction import sum_axis
+from wengert.ops.selection import clamp
+from wengert.ops.statistics import mean
 from wengert.ops.windows import windows
 from wengert.record.value import Value
 
