@@ -244,6 +244,8 @@ DIAGONALS = [
     _one(lambda x, c=c: windows.diagonal_of(x, *c), s)
     for s, *c in [((3, 4), 0, 0, 1), ((4, 3), 1, 0, 1), ((4, 3, 2), -2, 0, 2), ((2, 3, 4), 1, 2, 1), ((3, 3), 5, 0, 1)]
 ]
+
+
 def _takes() -> list[Sample]:
     f = gather.take
     return [

@@ -99,35 +99,58 @@ from wengert.joining import (
     equal,
     is_tensor,
     matmul,
-    meshgrid,
     mm,
     mv,
     numel,
     outer,
 )  # fmt: skip
 from wengert.overrides import asking as _asking
+from wengert.parts import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_shapes,
+    broadcast_tensors,
+    cartesian_prod,
+    chunk,
+    combinations,
+    dsplit,
+    hsplit,
+    meshgrid,
+    narrow,
+    narrow_copy,
+    select,
+    split,
+    split_with_sizes,
+    tensor_split,
+    tril_indices,
+    triu_indices,
+    unbind,
+    unsafe_chunk,
+    unsafe_split,
+    unsafe_split_with_sizes,
+    vsplit,
+)  # fmt: skip
 from wengert.publish import namespace as _namespace
 from wengert.record.value import counters
 from wengert.tensor import Tensor
 from wengert.views import (
+    adjoint,
+    as_strided,
     broadcast_to,
-    chunk,
     detach,
+    diagonal,
     flatten,
     moveaxis,
     movedim,
-    narrow,
     permute,
     ravel,
     reshape,
-    select,
-    split,
     squeeze,
     swapaxes,
     swapdims,
     t,
     transpose,
-    unbind,
     unflatten,
     unsqueeze,
 )  # fmt: skip
@@ -145,7 +168,7 @@ cdouble = complex128
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 newaxis = None
 
-_OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
+_OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.parts", "wengert.views")
 
 
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.

@@ -60,9 +60,7 @@ def _check(query: Value, key: Value, value: Value, attn_mask: Value | None, is_c
     if attn_mask is None:
         return
     if is_causal:
-        raise RuntimeError(
-            "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
-        )
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if attn_mask.dtype is not dtypes.bool_ and not attn_mask.dtype.is_floating_point:
         raise RuntimeError(
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype:"

@@ -159,9 +159,7 @@ def _with_probabilities(
     logs: Value, target: Value, weight: Value | None, axis: int, mode: str, label_smoothing: float
 ) -> Value:
     if not target.dtype.is_floating_point:
-        raise RuntimeError(
-            f"Expected floating point type for target with class probabilities, got {target.dtype.name}"
-        )
+        raise RuntimeError(f"Expected floating point type for target with class probabilities, got {target.dtype.name}")
     n = logs.shape[axis]
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / n

@@ -138,14 +138,14 @@ def batch_normalized(
 
 
 @api(namespace="nn.functional")
-def local_response_norm(
-    input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Value:
+def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """x / (k + alpha mean(x^2 over `size` neighbouring channels))^beta (Krizhevsky et al., 2012); channels beyond the
     ends count as 0."""
     shape = input.shape
     if len(shape) < 3:
-        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)")
+        raise ValueError(
+            f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)"
+        )
     wide = (shape[0], shape[1] + size - 1, *shape[2:])
     starts = (0, size // 2, *[0] * (len(shape) - 2))
     padded = embed(input * input, wide, starts, (1,) * len(shape))

@@ -99,7 +99,6 @@ def frozen(x: Value) -> Value:
     return alias(x) if x.node is not None else x
 
 
-
 def parts(packed: Value, *shapes: Shape) -> list[Value]:
     """The results that a library call packed side by side along its last axis."""
     batch, out, at = packed.shape[:-1], [], 0

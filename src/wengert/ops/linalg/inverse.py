@@ -232,9 +232,7 @@ def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None 
     limit = float(np.finfo(A.dtype.np).eps) * max(m, n) if rcond is None else float(rcond)
     routine = "gelsy" if driver in ("gels", "gelsy") else "gelsd"
     count = min(m, n) if routine == "gelsd" else 0
-    packed = record(
-        LSTSQ, (frozen(A), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), A.dtype
-    )
+    packed = record(LSTSQ, (frozen(A), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), A.dtype)
     x, rank, values = parts(packed, (n, k), (), (count,))
     rank = cast(_real(rank), dtypes.int64)
     if A.node is not None or right.node is not None:
@@ -244,8 +242,9 @@ def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None 
     if driver == "gels":
         rank = full((0,), 0, dtypes.int64)
     values = _real(values) if count else full((0,), 0, A.dtype.real)
-    return LeastSquares(reshape(x, x.shape[:-1]) if right is not B and len(B.shape) < len(x.shape) else x,
-        residuals, rank, values)
+    return LeastSquares(
+        reshape(x, x.shape[:-1]) if right is not B and len(B.shape) < len(x.shape) else x, residuals, rank, values
+    )
 
 
 def _real(x: Value) -> Value:

@@ -135,9 +135,7 @@ def solve(A: Value, B: Value, *, left: bool = True) -> Value:
     tensor([1., 2.])
     """
     out, info = _solved("linalg.solve", A, B, left)
-    check_info(
-        "torch.linalg.solve", info, lambda _: "The solver failed because the input matrix is singular."
-    )
+    check_info("torch.linalg.solve", info, lambda _: "The solver failed because the input matrix is singular.")
     return out
 
 
