@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.ops import composite, gather, indexing, movement, reduction, scan, scatter, windows
 from wengert.ops import elementwise as ew
+from wengert.ops import gather, indexing, joining, movement, reduction, scan, scatter, windows
 from wengert.ops.source import full, iota
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, record
@@ -282,7 +282,7 @@ SAMPLES: dict[str, list[Sample]] = {
         _one(lambda a: movement.write(a, movement.slice_(a, (0,), (2,), (1,)) * 3.0, (1,), (1,)), (3,)),
         _one(lambda b: movement.write(full((4,), 1.5, b.dtype), b, (3,), (-2,)), (2,)),
         _one(lambda a: movement.write(a, full((2,), 1.5, a.dtype), (0,), (1,)), (3,)),
-        _one(lambda b: composite.cat([b, b * b], 1), (2, 3)),
+        _one(lambda b: joining.cat([b, b * b], 1), (2, 3)),
     ],
     "sum": _reductions(reduction.sum_axis, ((0, 3), 0)) + [_one(lambda x: reduction.sum(x * x), (3, 4))],
     "amax": _reductions(lambda x, k: reduction.amax(x, k), kind="distinct", complex=False)

@@ -13,7 +13,7 @@ from samples import SAMPLES, Draw
 
 from wengert import dtypes
 from wengert.config import configure
-from wengert.ops import composite, movement, reduction
+from wengert.ops import composite, extremes, movement, reduction, statistics
 from wengert.ops import elementwise as ew
 from wengert.ops import transcendental as tr
 from wengert.ops.source import full, iota
@@ -195,7 +195,7 @@ def test_sizes(n, dt):
     )
     check(lambda a: reduction.sum(a), x, scale=20)
     if n and not dt.is_complex:
-        check(lambda a: [reduction.amax(a), composite.argmax(a)], x)
+        check(lambda a: [reduction.amax(a), extremes.max(a, 0)[1]], x)
     check(lambda a: movement.slice_(a, (n - 1,), (n,), (-1,)), x)
 
 
@@ -204,7 +204,7 @@ def test_small_shapes(shape):
     x = numbers(F64, *shape)
     check(lambda a: [a * 2 + 1, ew.exp(a), reduction.sum(a), reduction.sum(a, None, True)], x)
     for axis in range(len(shape)):
-        check(lambda a, axis=axis: [reduction.sum(a, axis), composite.mean(a, axis, True)], x)
+        check(lambda a, axis=axis: [reduction.sum(a, axis), statistics.mean(a, axis, True)], x)
         if shape[axis]:
             check(lambda a, axis=axis: reduction.amax(a, axis), x)
 
@@ -281,8 +281,8 @@ def test_two_dimensions_broadcast(n):
         b,
         scale=40,
     )
-    check(lambda x, y: composite.softmax(x * y, 1), a, b, scale=8)
-    check(lambda x, y: composite.logsumexp(x * y, 0), a, b, scale=8)
+    check(lambda x, y: extremes.softmax(x * y, 1), a, b, scale=8)
+    check(lambda x, y: extremes.logsumexp(x * y, 0), a, b, scale=8)
 
 
 # -- reductions --
@@ -301,7 +301,7 @@ def test_reductions(length, outputs):
             check(lambda v, axis=axis: reduction.sum(v, axis), a, scale=1 + length**0.5)
             check(lambda v, axis=axis: reduction.sum(v * v + 1, axis), a, scale=1 + length)
             if length and not dt.is_complex:
-                check(lambda v, axis=axis: [reduction.amax(v, axis), composite.argmax(v, axis)], a)
+                check(lambda v, axis=axis: [reduction.amax(v, axis), extremes.max(v, axis)[1]], a)
 
 
 @pytest.mark.parametrize("n", [5, 17, 300, 5000])
@@ -314,17 +314,17 @@ def test_reductions_of_truth_values(n):
 def test_reductions_over_each_axis(shape):
     x = numbers(F64, *shape)
     for axis in range(len(shape)):
-        check(lambda v, k=axis: [reduction.sum(v, k), composite.mean(v, k, True), composite.var(v, k)], x, scale=400)
-        check(lambda v, k=axis: composite.softmax(v, k), x, scale=20)
-    check(lambda v: [reduction.sum(v), composite.norm(v), composite.std(v)], x, scale=400)
-    check(lambda v: v - composite.mean(v, 0, True) + composite.amax_(v, len(shape) - 1, True), x, scale=20)
+        check(lambda v, k=axis: [reduction.sum(v, k), statistics.mean(v, k, True), statistics.var(v, k)], x, scale=400)
+        check(lambda v, k=axis: extremes.softmax(v, k), x, scale=20)
+    check(lambda v: [reduction.sum(v), composite.norm(v), statistics.std(v)], x, scale=400)
+    check(lambda v: v - statistics.mean(v, 0, True) + extremes.amax(v, len(shape) - 1, True), x, scale=20)
 
 
 def test_maximum_with_nan_and_infinity():
     for n in (5, 17, 300, 9000):
         x = numbers(F32, 3, n)
         x[0, n // 2], x[1, n - 1], x[2] = np.nan, np.inf, -np.inf
-        check(lambda v: [reduction.amax(v, 1), reduction.amax(v, 0), reduction.sum(v, 1), composite.argmax(v, 1)], x)
+        check(lambda v: [reduction.amax(v, 1), reduction.amax(v, 0), reduction.sum(v, 1), extremes.max(v, 1)[1]], x)
 
 
 # -- products --

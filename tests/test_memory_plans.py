@@ -11,7 +11,7 @@ from wengert import dtypes
 from wengert.autograd import engine
 from wengert.config import configure
 from wengert.errors import TooLarge
-from wengert.ops import composite, movement, reduction
+from wengert.ops import composite, extremes, movement, reduction
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import reshape, slice_, write
 from wengert.ops.source import full
@@ -73,7 +73,7 @@ def test_a_write_into_what_is_computed_late():
     """The base is an expression of reductions of reductions; the value is there from the start."""
 
     def f(a, v):
-        s = composite.softmax(a * reshape(reduction.sum(a, 1), (30, 1)) / 1e4, 1)
+        s = extremes.softmax(a * reshape(reduction.sum(a, 1), (30, 1)) / 1e4, 1)
         base = s + reduction.amax(s, 0)
         return write(base, v, (3, 2), (1, 1))
 

@@ -20,7 +20,7 @@ from wengert import dtypes
 from wengert.autograd import engine
 from wengert.compiler import lower
 from wengert.config import configure
-from wengert.ops import composite, movement, reduction
+from wengert.ops import composite, extremes, movement, reduction
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.graph import AccumulateGrad
@@ -226,7 +226,7 @@ def _outer(x, y, b, c):
 def _softmax(x, y, b, c):
     if not x.shape or 0 in x.shape:
         return ew.sin(x)
-    return composite.softmax(x, b % len(x.shape)) if c % 2 else composite.logsumexp(x, b % len(x.shape)) * 0.3
+    return extremes.softmax(x, b % len(x.shape)) if c % 2 else extremes.logsumexp(x, b % len(x.shape)) * 0.3
 
 
 def _cast(x, y, b, c):

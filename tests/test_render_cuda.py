@@ -24,7 +24,7 @@ from wengert.compiler.expr import Node
 from wengert.compiler.lower import Block, Kernel, Loop
 from wengert.compiler.render_cuda import render, render_unit
 from wengert.config import configure
-from wengert.ops import composite, movement, reduction
+from wengert.ops import composite, extremes, movement, reduction
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.value import Value
@@ -115,7 +115,7 @@ def gelu() -> list[Value]:
 
 def softmax_rows() -> list[Value]:
     x = w.tensor(Draw(F32).normal(50, 700), requires_grad=True)
-    y = composite.softmax(value(x), 1)
+    y = extremes.softmax(value(x), 1)
     return [y, reduction.sum(y * y, 1)]
 
 
@@ -177,7 +177,7 @@ CASES = {
     "nested": nested,
     "gelu": gelu,
     "softmax_rows": softmax_rows,
-    "logsumexp": lambda: [composite.logsumexp(numbers(40, 333), (1,)), composite.logsumexp(numbers(5000), (0,))],
+    "logsumexp": lambda: [extremes.logsumexp(numbers(40, 333), (1,)), extremes.logsumexp(numbers(5000), (0,))],
     "column_sums": lambda: [reduction.sum(numbers(600, 35), 0), reduction.amax(numbers(600, 35, dt=F64), 0)],
     "guards": guards,
     "written": written,

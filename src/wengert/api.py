@@ -18,7 +18,7 @@ class Published(NamedTuple):
 
     function: Callable[..., Any]
     name: str
-    namespace: str  # "" is `wengert` itself
+    namespace: str  # "" is `wengert` itself; "Tensor" has methods only
     method: bool
     inplace: bool
     label: str | None  # PyTorch's name of the node
@@ -47,7 +47,7 @@ def api(
     """
 
     def publish(f: F) -> F:
-        own = namespace == "" if method is None else method
+        own = namespace in ("", "Tensor") if method is None else method
         PUBLISHED.append(Published(f, name or f.__name__, namespace, own, inplace, label, aliases))
         return f
 

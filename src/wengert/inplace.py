@@ -5,47 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wengert import functions as f
 from wengert import shapes
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import expand
 from wengert.ops.source import full, scalar
 from wengert.record.value import Value, recorder
-from wengert.tensor import Tensor, _operand, overwritten, tensor_value, value
-
-
-def _unary(name: str, op: Callable[[Value], Value], label: str | None = None) -> None:
-    def method(self: Tensor) -> Tensor:
-        v = value(self)
-        self._check_write()
-        out = op(v)
-        if label is not None and out is not v:
-            co.named(out, label)
-        return self._in_place(out, v)
-
-    method.__name__ = name
-    method.__doc__ = f"{name[:-1]} of the tensor, written into it."
-    setattr(Tensor, name, method)
+from wengert.tensor import Tensor, _operand, overwritten, value
 
 
 def in_place_operator(name: str, op: Callable[[Any, Any], Value]) -> None:
     def method(self: Tensor, other: Any) -> Tensor:
         a, b = value(self), _operand(other)
         if b is None:
-            if name.startswith("__"):
-                return NotImplemented
-            b = value(other)  # says what is wrong
-        self._check_write()
-        return self._in_place(op(a, b), a, b)
-
-    method.__name__ = name
-    setattr(Tensor, name, method)
-
-
-def _scaled(name: str, op: Callable[[Any, Any], Value]) -> None:
-    def method(self: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
-        a, b = value(self), f._scaled(other, alpha)
+            return NotImplemented
         self._check_write()
         return self._in_place(op(a, b), a, b)
 
@@ -85,33 +58,9 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     return self._in_place(co.named(overwritten(v, x), "CopyBackwards"), x)
 
 
-def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Write the tensor limited to [min, max]."""
-    v = value(self)
-    self._check_write()
-    return self._in_place(co.clamp(v, f._bound(min), f._bound(max)), v)
-
-
-def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """Write a number where the mask holds."""
-    v = tensor_value(self)
-    self._check_write()
-    fill = ew.cast(tensor_value(value) if isinstance(value, Tensor) else ew.as_value(value), v.dtype)
-    return self._in_place(co.named(ew.where(tensor_value(mask, "mask"), fill, v), "MaskedFillBackward0", v), v)
-
-
 for _name, _op in {
-    "exp_": ew.exp, "log_": ew.log, "sin_": ew.sin, "cos_": ew.cos, "tanh_": ew.tanh, "sqrt_": ew.sqrt, "neg_": ew.neg,
-    "abs_": ew.abs, "relu_": co.relu, "sign_": ew.sign, "conj_": ew.conj,
+    "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul, "__itruediv__": ew.div, "__ipow__": ew.pow,
 }.items():  # fmt: skip
-    _unary(_name, _op)
-for _name, _bop in {
-    "mul_": ew.mul, "pow_": ew.pow, "__iadd__": ew.add, "__isub__": ew.sub, "__imul__": ew.mul,
-    "__itruediv__": ew.div,
-    "__ipow__": ew.pow,
-}.items():  # fmt: skip
-    in_place_operator(_name, _bop)
-_scaled("add_", ew.add)
-_scaled("sub_", ew.sub)
-for _f in (zero_, fill_, copy_, clamp_, masked_fill_):
+    in_place_operator(_name, _op)
+for _f in (zero_, fill_, copy_):
     setattr(Tensor, _f.__name__, _f)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from wengert import dtypes, shapes
+from wengert import dtypes
 from wengert.attributes import LONG_NAMES, Device
 from wengert.dtypes import dtype
 from wengert.factories import LEGACY, Legacy
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
-from wengert.ops.movement import expand, reshape
+from wengert.ops.movement import reshape
 from wengert.record.value import Value
 from wengert.runtime.evaluate import read
 from wengert.storage import plain, twin
@@ -84,45 +83,6 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     out = co.mm(a, b)
     out = out if alpha == 1 else ew.mul(out, alpha)
     return make(co.named(ew.add(c if beta == 1 else ew.mul(c, beta), out), "AddmmBackward0", c, a, b))
-
-
-# -- joining --
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors joined along an axis that they have."""
-    return make(co.cat([tensor_value(t, "tensors") for t in tensors], dim if axis is None else axis))
-
-
-concat = concatenate = cat
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
-    return make(co.stack([tensor_value(t, "tensors") for t in tensors], dim if axis is None else axis))
-
-
-def repeat(input: Tensor, *sizes: Any) -> Tensor:
-    """Copies of the tensor side by side, sizes[k] of them along axis k."""
-    v, times = tensor_value(input), shapes.shape_argument(sizes)
-    if len(times) < len(v.shape):
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
-    shape = (1,) * (len(times) - len(v.shape)) + v.shape
-    apart = reshape(v, tuple([m for n in shape for m in (1, n)]))
-    spread = expand(apart, tuple([m for r, n in zip(times, shape) for m in (r, n)]))
-    out = reshape(spread, tuple([r * n for r, n in zip(times, shape)]))
-    return make(co.named(twin(v) if out is v else out, "RepeatBackward0", v))
-
-
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Coordinates of the grid over several vectors."""
-    if indexing != "ij":
-        raise NotImplementedError("meshgrid: only indexing='ij' is implemented")
-    parts = list(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else list(tensors)
-    shape = tuple([t.numel() for t in parts])
-    return tuple(
-        [t.reshape([-1 if j == k else 1 for j in range(len(parts))]).expand(shape) for k, t in enumerate(parts)]
-    )
 
 
 # -- copies and conversions --
@@ -237,7 +197,6 @@ METHODS = (
     matmul,
     outer,
     addmm,
-    repeat,
     clone,
     contiguous,
     to,

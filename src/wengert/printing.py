@@ -9,7 +9,7 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.dtypes import dtype
-from wengert.ops.composite import cat
+from wengert.ops.joining import cat
 from wengert.ops.movement import slice_
 from wengert.record.graph import AccumulateGrad
 from wengert.record.value import Value, recorder

@@ -60,6 +60,9 @@ _BY_ANNOTATION: dict[str, Converter] = {
 _BY_ANNOTATION.update({f"{k} | None": _optional(c) for k, c in _BY_ANNOTATION.items()})
 
 
+_PLAIN = (_BY_ANNOTATION["Value"], _operand)
+
+
 class Arguments:
     """How the arguments of one operation become values."""
 
@@ -75,6 +78,8 @@ class Arguments:
         self.in_order = [(of.get(k), k) for k in self.names]
         rest = code.co_varnames[count] if code.co_flags & 4 else ""
         self.rest = of.get(rest), rest
+        leading = [c in _PLAIN for c, _ in self.in_order[:2]]
+        self.plain = 0 if not leading or not leading[0] else sum(leading)  # leading arguments that tensors may be
 
     def convert(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list, dict[str, Any]]:
         left = len(args) - len(self.in_order)
@@ -118,13 +123,28 @@ def _flat(inputs: list) -> list:
 def function_of(p: Published) -> Callable[..., Any]:
     """The function, which also serves as the method."""
     f, label, arguments = p.function, p.label, Arguments(p.function)
+    one = arguments.plain >= 1 and label is None
+    two = arguments.plain >= 2
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        try:
-            values, by_name = arguments.convert(args, kwargs)
-        except _Asked:
-            return ask(function, overloaded(args, kwargs), args, kwargs)
-        out = f(*values, **by_name)
+        by_name = kwargs
+        # The most common calls come first: one tensor, or two.
+        if one and len(args) == 1 and not kwargs and type(x := args[0]) is Tensor and x._store is None:
+            v = x._v
+            out = f(v)
+            if type(out) is Value and out is not v:
+                return make(out)
+            values = [v]
+        elif two and len(args) == 2 and not kwargs and type(args[0]) is type(args[1]) is Tensor:
+            x, y = args
+            values = [x._v if x._store is None else x._current(), y._v if y._store is None else y._current()]
+            out = f(*values)
+        else:
+            try:
+                values, by_name = arguments.convert(args, kwargs)
+            except _Asked:
+                return ask(function, overloaded(args, kwargs), args, kwargs)
+            out = f(*values, **by_name)
         if isinstance(out, Value):
             return make(_own(out, [*values, *by_name.values()], label))
         if not isinstance(out, tuple | list):

@@ -10,16 +10,18 @@ tensor and of what was detached from it: the same numbers under different histor
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from wengert import shapes
 from wengert.dtypes import dtype
 from wengert.messages import EXPANDED
-from wengert.ops import movement
+from wengert.ops import gather, movement, windows
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
 from wengert.record.primitive import ALIAS, alias
@@ -126,7 +128,92 @@ class Expand:
         return np.broadcast_to(x, self.shape)
 
 
-Lens = Slice | Reshape | Permute | Expand
+class Diagonal:
+    """The elements with equal index along two axes (`offset` more along the second), as a last axis."""
+
+    __slots__ = ("first", "offset", "second")
+
+    def __init__(self, offset: int, first: int, second: int) -> None:
+        self.offset, self.first, self.second = offset, first, second
+
+    def get(self, v: Value) -> Value:
+        return windows.diagonal_of(v, self.offset, self.first, self.second)
+
+    def put(self, base: Value, v: Value) -> Value:
+        return windows.write_diagonal(base, v, self.offset, self.first, self.second)
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        row, column = windows.diagonal_starts(self.offset)
+        a, b = strides[self.first], strides[self.second]
+        size = max(min(shape[self.first] - row, shape[self.second] - column), 0)
+        rest = [k for k in range(len(shape)) if k not in (self.first, self.second)]
+        sizes, steps = [shape[k] for k in rest], [strides[k] for k in rest]
+        return (*sizes, size), (*steps, a + b), offset + (row * a + column * b if size else 0)
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return _strided(x, self)
+
+
+class Windows:
+    """Windows of `size` elements, `step` apart, along an axis; a last axis goes through each. Those that overlap cannot
+    be written through."""
+
+    __slots__ = ("axis", "size", "step")
+
+    def __init__(self, axis: int, size: int, step: int) -> None:
+        self.axis, self.size, self.step = axis, size, step
+
+    def get(self, v: Value) -> Value:
+        return windows.windows(v, self.axis, self.size, self.step)
+
+    def put(self, base: Value, v: Value) -> Value:
+        if self.size > self.step and v.shape[self.axis] > 1:
+            raise RuntimeError(EXPANDED)
+        return windows.write_windows(base, v, self.axis, self.step)
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        k, count = self.axis, windows.window_count(shape[self.axis], self.size, self.step)
+        sizes = (*shape[:k], count, *shape[k + 1 :], self.size)
+        return sizes, (*strides[:k], strides[k] * self.step, *strides[k + 1 :], strides[k]), offset
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return _strided(x, self)
+
+
+class Strided:
+    """Elements offset + sum(index * strides) of one axis, wherever they are and however often."""
+
+    __slots__ = ("offset", "sizes", "strides")
+
+    def __init__(self, sizes: Shape, strides: Shape, offset: int) -> None:
+        self.sizes, self.strides, self.offset = sizes, strides, offset
+
+    def _index(self) -> Value:
+        return gather.strided_index(self.sizes, self.strides, self.offset)
+
+    def get(self, v: Value) -> Value:
+        return gather.take(v, self._index(), 0)
+
+    def put(self, base: Value, v: Value) -> Value:
+        return gather.put(base, self._index(), v, 0)
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        step = strides[0]
+        return self.sizes, tuple([s * step for s in self.strides]), offset + self.offset * step
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        return _strided(x, self)
+
+
+def _strided(x: np.ndarray, lens: Diagonal | Windows | Strided) -> np.ndarray:
+    """What the lens shows of an array, as a view that can be written."""
+    item = x.itemsize
+    sizes, strides, offset = lens.layout(x.shape, tuple([s // item for s in x.strides]), 0)
+    flat = as_strided(x, (offset + 1,), (item,))[offset:] if math.prod(sizes) else x
+    return as_strided(flat, sizes, tuple([s * item for s in strides]))
+
+
+Lens = Slice | Reshape | Permute | Expand | Diagonal | Windows | Strided
 
 
 def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...]:

@@ -548,6 +548,9 @@ class Tensor:
     def __neg__(self) -> Tensor:
         return make(ew.neg(self._v if self._store is None else self._current()))
 
+    def __abs__(self) -> Tensor:
+        return make(ew.abs(self._v if self._store is None else self._current()))
+
     def __pos__(self) -> Tensor:
         return self
 

@@ -9,10 +9,12 @@ from typing import Any
 from wengert import shapes, storage
 from wengert.dtypes import dtype
 from wengert.messages import NO_VIEW
+from wengert.ops import elementwise as ew
 from wengert.ops.movement import RESHAPE
+from wengert.ops.windows import diagonal_axes
 from wengert.record.value import record
 from wengert.shapes import Shape
-from wengert.storage import Expand, Lens, Permute, Reshape, Slice, twin
+from wengert.storage import Diagonal, Expand, Lens, Permute, Reshape, Slice, Strided, Windows, twin
 from wengert.tensor import Tensor, make, tensor_value
 
 _frame = sys._getframe
@@ -211,87 +213,103 @@ def broadcast_to(input: Tensor, *shape: Any) -> Tensor:
     return _expanded(input, shapes.shape_argument(shape))
 
 
-def _part(x: Tensor, axis: int, start: int, size: int, label: str, drop: bool = False) -> Tensor:
-    """`size` elements along an axis; with `drop`, one element and no axis."""
-    v = tensor_value(x)
-    starts = tuple([start if k == axis else 0 for k in range(len(v.shape))])
-    sizes = (*v.shape[:axis], size, *v.shape[axis + 1 :])
-    lenses: tuple[Lens, ...] = (Slice(starts, sizes, (1,) * len(sizes)),)
-    if drop:
-        lenses = (*lenses, Reshape(sizes, (*sizes[:axis], *sizes[axis + 1 :])))
-    out = storage.get(lenses, v)
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements with equal index along two axes (`offset` more along dim2), as a last axis.
+
+    >>> import wengert
+    >>> wengert.diagonal(wengert.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
+    a, b = diagonal_axes(len(tensor_value(input).shape), dim1, dim2)
+    return _view(input, Diagonal(offset, a, b), "DiagonalBackward0")
+
+
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of `size` elements along an axis, `step` apart; a new last axis goes through each window.
+
+    Raises:
+        RuntimeError: if no window fits, or for a step that is not positive.
+
+    >>> import wengert
+    >>> wengert.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    shape = tensor_value(self).shape
+    k = shapes.normalize_axis(dimension, len(shape))
+    n = shape[k] if shape else 1
+    if size > n:
+        raise RuntimeError(
+            f"maximum size for tensor at dimension {k} is {n} but size is {size}; a window cannot be larger than the axis"
+        )
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    if not shape:
+        return _view(unsqueeze(self, 0), Slice((0,), (size,), (1,)), "UnfoldBackward0")
+    return _view(self, Windows(k, size, step), "UnfoldBackward0")
+
+
+def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """The elements of the tensor's memory at storage_offset (by default the tensor's own) + sum(index * stride).
+
+    Raises:
+        RuntimeError: for sizes and strides of different number, negative ones, or places outside of the memory.
+
+    >>> import wengert
+    >>> wengert.as_strided(wengert.arange(4), (2, 2), (1, 1))
+    tensor([[0, 1],
+            [1, 2]])
+    """
+    sizes, steps = tuple(size), tuple(stride)
+    if len(sizes) != len(steps):
+        raise RuntimeError(f"mismatch in length of strides and shape: {len(steps)} and {len(sizes)}")
+    if min(steps, default=0) < 0:
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(steps)}")
+    base = input._base if input._is_view() else input
+    offset = input.storage_offset() if storage_offset is None else storage_offset
+    shape = tensor_value(base).shape
+    last = offset + sum([(n - 1) * s for n, s in zip(shapes.check_sizes(sizes), steps, strict=True)])
+    if 0 not in sizes and not 0 <= offset <= last < shapes.numel(shape):
+        raise RuntimeError(
+            f"setStorage: sizes {list(sizes)}, strides {list(steps)}, storage offset {offset} are out of bounds for"
+            f" storage of {shapes.numel(shape)} elements"
+        )
+    lenses = (Reshape(shape, (shapes.numel(shape),)), Strided(sizes, steps, offset))
+    out = storage.get(lenses, tensor_value(base))
     if out.node is not None:
-        out.node.label = label
-    return x._through(lenses, out, _frame(2))
+        out.node.label = "AsStridedBackward0"
+    return base._through(lenses, out, _frame(1))
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """Elements start to start + length along `dim`."""
-    shape = tensor_value(input).shape
-    k = shapes.normalize_axis(dim, len(shape))
-    if length < 0:
-        raise RuntimeError("narrow(): length must be non-negative.")
-    if not -shape[k] <= start <= shape[k]:
-        raise IndexError(f"start out of range (expected to be in range of [-{shape[k]}, {shape[k]}], but got {start})")
-    first = start + shape[k] if start < 0 else start
-    if first + length > shape[k]:
-        raise RuntimeError(f"start ({first}) + length ({length}) exceeds dimension size ({shape[k]}).")
-    return _part(input, k, first, length, "SliceBackward0")
+def adjoint(input: Tensor) -> Tensor:
+    """The last two axes exchanged, and conjugated."""
+    n = len(tensor_value(input).shape)
+    if n < 2:
+        raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {n}-D tensor.")
+    return _conjugated(_swapped(input, -2, -1, "TransposeBackward0"))
 
 
-def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """One element along `dim`, which is dropped."""
-    shape = tensor_value(input).shape
-    if not shape:
-        raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    k = shapes.normalize_axis(dim, len(shape))
-    if not -shape[k] <= index < shape[k]:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {k}")
-    return _part(input, k, index % shape[k], 1, "SelectBackward0", drop=True)
+def _conjugated(x: Tensor) -> Tensor:
+    v = tensor_value(x)
+    return make(ew.conj(v)) if v.dtype.is_complex else x
 
 
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The elements along `dim`."""
-    shape = tensor_value(input).shape
-    if not shape:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
-    k = shapes.normalize_axis(dim, len(shape))
-    return tuple([_part(input, k, i, 1, "UnbindBackward0", drop=True) for i in range(shape[k])])
+def H(input: Tensor) -> Tensor:
+    """The conjugate transpose of a matrix; a 0-d tensor itself."""
+    n = len(tensor_value(input).shape)
+    if n not in (0, 2):
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {n}-D tensor.")
+    return _conjugated(_swapped(input, 0, 1, "TransposeBackward0") if n else input)
 
 
-def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Parts along `dim`: of one size (the last may be smaller), or of the sizes listed."""
-    shape = tensor_value(input).shape
-    k = shapes.normalize_axis(dim, len(shape))
-    n, size = shape[k], split_size_or_sections
-    if isinstance(size, int):
-        if size < 0:
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
-        if size == 0 and n > 0:
-            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
-        sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
-    else:
-        sizes = list(size)
-        if sum(sizes) != n:
-            raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {k}),"
-                " but got"
-                f" split_sizes={sizes}"
-            )
-    out, at = [], 0
-    for m in sizes:
-        out.append(_part(input, k, at, m, "SplitBackward0" if isinstance(size, int) else "SplitWithSizesBackward0"))
-        at += m
-    return tuple(out)
-
-
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` parts of equal size along `dim`."""
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    shape = tensor_value(input).shape
-    n = shape[shapes.normalize_axis(dim, len(shape))]
-    return split(input, max(-(-n // chunks), 1), dim)
+def mH(input: Tensor) -> Tensor:
+    """The conjugate transpose of each matrix."""
+    n = len(tensor_value(input).shape)
+    if n < 2:
+        raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {n}-D tensor.")
+    return adjoint(input)
 
 
 def detach(input: Tensor) -> Tensor:
@@ -317,12 +335,13 @@ def is_contiguous(self: Tensor) -> bool:
 
 METHODS = (
     stride, storage_offset, is_contiguous, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
-    unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, narrow, select, unbind, split, chunk,
+    unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, diagonal, unfold,
+    adjoint, as_strided,
 )  # fmt: skip
 _f: Any
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {"swapaxes": transpose, "swapdims": transpose, "moveaxis": movedim}.items():
     setattr(Tensor, _name, _f)
-for _name, _f in {"T": T, "mT": mT}.items():
+for _name, _f in {"T": T, "mT": mT, "H": H, "mH": mH}.items():
     setattr(Tensor, _name, property(_f))

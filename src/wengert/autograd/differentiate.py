@@ -12,8 +12,8 @@ from typing import Any
 
 from wengert.autograd import engine
 from wengert.autograd.graph import GradientEdge, node_of
-from wengert.ops.composite import stack
 from wengert.ops.elementwise import cast
+from wengert.ops.joining import stack
 from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import full
 from wengert.record.graph import Node, wrap

@@ -11,10 +11,6 @@ import wengert.ops.losses
 import wengert.ops.normalization
 import wengert.ops.pooling  # noqa: F401
 from wengert.autograd.modes import no_grad
-from wengert.functions import log_softmax as _log_softmax
-from wengert.functions import relu as _relu
-from wengert.functions import softmax as _softmax
-from wengert.functions import tanh  # noqa: F401
 from wengert.ops import attention as _attention
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
@@ -24,6 +20,9 @@ from wengert.tensor import Tensor, make, tensor_value
 
 publish_all()
 globals().update(namespace("nn.functional"))
+_root = namespace("")
+_relu, _softmax, _log_softmax = _root["relu"], _root["softmax"], _root["log_softmax"]
+sigmoid, tanh = _root["sigmoid"], _root["tanh"]
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -16,7 +16,9 @@ class _Loss(Applied):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.reduction = mode_of(self.__dict__.pop("size_average", None), self.__dict__.pop("reduce", None), self.reduction)
+        self.reduction = mode_of(
+            self.__dict__.pop("size_average", None), self.__dict__.pop("reduce", None), self.reduction
+        )
 
 
 _OLD = {"size_average": None, "reduce": None}

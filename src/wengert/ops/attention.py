@@ -6,7 +6,8 @@ import math
 
 from wengert import dtypes
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import _frozen, matmul
+from wengert.ops.composite import matmul
+from wengert.ops.extremes import frozen
 from wengert.ops.movement import expand, reshape, transpose
 from wengert.ops.reduction import amax, sum
 from wengert.ops.source import iota
@@ -37,7 +38,7 @@ def attention(
     if attn_mask is not None:
         allowed = attn_mask.dtype is dtypes.bool_
         scores = ew.where(attn_mask, scores, -math.inf) if allowed else scores + attn_mask
-    top = amax(_frozen(scores), -1, True)
+    top = amax(frozen(scores), -1, True)
     weights = ew.exp(scores - ew.where(ew.eq(top, -math.inf), 0, top))
     total = sum(weights, -1, True)
     out = matmul(weights if keep is None else weights * keep, value)
@@ -59,9 +60,7 @@ def _check(query: Value, key: Value, value: Value, attn_mask: Value | None, is_c
     if attn_mask is None:
         return
     if is_causal:
-        raise RuntimeError(
-            "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
-        )
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if attn_mask.dtype is not dtypes.bool_ and not attn_mask.dtype.is_floating_point:
         raise RuntimeError(
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype:"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from wengert import dtypes
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, log_softmax, named
+from wengert.ops.composite import named
+from wengert.ops.extremes import log_softmax
 from wengert.ops.gather import bounds, check_index
 from wengert.ops.losses import array_of, loss, mode_of, reduced, softplus
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
+from wengert.ops.selection import clamp
 from wengert.ops.source import iota
 from wengert.record.value import Value
 
@@ -157,9 +159,7 @@ def _with_probabilities(
     logs: Value, target: Value, weight: Value | None, axis: int, mode: str, label_smoothing: float
 ) -> Value:
     if not target.dtype.is_floating_point:
-        raise RuntimeError(
-            f"Expected floating point type for target with class probabilities, got {target.dtype.name}"
-        )
+        raise RuntimeError(f"Expected floating point type for target with class probabilities, got {target.dtype.name}")
     n = logs.shape[axis]
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / n

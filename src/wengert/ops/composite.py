@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import builtins
-import math
-from typing import Any
-
-from wengert import dtypes, shapes
+from wengert import shapes
 from wengert.api import api
-from wengert.ops.bits import bitwise_not
 from wengert.ops.elementwise import (
-    abs,
-    add,
-    cast,
     div,
     eq,
-    exp,
-    gt,
     le,
-    log,
-    logical_and,
     logical_not,
-    lt,
-    mul,
     named,
-    neg,
-    once_rounded,
     pow,
     sqrt,
-    sub,
     where,
 )  # fmt: skip
-from wengert.ops.movement import expand, reshape, write
-from wengert.ops.reduction import amax, contract, first_index, sum
-from wengert.ops.source import full, iota
-from wengert.record.primitive import alias
+from wengert.ops.movement import expand, reshape
+from wengert.ops.reduction import contract
 from wengert.record.value import Value
 
 Shape = tuple[int, ...]
@@ -109,36 +90,7 @@ def matmul(a: Value, b: Value) -> Value:
     return named(out, "BmmBackward0", a, b)
 
 
-# -- statistics --
-
-
-def _count(shape: Shape, axes: tuple[int, ...]) -> int:
-    return math.prod(shape[k] for k in axes)
-
-
-def sum_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(sum(x, axes, keepdim), "SumBackward0" if axes is None else "SumBackward1", x)
-
-
-@once_rounded
-def mean(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    if not x.dtype.differentiable:
-        raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex"
-            f" dtype. Got: {x.dtype.name}"
-        )
-    total = sum(x, axes, keepdim)
-    n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
-    return named(div(total, n), "MeanBackward0" if axes is None else "MeanBackward1", x)
-
-
-@once_rounded
-def var(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
-    n = _count(x.shape, shapes.normalize_axes(axes, len(x.shape)) if x.shape else ())
-    d = sub(x, mean(x, axes, True))
-    squares = sum(mul(d, d), axes, keepdim)
-    freedom = max(n - correction, 0)
-    return named(div(squares, freedom), "VarBackward0", x)
+# -- norms --
 
 
 def _root(x: Value) -> Value:
@@ -147,102 +99,18 @@ def _root(x: Value) -> Value:
     return where(zero, 0, sqrt(where(zero, 1, x)))
 
 
-@once_rounded
-def std(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False) -> Value:
-    return named(_root(var(x, axes, correction, keepdim)), "StdBackward0", x)
-
-
-@once_rounded
-def amax_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(amax(x, axes, keepdim), "AmaxBackward0", x)
-
-
-def _reversed(x: Value) -> Value:
-    """x in the opposite order. The negative of an integer may wrap, -1 - x does not."""
-    return neg(x) if x.dtype.differentiable else bitwise_not(x)
-
-
-def amin(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-    return named(_reversed(amax(_reversed(x), axes, keepdim, "amin")), "AminBackward0", x)
-
-
-def max_(x: Value) -> Value:
-    return named(amax(x, None, False, "max"), "MaxBackward1", x)
-
-
-def min_(x: Value) -> Value:
-    return named(_reversed(amax(_reversed(x), None, False, "min")), "MinBackward1", x)
-
-
-def argmax(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
-    """The index of the (first) largest element; over all elements, flattened, when axis is None."""
-    flat = x if axis is not None else reshape(x, (shapes.numel(x.shape),))
-    k = shapes.normalize_axis(axis if axis is not None else 0, len(flat.shape))
-    if not flat.shape:
-        return cast(eq(flat, flat), dtypes.int64) * 0
-    out = first_index(flat, k, amax(flat, k, name="argmax"))
-    return reshape(out, (*flat.shape[:k], 1, *flat.shape[k + 1 :])) if keepdim and axis is not None else out
-
-
-def argmin(x: Value, axis: Any = None, keepdim: bool = False) -> Value:
-    return argmax(_reversed(x), axis, keepdim)
-
-
-def max_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
-    """(values, indices) along one axis. The gradient goes to the element whose index is returned."""
-    k = shapes.normalize_axis(axis, len(x.shape))
-    if not x.shape:
-        return named(reshape(add(x, 0), ()), "MaxBackward0", x), argmax(x)
-    index = argmax(x, k, True)
-    ramp = reshape(_ramp(x.shape[k]), (x.shape[k], *[1] * (len(x.shape) - 1 - k)))
-    # Selecting by position, and not by value, sends the gradient of a tie to one place.
-    chosen = where(eq(ramp, index), x, 0)
-    values = sum(chosen, k, keepdim) if x.dtype.differentiable else amax(x, k, keepdim)
-    out = index if keepdim else reshape(index, (*x.shape[:k], *x.shape[k + 1 :]))
-    return named(values, "MaxBackward0", x), out
-
-
-def min_along(x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
-    values, index = max_along(_reversed(x), axis, keepdim)
-    return named(_reversed(values), "MinBackward0", x), index
-
-
-def _ramp(n: int) -> Value:
-    return iota(n, dtypes.int64)
-
-
-@once_rounded
-def logsumexp(x: Value, axes: Any, keepdim: bool = False) -> Value:
-    """log(sum(exp(x))) without overflow: Blanchard, Higham and Higham, 2021, equation (1.2), shifted by the maximum."""
-    top = amax(_frozen(x), axes, True, "logsumexp")
-    finite = logical_and(eq(top, top), lt(abs(top), math.inf))
-    shift = where(finite, top, 0)
-    out = add(log(sum(exp(sub(x, shift)), axes, True)), shift)
-    if not keepdim:
-        drop = shapes.normalize_axes(axes, len(x.shape)) if x.shape else ()
-        out = reshape(out, tuple([n for k, n in enumerate(x.shape) if k not in drop]))
-    return named(out, "LogsumexpBackward0", x)
-
-
-def _frozen(x: Value) -> Value:
-    return alias(x) if x.node is not None else x
-
-
-@once_rounded
-def softmax(x: Value, axis: int) -> Value:
-    e = exp(sub(x, amax(_frozen(x), axis, True, "softmax")))
-    return named(div(e, sum(e, axis, True)), "SoftmaxBackward0", x)
-
-
-@once_rounded
-def log_softmax(x: Value, axis: int) -> Value:
-    return named(sub(x, logsumexp(x, axis, True)), "LogSoftmaxBackward0", x)
-
-
 # -- activations --
 
 
-def relu(x: Value) -> Value:
+@api(inplace=True)
+def relu(input: Value) -> Value:
+    """The larger of input and 0; its gradient at 0 is 0.
+
+    >>> import wengert
+    >>> wengert.relu(wengert.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    x = input
     return named(where(_positive(x), x, 0), "ReluBackward0", x)
 
 
@@ -271,65 +139,3 @@ def rsqrt(input: Value) -> Value:
 def reciprocal(input: Value) -> Value:
     """1 / input."""
     return div(1, input)
-
-
-def clamp(x: Value, low: Any = None, high: Any = None) -> Value:
-    """x limited to [low, high]; at a bound the gradient is 1, outside 0, as PyTorch has it."""
-    if low is None and high is None:
-        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    out = x
-    if low is not None:
-        out = where(lt(out, low), low, out)
-    if high is not None:
-        out = where(gt(out, high), high, out)
-    return named(out, "ClampBackward1", x, low, high)
-
-
-# -- shapes --
-
-
-def stack(parts: list[Value], axis: int = 0) -> Value:
-    """Equal shapes joined along a new axis: each written into its slice."""
-    if not parts:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    d = parts[0].dtype
-    for p in parts:
-        d = dtypes.promote(d, p.dtype)
-        if p.shape != parts[0].shape:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry 0 and"
-                f" {list(p.shape)}"
-                f" at entry {[q is p for q in parts].index(True)}"
-            )
-    k = shapes.normalize_axis(axis, len(parts[0].shape) + 1)
-    one = (*parts[0].shape[:k], 1, *parts[0].shape[k:])
-    return named(cat([reshape(cast(p, d), one) for p in parts], k), "StackBackward0", *parts)
-
-
-def cat(parts: list[Value], axis: int = 0) -> Value:
-    """Parts joined along an axis that they have."""
-    if not parts:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
-    k = shapes.normalize_axis(axis, len(parts[0].shape))
-    d = parts[0].dtype
-    for p in parts:
-        d = dtypes.promote(d, p.dtype)
-        if len(p.shape) != len(parts[0].shape):
-            raise RuntimeError(
-                f"Tensors must have same number of dimensions: got {len(parts[0].shape)} and {len(p.shape)}"
-            )
-        for j, (m, n) in enumerate(zip(p.shape, parts[0].shape, strict=True)):
-            if j != k and m != n:
-                raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {k}. Expected size {n} but got size {m}"
-                    " for tensor"
-                    f" number {[q is p for q in parts].index(True)} in the list."
-                )
-    total = builtins.sum(p.shape[k] for p in parts)
-    shape = (*parts[0].shape[:k], total, *parts[0].shape[k + 1 :])
-    out, at = full(shape, 0, d), 0
-    for p in parts:
-        starts = tuple([at if j == k else 0 for j in range(len(shape))])
-        out = write(out, cast(p, d), starts, (1,) * len(shape))
-        at += p.shape[k]
-    return named(out, "CatBackward0", *parts)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes, shapes
+from wengert.api import api
 from wengert.dtypes import dtype, encode
-from wengert.ops.source import as_value, full, scalar, zeros_like
+from wengert.ops.source import Operand, as_value, full, scalar, zeros_like
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
 
@@ -116,7 +117,15 @@ def _widened(x: Any) -> Any:
     return cast(x, x.dtype.wide) if isinstance(x, Value) and x.dtype.is_floating_point else x
 
 
-def conj(x: Value) -> Value:
+@api()
+def conj(input: Value) -> Value:
+    """The complex conjugate of each element; a real tensor itself.
+
+    >>> import wengert
+    >>> wengert.conj(wengert.tensor([3 + 4j]))
+    tensor([3.-4.j])
+    """
+    x = input
     return record(CONJ, (x,), (), x.shape, x.dtype) if x.dtype.is_complex else x
 
 
@@ -156,7 +165,15 @@ def sub(a: Any, b: Any) -> Value:
     return _binary(SUB, a, b)
 
 
-def mul(a: Any, b: Any) -> Value:
+@api(inplace=True, aliases=("multiply",))
+def mul(input: Operand, other: Operand) -> Value:
+    """input * other, elementwise; shapes broadcast and dtypes promote.
+
+    >>> import wengert
+    >>> wengert.mul(wengert.tensor([1.0, 2.0]), 3)
+    tensor([3., 6.])
+    """
+    a, b = input, other
     if type(a) is Value and type(b) is Value and a.dtype is b.dtype and a.dtype.differentiable:
         shape = a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape)
         return record(MUL, (a, b), (), shape, a.dtype)
@@ -171,7 +188,18 @@ def div(a: Any, b: Any) -> Value:
     return _binary(DIV, a, b, d)
 
 
-def neg(x: Value) -> Value:
+@api(inplace=True, aliases=("negative",))
+def neg(input: Value) -> Value:
+    """-input, elementwise.
+
+    Raises:
+        RuntimeError: for bool tensors.
+
+    >>> import wengert
+    >>> wengert.neg(wengert.tensor([1, -2]))
+    tensor([-1,  2])
+    """
+    x = input
     if x.dtype is dtypes.bool_:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a"
@@ -189,36 +217,79 @@ def _both_bool(a: Any, b: Any) -> bool:
 
 # -- transcendental functions --
 
+
+@api(inplace=True)
+def exp(input: Value) -> Value:
+    """e to the power of each element.
+
+    >>> import wengert
+    >>> wengert.exp(wengert.tensor([0.0, 1.0]))
+    tensor([1.0000, 2.7183])
+    """
+    return _floating(EXP, input)
+
+
+@api(inplace=True)
+def log(input: Value) -> Value:
+    """The natural logarithm of each element.
+
+    >>> import wengert
+    >>> wengert.log(wengert.tensor([1.0, 10.0]))
+    tensor([0.0000, 2.3026])
+    """
+    return _floating(LOG, input)
+
+
+@api(inplace=True)
+def sin(input: Value) -> Value:
+    """The sine of each element, in radians.
+
+    >>> import wengert
+    >>> wengert.sin(wengert.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.8415])
+    """
+    return _floating(SIN, input)
+
+
+@api(inplace=True)
+def cos(input: Value) -> Value:
+    """The cosine of each element, in radians.
+
+    >>> import wengert
+    >>> wengert.cos(wengert.tensor([0.0, 1.0]))
+    tensor([1.0000, 0.5403])
+    """
+    return _floating(COS, input)
+
+
+@api(inplace=True)
+def tanh(input: Value) -> Value:
+    """The hyperbolic tangent of each element.
+
+    >>> import wengert
+    >>> wengert.tanh(wengert.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
+    return _floating(TANH, input)
+
+
+@api(inplace=True)
+def sqrt(input: Value) -> Value:
+    """The square root of each element.
+
+    >>> import wengert
+    >>> wengert.sqrt(wengert.tensor([4.0, 2.0]))
+    tensor([2.0000, 1.4142])
+    """
+    return _floating(SQRT, input)
+
+
 EXP = Elementwise("exp", "self", np.exp, vjp={"self": lambda g, result: g * conj(result)})
 LOG = Elementwise("log", "self", np.log, vjp={"self": lambda g, self: g / conj(self)})
 SIN = Elementwise("sin", "self", np.sin, vjp={"self": lambda g, self: g * conj(cos(self))})
 COS = Elementwise("cos", "self", np.cos, vjp={"self": lambda g, self: -(g * conj(sin(self)))})
 TANH = Elementwise("tanh", "self", np.tanh, vjp={"self": lambda g, result: g * conj(1 - result * result)})
 SQRT = Elementwise("sqrt", "self", np.sqrt, vjp={"self": lambda g, result: g / conj(result) / 2})
-
-
-def exp(x: Value) -> Value:
-    return _floating(EXP, x)
-
-
-def log(x: Value) -> Value:
-    return _floating(LOG, x)
-
-
-def sin(x: Value) -> Value:
-    return _floating(SIN, x)
-
-
-def cos(x: Value) -> Value:
-    return _floating(COS, x)
-
-
-def tanh(x: Value) -> Value:
-    return _floating(TANH, x)
-
-
-def sqrt(x: Value) -> Value:
-    return _floating(SQRT, x)
 
 
 # -- powers --
@@ -234,16 +305,6 @@ def _power_reference(x: np.ndarray, exponent: Any) -> np.ndarray:
     return forms[exponent]()
 
 
-POWER = Elementwise(
-    "power",
-    "self",
-    _power_reference,
-    params="exponent",
-    node_name="PowBackward0",
-    vjp={"self": lambda g, self, exponent: g * conj(pow(self, exponent - 1)) * exponent},
-)
-
-
 def _pow_reference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype.kind != "i":
         return np.power(x, y)
@@ -252,27 +313,22 @@ def _pow_reference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0)))
 
 
-POW = Elementwise(
-    "pow",
-    "self exponent",
-    _pow_reference,
-    node_name="PowBackward1",
-    vjp={
-        "self": lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1))),
-        "exponent": lambda g, self, exponent, result: where(
-            _zero_base(self, exponent), 0, g * conj(result * log(self))
-        ),
-    },
-)
-
-
 def _zero_base(base: Value, exponent: Value) -> Value:
     """Where base ** exponent is constant in the exponent: 0 ** (anything not negative)."""
     zero = eq(base, 0)
     return zero if exponent.dtype.is_complex else logical_and(zero, ge(exponent, 0))
 
 
-def pow(x: Any, y: Any) -> Value:
+@api(inplace=True)
+def pow(input: Operand, exponent: Operand) -> Value:
+    """input ** exponent, elementwise.
+
+    >>> import wengert
+    >>> wengert.pow(wengert.tensor([1.0, 2.0]), 3)
+    tensor([1., 8.])
+    """
+    x: Any = input
+    y: Any = exponent
     if isinstance(x, Value) and not isinstance(y, Value):
         d = dtypes.promote_scalar(x.dtype, y)
         if d.category == dtypes.INTEGER and y < 0:
@@ -287,6 +343,16 @@ def pow(x: Any, y: Any) -> Value:
     return _binary(POW, a, b, d)
 
 
+POWER = Elementwise(
+    "power",
+    "self",
+    _power_reference,
+    params="exponent",
+    node_name="PowBackward0",
+    vjp={"self": lambda g, self, exponent: g * conj(pow(self, exponent - 1)) * exponent},
+)
+
+
 # -- comparison, selection, logic --
 
 LT = Elementwise("lt", "self other", np.less)
@@ -298,6 +364,165 @@ NE = Elementwise("ne", "self other", np.not_equal)
 AND = Elementwise("logical_and", "self other", np.logical_and, loop="and")
 OR = Elementwise("logical_or", "self other", np.logical_or, loop="or")
 NOT = Elementwise("logical_not", "self", np.logical_not, loop="not")
+
+
+@api(inplace=True, aliases=("less",))
+def lt(input: Operand, other: Operand) -> Value:
+    """input < other, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.lt(wengert.tensor([1, 2]), 2)
+    tensor([ True, False])
+    """
+    return _compare(LT, input, other)
+
+
+@api(inplace=True, aliases=("less_equal",))
+def le(input: Operand, other: Operand) -> Value:
+    """input <= other, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.le(wengert.tensor([1, 2]), 2)
+    tensor([True, True])
+    """
+    return _compare(LE, input, other)
+
+
+@api(inplace=True, aliases=("greater",))
+def gt(input: Operand, other: Operand) -> Value:
+    """input > other, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.gt(wengert.tensor([1, 2]), 2)
+    tensor([False, False])
+    """
+    return _compare(GT, input, other)
+
+
+@api(inplace=True, aliases=("greater_equal",))
+def ge(input: Operand, other: Operand) -> Value:
+    """input >= other, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.ge(wengert.tensor([1, 2]), 2)
+    tensor([False,  True])
+    """
+    return _compare(GE, input, other)
+
+
+@api(inplace=True)
+def eq(input: Operand, other: Operand) -> Value:
+    """input == other, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.eq(wengert.tensor([1, 2]), 2)
+    tensor([False,  True])
+    """
+    return _compare(EQ, input, other)
+
+
+@api(inplace=True, aliases=("not_equal",))
+def ne(input: Operand, other: Operand) -> Value:
+    """input != other, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.ne(wengert.tensor([1, 2]), 2)
+    tensor([ True, False])
+    """
+    return _compare(NE, input, other)
+
+
+def _truth(x: Any) -> Value:
+    return cast(as_value(x), dtypes.bool_)
+
+
+@api(inplace=True)
+def logical_and(input: Operand, other: Operand) -> Value:
+    """Whether both are nonzero, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.logical_and(wengert.tensor([0, 2]), wengert.tensor([1, 1]))
+    tensor([False,  True])
+    """
+    return _binary(AND, _truth(input), _truth(other))
+
+
+@api(inplace=True)
+def logical_or(input: Operand, other: Operand) -> Value:
+    """Whether either is nonzero, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.logical_or(wengert.tensor([0, 2]), wengert.tensor([1, 1]))
+    tensor([True, True])
+    """
+    return _binary(OR, _truth(input), _truth(other))
+
+
+@api(inplace=True)
+def logical_xor(input: Operand, other: Operand) -> Value:
+    """Whether exactly one is nonzero, elementwise: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.logical_xor(wengert.tensor([0, 2]), wengert.tensor([1, 1]))
+    tensor([ True, False])
+    """
+    return _binary(NE, _truth(input), _truth(other))
+
+
+@api(inplace=True)
+def logical_not(input: Value) -> Value:
+    """Whether each element is zero: a bool tensor.
+
+    >>> import wengert
+    >>> wengert.logical_not(wengert.tensor([0, 2]))
+    tensor([ True, False])
+    """
+    return record(NOT, (_truth(input),), (), input.shape, dtypes.bool_)
+
+
+def where(condition: Value, a: Any, b: Any) -> Value:
+    if condition.dtype is not dtypes.bool_:
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.name}"
+        )
+    if not isinstance(a, Value) and not isinstance(b, Value):
+        a, b = as_value(a), as_value(b)
+    a, b, d = _common("where", a, b)
+    shape = shapes.broadcast(condition.shape, shapes.broadcast(a.shape, b.shape))
+    return record(WHERE, (condition, cast(a, d), cast(b, d)), (), shape, d)
+
+
+def _ordered(name: str, *operands: Any) -> None:
+    """Refuse complex numbers, which have no order."""
+    for x in operands:
+        if isinstance(x, Value) and x.dtype.is_complex:
+            raise RuntimeError(f"{name} not implemented for complex tensors. Compare abs() or real")
+
+
+@api()
+def maximum(input: Value, other: Operand) -> Value:
+    """The larger of two elements; NaN if either is. Equal ones share the gradient.
+
+    >>> import wengert
+    >>> wengert.maximum(wengert.tensor([1, 2]), wengert.tensor([3, 2]))
+    tensor([3, 2])
+    """
+    _ordered("maximum", input, other)
+    return _binary(MAXIMUM, input, other)
+
+
+@api()
+def minimum(input: Value, other: Operand) -> Value:
+    """The smaller of two elements; NaN if either is. Equal ones share the gradient.
+
+    >>> import wengert
+    >>> wengert.minimum(wengert.tensor([1, 2]), wengert.tensor([3, 2]))
+    tensor([1, 2])
+    """
+    _ordered("minimum", input, other)
+    return _binary(MINIMUM, input, other)
+
+
 WHERE = Elementwise(
     "where",
     "condition self other",
@@ -332,76 +557,23 @@ MINIMUM = Elementwise(
 )
 
 
-def lt(a: Any, b: Any) -> Value:
-    return _compare(LT, a, b)
-
-
-def le(a: Any, b: Any) -> Value:
-    return _compare(LE, a, b)
-
-
-def gt(a: Any, b: Any) -> Value:
-    return _compare(GT, a, b)
-
-
-def ge(a: Any, b: Any) -> Value:
-    return _compare(GE, a, b)
-
-
-def eq(a: Any, b: Any) -> Value:
-    return _compare(EQ, a, b)
-
-
-def ne(a: Any, b: Any) -> Value:
-    return _compare(NE, a, b)
-
-
-def _truth(x: Any) -> Value:
-    return cast(as_value(x), dtypes.bool_)
-
-
-def logical_and(a: Any, b: Any) -> Value:
-    return _binary(AND, _truth(a), _truth(b))
-
-
-def logical_or(a: Any, b: Any) -> Value:
-    return _binary(OR, _truth(a), _truth(b))
-
-
-def logical_not(x: Value) -> Value:
-    return record(NOT, (_truth(x),), (), x.shape, dtypes.bool_)
-
-
-def where(condition: Value, a: Any, b: Any) -> Value:
-    if condition.dtype is not dtypes.bool_:
-        raise RuntimeError(
-            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.name}"
-        )
-    if not isinstance(a, Value) and not isinstance(b, Value):
-        a, b = as_value(a), as_value(b)
-    a, b, d = _common("where", a, b)
-    shape = shapes.broadcast(condition.shape, shapes.broadcast(a.shape, b.shape))
-    return record(WHERE, (condition, cast(a, d), cast(b, d)), (), shape, d)
-
-
-def maximum(a: Any, b: Any) -> Value:
-    return _binary(MAXIMUM, a, b)
-
-
-def minimum(a: Any, b: Any) -> Value:
-    return _binary(MINIMUM, a, b)
+POW = Elementwise(
+    "pow",
+    "self exponent",
+    _pow_reference,
+    node_name="PowBackward1",
+    vjp={
+        "self": lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1))),
+        "exponent": lambda g, self, exponent, result: where(
+            _zero_base(self, exponent), 0, g * conj(result * log(self))
+        ),
+    },
+)
 
 
 # -- parts, signs, casts --
 
 SIGN = Elementwise("sign", "self", np.sign, vjp={"self": lambda g: zeros_like(g)})
-ABS = Elementwise(
-    "abs",
-    "self",
-    np.abs,
-    vjp={"self": lambda g, self: g * sgn(self)},
-    jvp={"self": lambda t, self: real(conj(sgn(self)) * t) if self.dtype.is_complex else t * sgn(self)},
-)
 CONJ = Elementwise("conj", "self", np.conj, vjp={"self": lambda g: conj(g)}, jvp={"self": lambda t: conj(t)})
 REAL = Elementwise("real", "self", np.real, vjp={"self": lambda g: g}, jvp={"self": lambda t: real(t)})
 IMAG = Elementwise("imag", "self", np.imag, vjp={"self": lambda g: g * 1j}, jvp={"self": lambda t: imag(t)})
@@ -417,21 +589,58 @@ CAST = Elementwise(
 )
 
 
-def abs(x: Value) -> Value:
-    return record(ABS, (x,), (), x.shape, x.dtype.real)
+@api(inplace=True, aliases=("absolute",))
+def abs(input: Value) -> Value:
+    """The absolute value, or modulus, of each element; its gradient at 0 is 0.
+
+    >>> import wengert
+    >>> wengert.abs(wengert.tensor([-1.5, 2.0]))
+    tensor([1.5000, 2.0000])
+    """
+    return record(ABS, (input,), (), input.shape, input.dtype.real)
 
 
-def sign(x: Value) -> Value:
-    return record(SIGN, (x,), (), x.shape, x.dtype)
+@api(inplace=True)
+def sign(input: Value) -> Value:
+    """-1, 0 or 1, as each element is negative, zero or positive.
+
+    Raises:
+        RuntimeError: for complex tensors; `sgn` is meant for them.
+
+    >>> import wengert
+    >>> wengert.sign(wengert.tensor([-1.5, 0.0, 2.0]))
+    tensor([-1.,  0.,  1.])
+    """
+    if input.dtype.is_complex:
+        raise RuntimeError(
+            "Unlike NumPy, torch.sign doesn't return the sign of complex numbers; use torch.sgn, which does"
+        )
+    return record(SIGN, (input,), (), input.shape, input.dtype)
 
 
-def sgn(x: Value) -> Value:
-    """x / |x|, and 0 at 0."""
+@api(inplace=True, label="SgnBackward0")
+def sgn(input: Value) -> Value:
+    """input / |input|, and 0 at 0.
+
+    >>> import wengert
+    >>> wengert.sgn(wengert.tensor([3 + 4j]))
+    tensor([0.6000+0.8000j])
+    """
+    x = input
     if not x.dtype.is_complex:
         return sign(x)
     size = abs(x)
     zero = eq(size, 0)
     return where(zero, 0, x / where(zero, 1, size))
+
+
+ABS = Elementwise(
+    "abs",
+    "self",
+    np.abs,
+    vjp={"self": lambda g, self: g * sgn(self)},
+    jvp={"self": lambda t, self: real(conj(sgn(self)) * t) if self.dtype.is_complex else t * sgn(self)},
+)
 
 
 def real(x: Value) -> Value:

@@ -11,10 +11,10 @@ import weakref
 import numpy as np
 
 from wengert import dtypes, shapes
-from wengert.ops.elementwise import cast, lt, where
+from wengert.ops.elementwise import add, cast, lt, where
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import ramp
-from wengert.ops.source import full
+from wengert.ops.source import full, iota
 from wengert.record.primitive import Gather, Scatter
 from wengert.record.value import Value, evaluator, record
 
@@ -101,6 +101,15 @@ def along(shape: tuple[int, ...], index: Value, axis: int, result: tuple[int, ..
 def take_along(x: Value, index: Value, axis: int, result: tuple[int, ...]) -> Value:
     """result[..., k, ...] = x[..., index[..., k, ...], ...], for an index within bounds."""
     return take(reshape(x, (shapes.numel(x.shape),)), along(x.shape, index, axis, result), 0)
+
+
+def strided_index(sizes: tuple[int, ...], strides: tuple[int, ...], offset: int) -> Value:
+    """offset + sum(index * strides), an int64 value of the given sizes."""
+    out = full((), offset, dtypes.int64)
+    for k, (n, step) in enumerate(zip(sizes, strides, strict=True)):
+        along = reshape(iota(n, dtypes.int64, 0, step), (n, *[1] * (len(sizes) - 1 - k)))
+        out = add(out, along)
+    return expand(out, sizes)
 
 
 def put(x: Value, index: Value, source: Value, axis: int) -> Value:

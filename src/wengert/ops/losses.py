@@ -12,10 +12,13 @@ from typing import Any
 from wengert import shapes
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, mean, named, norm
+from wengert.ops.composite import named
+from wengert.ops.linalg.norms import vector_norm
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import sum
+from wengert.ops.selection import clamp
 from wengert.ops.source import Operand
+from wengert.ops.statistics import mean
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 
@@ -249,7 +252,7 @@ def cosine_similarity(x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8) -> 
     """
     shape = shapes.broadcast(x1.shape, x2.shape)
     x1, x2 = expand(x1, shape), expand(x2, shape)
-    lengths = [clamp(norm(x, 2, dim), eps) for x in (x1, x2)]
+    lengths = [clamp(vector_norm(x, 2, dim), eps) for x in (x1, x2)]
     return sum(x1 * x2, dim) / (lengths[0] * lengths[1])
 
 
@@ -261,7 +264,7 @@ def pairwise_distance(x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, k
     >>> wengert.nn.functional.pairwise_distance(wengert.tensor([[3.0, 4.0]]), wengert.zeros(1, 2))
     tensor([5.])
     """
-    return norm(x1 - x2 + eps, p, -1, keepdim)
+    return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 @loss

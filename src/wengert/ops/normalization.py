@@ -9,9 +9,12 @@ import numpy as np
 
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, mean, named, norm
+from wengert.ops.composite import named
+from wengert.ops.linalg.norms import vector_norm
 from wengert.ops.movement import embed, reshape
 from wengert.ops.reduction import sum_axis
+from wengert.ops.selection import clamp
+from wengert.ops.statistics import mean
 from wengert.ops.windows import windows
 from wengert.record.value import Value
 
@@ -136,14 +139,14 @@ def batch_normalized(
 
 
 @api(namespace="nn.functional")
-def local_response_norm(
-    input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Value:
+def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """x / (k + alpha mean(x^2 over `size` neighbouring channels))^beta (Krizhevsky et al., 2012); channels beyond the
     ends count as 0."""
     shape = input.shape
     if len(shape) < 3:
-        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)")
+        raise ValueError(
+            f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)"
+        )
     wide = (shape[0], shape[1] + size - 1, *shape[2:])
     starts = (0, size // 2, *[0] * (len(shape) - 2))
     padded = embed(input * input, wide, starts, (1,) * len(shape))
@@ -159,4 +162,4 @@ def normalize(input: Value, p: float = 2.0, dim: int | Sequence[int] = 1, eps: f
     >>> wengert.nn.functional.normalize(wengert.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
-    return input / clamp(norm(input, p, dim, True), eps)
+    return input / clamp(vector_norm(input, p, dim, True), eps)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from wengert import dtypes
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import max_along, named, relu
+from wengert.ops.composite import named, relu
 from wengert.ops.convolution import padded, patches
+from wengert.ops.extremes import along
 from wengert.ops.movement import reshape, slice_, write
 from wengert.ops.reduction import sum, sum_axis
 from wengert.ops.source import full, iota
@@ -120,7 +121,7 @@ def _max_pool(
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f'"{name}" not implemented for {input.dtype!r}: convert it with .to()')
     x = _batched(input, w.ndim)
-    out, place = max_along(w.of(_at_least(x, *w.margins())), 2 + w.ndim)
+    out, place = along(w.of(_at_least(x, *w.margins())), 2 + w.ndim, False, "max")
     label = "SqueezeBackward1" if w.ndim == 1 else f"MaxPool{w.ndim}DWithIndicesBackward0"
     out = named(_unbatched(out, input), label)
     return (out, _unbatched(_flat_index(w, place), input)) if return_indices else out
@@ -211,7 +212,7 @@ def _avg_pool(
     w = Windows(name, input, kernel, stride, padding, 1, ceil)
     if divisor == 0:
         raise RuntimeError("divisor must be not zero")
-    total = sum_axis(w.of(padded(_batched(input, w.ndim), *w.margins())), 2 + w.ndim)
+    total = sum_axis(w.of(padded(_batched(input, w.ndim), *w.margins())), 2 + w.ndim, False, "max")
     inside = max(w.margins()[1]) <= max(w.padding) == 0 or (count_include_pad and _within_padding(w))
     if divisor is not None or inside:
         out = total / (math.prod(w.kernel) if divisor is None else divisor)
@@ -366,7 +367,7 @@ def _adaptive_max_pool(
             covers = ew.logical_and(covers, reshape(_covers(n, o), tuple(axes)))
         each = reshape(x, (*x.shape[:2], 1, math.prod(size)))
         values = ew.where(reshape(covers, (places, math.prod(size))), each, -math.inf)
-        out, index = (reshape(v, (*x.shape[:2], *wanted)) for v in max_along(values, 3))
+        out, index = (reshape(v, (*x.shape[:2], *wanted)) for v in along(values, 3, False, "max"))
     label = f"AdaptiveMaxPool{d}DBackward0" if d > 1 else "SqueezeBackward1"
     out = named(_unbatched(out, input), label)
     return (out, _unbatched(index, input)) if return_indices else out
@@ -396,24 +397,18 @@ def adaptive_avg_pool3d(input: Value, output_size: Sizes) -> Value:
 
 
 @_api
-def adaptive_max_pool1d(
-    input: Value, output_size: Sizes, return_indices: bool = False
-) -> Value | tuple[Value, Value]:
+def adaptive_max_pool1d(input: Value, output_size: Sizes, return_indices: bool = False) -> Value | tuple[Value, Value]:
     """The maximum of `output_size` windows that cover (N, C, L) or (C, L)."""
     return _adaptive_max_pool("adaptive_max_pool1d", input, output_size, return_indices)
 
 
 @_api
-def adaptive_max_pool2d(
-    input: Value, output_size: Sizes, return_indices: bool = False
-) -> Value | tuple[Value, Value]:
+def adaptive_max_pool2d(input: Value, output_size: Sizes, return_indices: bool = False) -> Value | tuple[Value, Value]:
     """The maximum of as many windows as `output_size` says, which cover (N, C, H, W)."""
     return _adaptive_max_pool("adaptive_max_pool2d", input, output_size, return_indices)
 
 
 @_api
-def adaptive_max_pool3d(
-    input: Value, output_size: Sizes, return_indices: bool = False
-) -> Value | tuple[Value, Value]:
+def adaptive_max_pool3d(input: Value, output_size: Sizes, return_indices: bool = False) -> Value | tuple[Value, Value]:
     """The maximum of as many windows as `output_size` says, which cover (N, C, D, H, W)."""
     return _adaptive_max_pool("adaptive_max_pool3d", input, output_size, return_indices)

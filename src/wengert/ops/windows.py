@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from wengert import dtypes
+from wengert import dtypes, shapes
 from wengert.ops.elementwise import eq, where
-from wengert.ops.movement import embed, permute, reshape, slice_, unsqueeze
+from wengert.ops.movement import embed, permute, reshape, slice_, unsqueeze, write
 from wengert.ops.reduction import sum_axis
 from wengert.ops.source import full, iota
 from wengert.record.primitive import Movement
@@ -40,14 +40,15 @@ def _windows_transpose(g: Value, axis: int, size: int, step: int, dilation: int,
     return sum_axis(diagonal_of(windows(apart, axis, size, 1, dilation), 0, last, last + 1), last)
 
 
-def _diagonal_starts(offset: int) -> tuple[int, int]:
+def diagonal_starts(offset: int) -> tuple[int, int]:
+    """Row and column at which a diagonal begins."""
     return max(-offset, 0), max(offset, 0)
 
 
 def _diagonal_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
     offset, *axes = static
     at = list(index[:-1])
-    for axis, start in sorted(zip(axes, _diagonal_starts(offset), strict=True)):
+    for axis, start in sorted(zip(axes, diagonal_starts(offset), strict=True)):
         at.insert(axis, index[-1] + start)
     return tuple(at)
 
@@ -93,26 +94,61 @@ def windows(x: Value, axis: int, size: int, step: int = 1, dilation: int = 1) ->
 
 def diagonal_of(x: Value, offset: int, first: int, second: int) -> Value:
     """The elements with equal index along two axes (`offset` more along the second), as a new last axis."""
-    a, b = _diagonal_starts(offset)
+    a, b = diagonal_starts(offset)
     size = max(min(x.shape[first] - a, x.shape[second] - b), 0)
     shape = (*[n for k, n in enumerate(x.shape) if k not in (first, second)], size)
     return record(DIAGONAL, (x,), (offset, first, second), shape, x.dtype)
 
 
-def diagonal_embed(x: Value, shape: Shape, offset: int, first: int, second: int) -> Value:
-    """Zeros of `shape` with the last axis of x on a diagonal: the transpose of `diagonal_of`."""
+def _placed(x: Value, shape: Shape, offset: int, first: int, second: int) -> tuple[Value, Value]:
+    """Where a tensor of `shape` has its diagonal, and the last axis of x spread so that it lies there."""
     ndim, rows = len(shape), shape[first]
     order = list(range(ndim - 2))
     for axis, k in sorted(((first, ndim - 2), (second, ndim - 1))):
         order.insert(axis, k)
     by_row = x
     if x.shape[-1] != rows:
-        starts = (*[0] * (ndim - 2), _diagonal_starts(offset)[0])
+        starts = (*[0] * (ndim - 2), diagonal_starts(offset)[0])
         by_row = embed(x, (*x.shape[:-1], rows), starts, (1,) * (ndim - 1))
     on = eq(
         _along(iota(rows, dtypes.int64, offset), first, ndim), _along(iota(shape[second], dtypes.int64), second, ndim)
     )
-    return where(on, permute(unsqueeze(by_row, ndim - 1), tuple(order)), 0)
+    return on, permute(unsqueeze(by_row, ndim - 1), tuple(order))
+
+
+def diagonal_embed(x: Value, shape: Shape, offset: int, first: int, second: int) -> Value:
+    """Zeros of `shape` with the last axis of x on a diagonal: the transpose of `diagonal_of`."""
+    on, spread = _placed(x, shape, offset, first, second)
+    return where(on, spread, 0)
+
+
+def write_diagonal(base: Value, x: Value, offset: int, first: int, second: int) -> Value:
+    """base with the last axis of x on a diagonal."""
+    on, spread = _placed(x, base.shape, offset, first, second)
+    return where(on, spread, base)
+
+
+def write_windows(base: Value, x: Value, axis: int, step: int) -> Value:
+    """base with x in place of its windows, which do not overlap."""
+    count, size = x.shape[axis], x.shape[-1]
+    for k in range(size):
+        part = reshape(slice_(x, (*[0] * (len(x.shape) - 1), k), (*x.shape[:-1], 1), (1,) * len(x.shape)), x.shape[:-1])
+        starts = tuple([k if j == axis else 0 for j in range(len(base.shape))])
+        steps = tuple([step if j == axis else 1 for j in range(len(base.shape))])
+        base = write(base, part, starts, steps) if count else base
+    return base
+
+
+def diagonal_axes(ndim: int, first: int, second: int) -> tuple[int, int]:
+    """Both axes of a diagonal.
+
+    Raises:
+        RuntimeError: if they are one.
+    """
+    a, b = shapes.normalize_axis(first, ndim), shapes.normalize_axis(second, ndim)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {first}, {second}")
+    return a, b
 
 
 def _along(ramp: Value, axis: int, ndim: int) -> Value:

@@ -10,8 +10,9 @@ import numpy as np
 
 from wengert import shapes
 from wengert.api import api
-from wengert.ops.composite import cat, matmul, named
+from wengert.ops.composite import matmul, named
 from wengert.ops.elementwise import abs, conj, gt, mul, where
+from wengert.ops.joining import cat
 from wengert.ops.linalg.common import (
     check_square,
     eye,

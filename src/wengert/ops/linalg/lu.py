@@ -10,10 +10,10 @@ import math
 
 from wengert import dtypes
 from wengert.api import api
-from wengert.ops.composite import cat
 from wengert.ops.elementwise import cast, conj, cos, eq, log, real, sin, where
 from wengert.ops.elementwise import imag as imaginary
 from wengert.ops.gather import take_along
+from wengert.ops.joining import cat
 from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
     check_info,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from wengert.api import api
-from wengert.ops.composite import cat, named
+from wengert.ops.composite import named
 from wengert.ops.elementwise import cast, conj
 from wengert.ops.elementwise import imag as imaginary
+from wengert.ops.joining import cat
 from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
     check_matrix,

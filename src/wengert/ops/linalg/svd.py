@@ -8,9 +8,9 @@ complex vectors: Wan and Zhang, "Automatic differentiation for complex valued SV
 from __future__ import annotations
 
 from wengert.api import api
-from wengert.ops.composite import cat
 from wengert.ops.elementwise import cast, conj, real
 from wengert.ops.elementwise import imag as imaginary
+from wengert.ops.joining import cat
 from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
     check_info,
