@@ -219,7 +219,10 @@ class Sample:
             self._form("method", op.method_variant, method, given, keywords, args, kwargs)
         if op.inplace_variant is not None:
             name = getattr(op.inplace_variant, "__name__", op.name + "_")
-            method = getattr(w.Tensor, name, None)
+            if isinstance(op.inplace_variant, types.FunctionType) and name == "<lambda>":
+                method = rebound(op.inplace_variant, torch, w)
+            else:
+                method = getattr(w.Tensor, name.rpartition(".")[2], None)
             if method is None:
                 raise Mismatch(f"in-place method {name}: absent")
             given = (given[0].clone(), *given[1:])
