@@ -15,6 +15,7 @@ from wengert.compiler.fuse import Fused, stored_by
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
 ROWS = 16  # rows of a task come in multiples of this
+WHOLE = 64  # rows of a task come in multiples of this where tasks must not overlap: no vector has more
 WORK = 30_000  # node evaluations that make a task worth handing to another thread
 
 Number = tuple[str, int]  # ("=", static number) or ("@", cell)
@@ -193,7 +194,9 @@ class _Lowering:
             if r is not lane:
                 tasks *= self.size[r]
         n = self.size[lane] if lane else 1
-        rows = min(max(ROWS, -(-int(WORK / work) // ROWS) * ROWS), 8192)
+        # Rows of a vector may reach into the next task, which stores the same there, unless it adds to what is there.
+        unit = WHOLE if any(s.fold for s in self.g.stores) else ROWS
+        rows = min(max(unit, -(-int(WORK / work) // unit) * unit), 8192)
         if n <= 4 * ROWS:
             rows = 4 * ROWS
         tasks *= -(-n // rows)

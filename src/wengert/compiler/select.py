@@ -19,6 +19,7 @@ RECIPE_CAP = 24  # size up to which a held result may stay a recipe
 COSTS = {"div": 4, "sqrt": 4, "power": 4} | dict.fromkeys(ELEMENTARY, 20) | {"exp": 15, "log": 15, "sin": 15, "cos": 15}
 COSTS |= dict.fromkeys(("pow", "atan2", "log2", "log10", "asinh", "acosh", "atanh"), 40)
 GATHER = 4  # cost of reading at a place that is data
+SIDE_BY_SIDE = 8  # rows that fill a vector
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = (
     64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
@@ -109,6 +110,8 @@ class Selection:
             self._keep_one_base(i, op)
         if op.kind == "reduce" and op.length <= UNROLL:
             self._keep_unrolling_short(i, op)
+        if op.kind in ("scatter", "scan") and op.numel < SIDE_BY_SIDE * op.shape[op.axis]:
+            self._keep_walking_short(op)
         cost, sources, inlined, largest = 0, 0, 1 << i, 1
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
@@ -149,6 +152,14 @@ class Selection:
                 self.anchors.add(a)
             else:
                 self.copies[i] = max(self.copies[i], copies)
+
+    def _keep_walking_short(self, op: Op) -> None:
+        """A loop in order over few rows leaves most lanes idle: what its operands cost is paid before, side by side."""
+        for a in op.args:
+            while self.ops[a].kind == "movement":
+                (a,) = self.ops[a].args
+            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored(a):
+                self.anchors.add(a)
 
     def _keep_one_base(self, i: int, op: Op) -> None:
         """An expression that reads two states of an array which is written in place would keep the older one alive:
