@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from wengert.compiler import complex as cplx
 from wengert.compiler import division
@@ -28,6 +28,13 @@ STATIC_NUMBERS = (0, 1, -1, 2, 0.5)
 def is_static(x: object) -> bool:
     """Whether number x is written into kernels. Equal numbers must be the same one: -0.0 and complex ones are data."""
     return isinstance(x, int | float) and x in STATIC_NUMBERS and (x != 0 or math.copysign(1, x) > 0)
+
+
+class Then(NamedTuple):
+    """What an operation needs besides, once it is known at which index."""
+
+    needs: list[Key]
+    combine: Callable
 
 
 class NeedsBuffer(Exception):
@@ -70,8 +77,13 @@ class Body:
         return i not in self.members and self._stored(i)
 
     def define(self, i: int, index: Index, guard: Node | None = None) -> Parts:
-        """The expression that computes anchor i at `index`, whatever `loads` says of it, as memory holds it."""
-        return self.in_memory(i, self._run((i, index, guard, 0, True)))
+        """The expression that computes anchor i at `index`, whatever `loads` says of it, as memory holds it. For a
+        scatter, the last part is the place that it goes to.
+        """
+        parts = self._run((i, index, guard, 0, True))
+        if self.ops[i].kind == "scatter":
+            return (*self.in_memory(i, parts[:-1]), parts[-1])
+        return self.in_memory(i, parts)
 
     def in_memory(self, i: int, parts: Parts) -> Parts:
         return tuple([self.b.cast(p, self.ops[i].dtype.memory) for p in parts])
@@ -96,8 +108,12 @@ class Body:
             if missing:
                 stack.extend(missing)
             else:
-                memo[key] = combine(*[memo[k] for k in needs])
-                stack.pop()
+                out = combine(*[memo[k] for k in needs])
+                if type(out) is Then:
+                    self._definitions[key] = out
+                else:
+                    memo[key] = out
+                    stack.pop()
         return memo[root]
 
     def _definition(
@@ -173,6 +189,50 @@ class Body:
             raise NeedsBuffer(a)
         moved = tuple([Affine(m) if isinstance(m, int) else m for m in moved])
         return [(a, moved, guard, depth, False)], lambda x: x
+
+    def _gather(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        x, place = op.args
+        axis, axes = op.static[0], len(self.ops[place].shape)
+        n = self.ops[x].shape[axis]
+
+        def moved(at: Affine) -> list[Key]:
+            return [(x, (*index[:axis], at, *index[axis + axes :]), guard, depth, False)]
+
+        if n == 1 or op.numel == 0:  # where there is no element, what stands for the index may be anything
+            return moved(Affine()), lambda parts: parts
+
+        def then(at: Parts) -> Then:
+            return Then(moved(self.b.place(at[0], n)), lambda parts: parts)
+
+        return [(place, index[axis : axis + axes], guard, depth, False)], then
+
+    def _scatter(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        """Indexed by all axes but the written one, in one turn of the loop over the index: what is folded in, and
+        where."""
+        _, place, source = op.args
+        j = Affine.of(self.b.range(f"r{depth}", op.length))
+        at = (*index[: op.axis], j, *index[op.axis :])
+        needs = [(source, at, guard, depth + 1, False), (place, (j,), guard, depth + 1, False)]
+        return needs, lambda parts, where: (*parts, *where)
+
+    def _scan(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
+        """Indexed by all axes but the scanned one, in one turn of the loop along it."""
+        r = self.b.range(f"r{depth}", op.length)
+        j = Affine.of(r)
+        at = (*index[: op.axis], j, *index[op.axis :])
+        needs = [(a, at, guard, depth + 1, False) for a in op.args]
+        return needs, lambda *args: self._running(op, r, self.b.index(j), args)
+
+    def _running(self, op: Op, r: Range, j: Node, args: tuple[Parts, ...]) -> Parts:
+        """Floating numbers are carried in double precision, whatever they are stored in."""
+        b = self.b
+        wide = "f64" if op.dtype.machine in ("f32", "f64") and op.fold != "maximum" else op.dtype.machine
+        if op.fold == "affine":
+            first = b.op("eq", j, b.const(0, "i64"))
+            body = [b.cast(x[0], wide) for x in args]
+            return (b.cast(b.running("affine", r, first, *body), op.dtype.machine),)
+        fold = "or" if op.dtype.machine == "b1" else op.fold
+        return tuple([b.cast(b.running(fold, r, b.cast(x, wide)), op.dtype.machine) for x in args[0]])
 
     def _embed(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
         _, to, sizes = op.static
@@ -283,7 +343,7 @@ class Body:
 def identity(fold: str, dtype: str) -> float | int | bool:
     """The number that leaves a fold unchanged."""
     if dtype == "i64":
-        return -(2**63) if fold == "maximum" else 0
+        return -(2**63) if fold == "maximum" else 1 if fold == "product" else 0
     if dtype == "b1":
         return False
     return IDENTITY[fold]

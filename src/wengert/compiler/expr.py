@@ -26,7 +26,7 @@ WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i3
 #   fmod                     on floats; exact, as in C
 #   and or xor not           on b1, or bitwise on integers
 #   shl lshr ashr            on integers; the shift is within the width
-#   const arg index load select rare cast bitcast reduce
+#   const arg index load gather select rare cast bitcast reduce running
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0. The power of
 # integers is a loop of each renderer's own.
 ELEMENTARY = frozenset(
@@ -52,14 +52,27 @@ class Range:
         return f"{self.name}<{self.size}"
 
 
+@dataclass(frozen=True, eq=False)
+class Data:
+    """An index that is data: the value of a node, within [0, size). In an Affine it stands where a range does."""
+
+    node: Node
+    size: int
+    name: str = "data"
+
+    @property
+    def bit(self) -> int:
+        return self.node.mask
+
+
 @dataclass(frozen=True)
 class Affine:
-    """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables and run-time
-    slots.
+    """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables, data and
+    run-time slots.
     """
 
     const: int = 0
-    terms: tuple[tuple[Range, int], ...] = ()
+    terms: tuple[tuple[Range | Data, int], ...] = ()
     slots: tuple[tuple[int, int], ...] = ()
 
     def __hash__(self) -> int:  # once: indices are looked up again and again
@@ -94,6 +107,15 @@ class Affine:
             if q is r:
                 return c
         return 0
+
+    @property
+    def plain(self) -> Affine:
+        """What of it is no data."""
+        return Affine(self.const, tuple(t for t in self.terms if type(t[0]) is Range), self.slots)
+
+    @property
+    def ranges(self) -> list[tuple[Range, int]]:
+        return [(r, c) for r, c in self.terms if isinstance(r, Range)]
 
     def divmod(self, b: int) -> tuple[Affine, Affine] | None:
         """(q, r) with self = b * q + r and 0 <= r < b, where the ranges' sizes prove it; else None."""
@@ -139,10 +161,12 @@ class Node:
     """One scalar operation. `attr` by operation:
 
     const: the Python number · arg: (slot, part) of a run-time number · index: an Affine, as i64 · load: (buffer,
-    Affine), its optional argument a b1 node without which nothing is read (the value is then zero) · reduce: (op,
-    Range), arguments the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each from the
-    identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their result
-    is never -0.
+    Affine), its optional argument a b1 node without which nothing is read (the value is then zero) · gather: the same
+    with an argument in front, the part of the Affine that is data · running: (op, Range), arguments the body: the fold
+    up to and with this turn of the loop (for "affine" the arguments are: whether it is the first turn, factor, term) ·
+    reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each
+    from the identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their
+    result is never -0.
     """
 
     op: str
@@ -159,11 +183,26 @@ class Node:
 
 
 BLOCK = 256  # elements of a reduction that are folded before they join the rest
-IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False}
-COMBINE = {"sum": "add", "fma": "add", "maximum": "maximum", "or": "or"}  # how a block joins the ones before it
+IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False, "product": 1.0, "affine": 0.0}
+COMBINE = {
+    "sum": "add",
+    "fma": "add",
+    "maximum": "maximum",
+    "or": "or",
+    "product": "mul",
+}  # how a block joins the ones before it
 
 
 _SIMPLE = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))  # the same in every floating type
+
+
+LOADS = ("load", "gather")
+
+
+def guard_of(n: Node) -> Node | None:
+    """The condition under which a load reads."""
+    rest = n.args[1:] if n.op == "gather" else n.args
+    return rest[0] if rest else None
 
 
 def _may_be_negative_zero(a: Node) -> bool:
@@ -217,7 +256,33 @@ class Builder:
         """Part 0 (real) or 1 (imaginary) of a run-time number: `slot` is (number of the slot, part)."""
         return self.node("arg", (), slot, dtype)
 
+    def data(self, i: Affine) -> Node | None:
+        """The part of an index that is data, as a node."""
+        out = None
+        for d, c in i.terms:
+            if isinstance(d, Data):
+                term = d.node if c == 1 else self.op("mul", d.node, self.size(c))
+                out = term if out is None else self.op("add", out, term)
+        return out
+
+    def place(self, node: Node, size: int) -> Affine:
+        """The value of a node, which lies in [0, size), as an index."""
+        if size == 1:
+            return Affine()
+        if node.op == "const":
+            return Affine(int(node.attr))
+        if node.op == "index":
+            return node.attr
+        key = ("data", node.id, size)
+        found = self._named.get(key)
+        if found is None:
+            found = self._named[key] = Affine(0, ((Data(node, size), 1),))
+        return found
+
     def index(self, i: Affine) -> Node:
+        data = self.data(i)
+        if data is not None:
+            return self.op("add", data, self.index(i.plain))
         if not i.terms and not i.slots:
             return self.const(i.const, "i64")
         return self.node("index", (), i, "i64", i.mask)
@@ -227,7 +292,15 @@ class Builder:
         return self.node("index", (), Affine(n), "i64")
 
     def load(self, buffer: int, i: Affine, dtype: str, guard: Node | None = None) -> Node:
-        return self.node("load", () if guard is None else (guard,), (buffer, i), dtype, i.mask)
+        data = self.data(i)
+        guards = () if guard is None else (guard,)
+        if data is None:
+            return self.node("load", guards, (buffer, i), dtype, i.mask)
+        return self.node("gather", (data, *guards), (buffer, i), dtype, i.mask)
+
+    def running(self, op: str, r: Range, *body: Node) -> Node:
+        """The fold of the body over the turns of r so far."""
+        return self.node("running", body, (op, r), body[-1].dtype, r.bit)
 
     # -- arithmetic --
     def op(self, op: str, *args: Node) -> Node:

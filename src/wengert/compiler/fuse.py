@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wengert.compiler.body import Body, Index, NeedsBuffer
-from wengert.compiler.expr import Affine, Builder, Node, Range
-from wengert.compiler.program import CALLS, Op, Program, library_operand
+from wengert.compiler.body import Body, Index, NeedsBuffer, flat_index
+from wengert.compiler.expr import LOADS, Affine, Builder, Node, Range
+from wengert.compiler.program import ALONE, CALLS, Op, Program, library_operand
 from wengert.compiler.select import Selection
 from wengert.shapes import contiguous_strides
 
@@ -22,6 +22,11 @@ COMPONENTS = 16  # accumulators that one pass carries
 WIDE = 64  # an axis up to this size is cut into components
 NODES = 400  # size of one kernel's code, as `Selection.size` has it
 MEMBERS = 40  # anchors in one kernel
+# How a scatter joins numbers with what is there; bools in the second row.
+_FOLDS = (
+    {"set": "", "add": "add", "mul": "mul", "maximum": "maximum", "minimum": "minimum"},
+    {"set": "", "add": "or", "mul": "and", "maximum": "or", "minimum": "and"},
+)
 
 
 @dataclass(eq=False)
@@ -55,12 +60,19 @@ class Anchor:
 
 @dataclass
 class Store:
-    """One element of operation `op` at `at` (in elements of the machine type)."""
+    """One element of operation `op` at `at` (in elements of the memory type), in every turn of `loop`, if any."""
 
     op: int
-    at: Affine
+    at: Affine  # without what is data
     node: Node
     guard: Node | None = None  # the store happens where it holds
+    data: Node | None = None  # the part of the place that is data
+    loop: Range | None = None
+    fold: str = ""  # the operation that joins the element with what is there, or "" to replace it
+
+    @property
+    def roots(self) -> list[Node]:
+        return [n for n in (self.node, self.guard, self.data) if n is not None]
 
 
 @dataclass(eq=False)
@@ -107,7 +119,7 @@ class Fuser:
         for g in groups:
             if self.ops[g.members[0].op].kind not in CALLS:
                 self._expressions(g)
-        return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].kind == "write" for a in g.members)))
+        return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].base >= 0 for a in g.members)))
 
     # -- one anchor --
 
@@ -122,7 +134,7 @@ class Fuser:
             self._adopt_components(anchor, loads)
         if any(unit != 1 for _, unit in anchor.axes):
             loads = self.loads(anchor)
-        if op.kind == "write":
+        if op.kind in ("write", "scatter"):
             loads += self._loads_of_base(op)
         anchor.reads = {j for j, _ in loads if self.ops[j].kind != "leaf"}
         self._find_level(anchor, loads)
@@ -143,23 +155,28 @@ class Fuser:
         return NeedsBuffer(*found)
 
     def _space(self, op: Op) -> tuple[int, ...]:
-        return self.ops[op.args[-1]].shape if op.kind == "write" else op.shape
+        """What an anchor's outer ranges are over."""
+        if op.kind == "write":
+            return self.ops[op.args[-1]].shape
+        if op.kind in ("scatter", "scan"):  # the axis itself is walked in order
+            return (*op.shape[: op.axis], *op.shape[op.axis + 1 :])
+        return op.shape
 
     def loads(self, anchor: Anchor) -> list[tuple[int, Affine]]:
         """What the anchor reads when nothing but itself is inlined, for all components."""
         body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
         ranges = _outer_ranges(body.b, anchor.outer)
         roots = [n for c in anchor.components() for n in body.define(anchor.op, anchor.index(ranges, c))]
-        return [node.attr for node in reachable(roots) if node.op == "load"]
+        return [node.attr for node in reachable(roots) if node.op in LOADS]
 
     def _loads_of_base(self, op: Op) -> list[tuple[int, Affine]]:
         """What a copy of a write's base reads, where the base has no buffer."""
-        if len(op.args) != 2 or self.selection.stored(op.args[0]):
+        if op.base < 0 or self.selection.stored(op.base):
             return []
         body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
         ranges = _outer_ranges(body.b, op.shape)
-        roots = body.value(op.args[0], tuple([Affine.of(r) for r in ranges]))
-        return [node.attr for node in reachable(list(roots)) if node.op == "load"]
+        roots = body.value(op.base, tuple([Affine.of(r) for r in ranges]))
+        return [node.attr for node in reachable(list(roots)) if node.op in LOADS]
 
     def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
         """Write out small axes that some operand does not depend on, last ones first."""
@@ -193,13 +210,13 @@ class Fuser:
                 aligned[j] = aligned.get(j, True) and self._aligned(anchor, self.anchors[j], at)
             elif self.ops[j].kind in CALLS:
                 aligned[j] = False
-        joins = op.kind != "write"
+        joins = op.kind not in ALONE
         for j, yes in aligned.items():
             level = self.level(j)
             anchor.level = max(anchor.level, level if yes and joins else level + 1)
-        if op.kind == "write" and len(op.args) == 2:
+        if op.base >= 0:
             # After everybody who was recorded earlier has read what is overwritten.
-            base = op.args[0]
+            base = op.base
             if self.selection.stored(base) and self.ops[base].kind != "leaf":
                 anchor.level = max(anchor.level, self.level(base) + 1)
             for r in self.readers.get(base, ()):
@@ -213,7 +230,7 @@ class Fuser:
         return found.level if found else self._call_levels[i]
 
     def _aligned(self, anchor: Anchor, other: Anchor, at: Affine) -> bool:
-        if self.ops[other.op].kind == "write" or anchor.outer != other.outer or at.slots:
+        if self.ops[other.op].kind in ALONE or anchor.outer != other.outer or at.slots:
             return False
         strides = contiguous_strides(other.shape)
         scale = 2 if self.ops[other.op].dtype.is_complex else 1
@@ -265,7 +282,7 @@ class Fuser:
 
     def _register(self, anchor: Anchor, g: Fused) -> None:
         op = self.ops[anchor.op]
-        if op.kind != "write":
+        if op.kind not in ALONE:
             self._groups_at.setdefault((anchor.level, anchor.outer), []).append(g)
         if op.lanes:
             self._groups_at.setdefault((anchor.level, op.length), []).append(g)
@@ -278,7 +295,7 @@ class Fuser:
         """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result
         over the very elements that a flat reduction folds is stored on the way."""
         op, sources = self.ops[anchor.op], self.selection.sources[anchor.op]
-        if op.kind == "write":
+        if op.kind in ALONE:
             return None
         if op.kind == "elementwise" and len(anchor.shape) == 1:
             for g in self._groups_at.get((anchor.level, op.numel), ()):
@@ -314,6 +331,9 @@ class Fuser:
         g.outer = _outer_ranges(body.b, g.members[0].outer)
         for a in g.members:
             op = self.ops[a.op]
+            if op.kind in ("scatter", "scan"):
+                g.stores = self._in_order(a, op, body, a.index(g.outer, (0,) * len(a.axes)))
+                continue
             for c in a.components():
                 index = a.index(g.outer, c)
                 parts = body.define(a.op, index)
@@ -322,6 +342,22 @@ class Fuser:
                     g.stores.append(Store(a.op, at if len(parts) == 1 else at * 2 + k, node))
         if g.maps:
             self._flat_stores(g, body)
+
+    def _in_order(self, a: Anchor, op: Op, body: Body, index: Index) -> list[Store]:
+        """What one turn of the loop along a scatter's index, or a scan's axis, stores."""
+        b, parts = body.b, body.define(a.op, index)
+        r = b.range("r0", op.length)
+        if op.kind == "scatter":
+            *parts, place = parts  # type: ignore[assignment]
+            at, fold = b.place(place, op.shape[op.axis]), _FOLDS[op.dtype.machine == "b1"][op.fold]
+        else:
+            at, fold = Affine.of(r), ""
+        flat = flat_index((*index[: op.axis], at, *index[op.axis :]), op)
+        out = []
+        for k, node in enumerate(parts):
+            part = flat if len(parts) == 1 else flat * 2 + k
+            out.append(Store(a.op, part.plain, node, None, b.data(part), r, fold))
+        return out
 
     def _store_index(self, op: Op, index: Index) -> Affine:
         """Where an element goes in the anchor's buffer; for a write, through the slice's start and steps."""
@@ -371,6 +407,11 @@ def _axis_names(anchor: Anchor) -> dict[int, str]:
             names[axis] = f"o{k}"
             k += 1
     return names
+
+
+def stored_by(stores: list[Store]) -> list[Node]:
+    """All nodes that the stores depend on, arguments first."""
+    return reachable([n for s in stores for n in s.roots])
 
 
 def reachable(roots: list[Node]) -> list[Node]:

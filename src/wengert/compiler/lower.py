@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wengert.compiler.expr import BLOCK, ELEMENTARY, Affine, Node, Range
-from wengert.compiler.fuse import Fused, reachable
+from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range, guard_of
+from wengert.compiler.fuse import Fused, stored_by
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
 ROWS = 16  # rows of a task come in multiples of this
+WHOLE = 64  # rows of a task come in multiples of this where tasks must not overlap: no vector has more
 WORK = 30_000  # node evaluations that make a task worth handing to another thread
 
 Number = tuple[str, int]  # ("=", static number) or ("@", cell)
@@ -43,6 +44,8 @@ class Block:
 
 @dataclass
 class Loop:
+    """A loop in order. What it reduces are its results; without any, it is walked for what its block writes."""
+
     range: Range
     reduces: list[Node]
     block: Block
@@ -53,6 +56,12 @@ class Write:
     address: Address
     node: Node
     guard: Node | None = None
+    data: Node | None = None  # added to the address
+    fold: str = ""  # joins the node with what is there; "" replaces that
+
+    @property
+    def roots(self) -> list[Node]:
+        return [n for n in (self.node, self.guard, self.data) if n is not None]
 
 
 @dataclass
@@ -83,9 +92,9 @@ def lower(g: Fused) -> Kernel:
 class _Lowering:
     def __init__(self, g: Fused) -> None:
         self.g = g
-        self.nodes = reachable([n for s in g.stores for n in (s.node, s.guard) if n is not None])
+        self.nodes = stored_by(g.stores)
         self.size = {r: r.size for r in g.builder.ranges}
-        self.at = {n.id: n.attr[1] for n in self.nodes if n.op == "load"}
+        self.at = {n.id: n.attr[1].plain for n in self.nodes if n.op in LOADS}
         self.indexed = {n.id: n.attr for n in self.nodes if n.op == "index"}
         self.targets = [s.at for s in g.stores]
         self.outer = list(g.outer)
@@ -101,7 +110,10 @@ class _Lowering:
         self.reduced = [
             r
             for r in self.g.builder.ranges
-            if not r.outer and any(n.op == "reduce" and n.attr[1] is r for n in self.nodes)
+            if not r.outer
+            and (
+                any(n.op == "reduce" and n.attr[1] is r for n in self.nodes) or any(s.loop is r for s in self.g.stores)
+            )
         ]
         work = self._work()
         tasks, rows, grain = self._tasks(lane, work)
@@ -110,11 +122,11 @@ class _Lowering:
         sizes = {
             r: 0 if r is lane else self._cell("int", self.size[r], fresh=True) for r in [*self.outer, *self.reduced]
         }
-        addresses = {n.id: self._address(n.attr[0], self.at[n.id], n.dtype) for n in self.nodes if n.op == "load"}
+        addresses = {n.id: self._address(n.attr[0], self.at[n.id], n.dtype) for n in self.nodes if n.op in LOADS}
         indices = {i: (self._number(a), self._terms(a)) for i, a in self.indexed.items()}
         arguments = {n.id: self._cell("number", *n.attr, n.dtype) for n in self.nodes if n.op == "arg"}
         writes = [
-            Write(self._address(s.op, at, s.node.dtype), s.node, s.guard)
+            Write(self._address(s.op, at, s.node.dtype), s.node, s.guard, s.data, s.fold)
             for s, at in zip(self.g.stores, self.targets, strict=True)
         ]
         entry, task, row = self._blocks(lane, writes)
@@ -152,9 +164,10 @@ class _Lowering:
         for r in self.outer:
             score = 0.0
             for n in self.nodes:
-                if n.op == "load":
+                if n.op in LOADS:
                     c, weight = self.at[n.id].coefficient(r), 10.0 if n.mask & inner else 1.0
-                    score += weight if c == 1 else 0.0 if c == 0 else -weight
+                    anywhere = n.op == "gather" and n.args[0].mask & r.bit
+                    score += -weight if anywhere else weight if c == 1 else 0.0 if c == 0 else -weight
             for i in self.targets:
                 score += 2.0 if i.coefficient(r) == 1 else -1.0
             if self.size[r] < 8:
@@ -181,7 +194,9 @@ class _Lowering:
             if r is not lane:
                 tasks *= self.size[r]
         n = self.size[lane] if lane else 1
-        rows = min(max(ROWS, -(-int(WORK / work) // ROWS) * ROWS), 8192)
+        # Rows of a vector may reach into the next task, which stores the same there, unless it adds to what is there.
+        unit = WHOLE if any(s.fold for s in self.g.stores) else ROWS
+        rows = min(max(unit, -(-int(WORK / work) // unit) * unit), 8192)
         if n <= 4 * ROWS:
             rows = 4 * ROWS
         tasks *= -(-n // rows)
@@ -202,7 +217,7 @@ class _Lowering:
         pointer = self._cell("pointer", buffer)
         terms = tuple(
             (r, ("=", c) if abs(c) <= SMALL else ("@", self._cell("stride", buffer, r.name, c)))
-            for r, c in sorted(at.terms, key=lambda t: t[0].bit)
+            for r, c in sorted(at.ranges, key=lambda t: t[0].bit)
         )
         return Address(pointer, self._number(at, buffer), terms, dtype)
 
@@ -214,7 +229,7 @@ class _Lowering:
     def _terms(self, at: Affine) -> tuple[tuple[Range, Number], ...]:
         return tuple(
             (r, ("=", c) if abs(c) <= SMALL else ("@", self._cell("stride", -1, r.name, c)))
-            for r, c in sorted(at.terms, key=lambda t: t[0].bit)
+            for r, c in sorted(at.ranges, key=lambda t: t[0].bit)
         )
 
     # -- placement --
@@ -231,12 +246,17 @@ class _Lowering:
         for n in self.nodes:
             if not n.mask & self.inner:
                 levels[2 if n.mask & lane_bit else 1 if n.mask & rest else 0].append(n)
+        loops = [s.loop for s in self.g.stores]
+        in_order = [w for w, r in zip(writes, loops, strict=True) if r is not None]
+        free = [w for w, r in zip(writes, loops, strict=True) if r is None]
         self.inside = [
-            w for w in writes if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)
+            w for w in free if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)
         ]
-        outside = [w for w in writes if w not in self.inside]
+        outside = [w for w in free if w not in self.inside]
         entry, task, row = (self._block(nodes, 0) for nodes in levels)
         row.items.extend(outside)
+        if in_order:
+            row.items.append(self._loop_over(next(r for r in loops if r is not None), [], in_order, 0))
         return entry, task, row
 
     def _block(self, nodes: list[Node], active: int) -> Block:
@@ -256,8 +276,11 @@ class _Lowering:
     def _loop(self, reduces: list[Node], active: int) -> Loop:
         r: Range = reduces[0].attr[1]
         writes = [w for w in self.inside if any(q is r for q, _ in w.address.coefficients)] if not active else []
-        roots = [a for n in reduces for a in n.args] + [n for w in writes for n in (w.node, w.guard) if n is not None]
         self.inside = [w for w in self.inside if w not in writes]
+        return self._loop_over(r, reduces, writes, active)
+
+    def _loop_over(self, r: Range, reduces: list[Node], writes: list[Write], active: int) -> Loop:
+        roots = [a for n in reduces for a in n.args] + [n for w in writes for n in w.roots]
         seen: dict[int, Node] = {}
         stack = [n for n in roots if n.mask & r.bit]
         while stack:
@@ -300,14 +323,16 @@ class Printer:
                 self._loop(item, depth)
             elif isinstance(item, Write):
                 guard = f" if {self._name(item.guard)}" if item.guard is not None else ""
-                self.lines.append(f"{pad}{self._address(item.address)} = {self._name(item.node)}{guard}")
+                place = self._address(item.address, item.data)
+                self.lines.append(f"{pad}{place} {item.fold}= {self._name(item.node)}{guard}")
             else:
                 self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}")
 
     def _loop(self, loop: Loop, depth: int) -> None:
         pad = "  " * depth
         r = self.ranges[loop.range]
-        self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, blocks of {BLOCK}:")
+        how = f"blocks of {BLOCK}" if loop.reduces else "in order"
+        self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, {how}:")
         self._block(loop.block, depth + 1)
         for n in loop.reduces:
             body = ", ".join(self._name(a) for a in n.args)
@@ -323,12 +348,17 @@ class Printer:
             return f"@{self.k.arguments[n.id]}"
         if n.op == "index":
             return self._sum(*self.k.indices[n.id])
-        if n.op == "load":
-            return self._address(self.k.addresses[n.id]) + (f" if {self._name(n.args[0])}" if n.args else "")
+        if n.op in LOADS:
+            guard = guard_of(n)
+            place = self._address(self.k.addresses[n.id], n.args[0] if n.op == "gather" else None)
+            return place + (f" if {self._name(guard)}" if guard is not None else "")
+        if n.op == "running":
+            return f"running {n.attr[0]}({', '.join(self._name(a) for a in n.args)})"
         return f"{n.op}({', '.join(self._name(a) for a in n.args)})" + (f" {n.attr}" if n.attr is not None else "")
 
-    def _address(self, a: Address) -> str:
-        return f"{a.dtype}[@{a.pointer}: {self._sum(a.offset, a.coefficients)}]"
+    def _address(self, a: Address, data: Node | None) -> str:
+        behind = f" + {self._name(data)}" if data is not None else ""
+        return f"{a.dtype}[@{a.pointer}: {self._sum(a.offset, a.coefficients)}{behind}]"
 
     def _sum(self, offset: Number, terms: tuple[tuple[Range, Number], ...]) -> str:
         parts = [] if offset == ("=", 0) and terms else [self._plain(offset)]

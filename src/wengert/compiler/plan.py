@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
-from wengert.compiler.expr import Affine
-from wengert.compiler.fuse import Anchor, Fused, Fuser, Store, call_operands, gemm_operand, reachable
+from wengert.compiler.expr import LOADS, Affine
+from wengert.compiler.fuse import Anchor, Fused, Fuser, Store, call_operands, gemm_operand, stored_by
 from wengert.compiler.lower import Kernel, lower
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
@@ -115,7 +115,7 @@ class _Planner:
             kind = self.ops[first].kind
             for a in (*g.members, *g.maps):
                 self.buffer_of[a.op] = a.op
-            if kind == "write":
+            if kind in ("write", "scatter"):
                 before = self._start_of_write(first, g.members[0])
                 if before is not None:
                     steps.append(lower(before))
@@ -132,9 +132,9 @@ class _Planner:
                 op = self.ops[a.op]
                 if op.kind in CALLS:
                     read.update(call_operands(self.ops, self.selection.stored, op))
-                elif op.kind == "write":
+                elif op.kind in ("write", "scatter"):
                     read.update((a.op, *op.args, *a.reads))
-            read.update(n.attr[0] for n in reachable([s.node for s in g.stores]) if n.op == "load")
+            read.update(n.attr[0] for n in stored_by(g.stores) if n.op in LOADS)
         for g in groups:
             g.stores = [s for s in g.stores if s.op in read]
 
@@ -143,8 +143,8 @@ class _Planner:
     def _start_of_write(self, i: int, anchor: Anchor) -> Fused | None:
         """Take over the base's buffer, or return a kernel that fills a new one with the base (or with zeros)."""
         op = self.ops[i]
-        if len(op.args) == 2 and self.selection.stored(op.args[0]) and self._may_overwrite(op.args[0], i, anchor):
-            buffer = self.buffer_of[op.args[0]]
+        if op.base >= 0 and self.selection.stored(op.base) and self._may_overwrite(op.base, i, anchor):
+            buffer = self.buffer_of[op.base]
             self.buffer_of[i] = buffer
             return None
         # The copy is made first; a value that reads the base reads it as it was.
@@ -152,8 +152,8 @@ class _Planner:
         ranges = [body.b.range(f"o{k}", n, outer=True) for k, n in enumerate(n for n in op.shape if n != 1)]
         left = iter(ranges)
         index = tuple([Affine.of(next(left)) if n != 1 else Affine() for n in op.shape])
-        if len(op.args) == 2:
-            parts = body.value(op.args[0], index)
+        if op.base >= 0:
+            parts = body.value(op.base, index)
         else:
             machine = op.dtype.machine
             parts = (body.b.const(0 if machine == "i64" else False if machine == "b1" else 0.0, machine),) * (
@@ -175,11 +175,13 @@ class _Planner:
             return False
         if any(self.fuser.level(r) >= anchor.level for r in self.fuser.readers.get(base, ()) if r != i):
             return False
-        if base in self._loads_of_value(i) and anchor.outer:
+        op = self.ops[i]
+        if base in self._loads_of_value(i) and (anchor.outer or op.kind == "scatter"):
             # The value reads what it overwrites, at other elements: compute it first, unless it is the base itself.
-            if self.selection.stored(self.ops[i].args[1]):
+            computed = [a for a in op.args[1:] if not self.selection.stored(a)]
+            if not computed:
                 return False
-            raise NeedsBuffer(self.ops[i].args[1])
+            raise NeedsBuffer(*computed)
         return True
 
     # -- calls --
@@ -233,8 +235,8 @@ class _Planner:
             if op.kind in CALLS:
                 for source in call_operands(self.ops, self.selection.stored, op):
                     last_use[self.buffer_of[source]] = step
-        for n in reachable([s.node for s in g.stores]):
-            if n.op == "load":
+        for n in stored_by(g.stores):
+            if n.op in LOADS:
                 last_use[self.buffer_of[n.attr[0]]] = step
 
     def _place(self, steps: list[Step], last_use: dict[int, int]) -> Plan:

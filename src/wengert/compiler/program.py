@@ -37,6 +37,7 @@ from wengert.shapes import Shape, numel
 CHUNK, LANES, SPLIT = 8192, 32, 1024
 UNROLL = 16  # a reduction up to this length is written out
 CALLS = ("gemm", "library")  # kinds that are no kernels: steps of a plan that read stored operations
+ALONE = ("write", "scatter", "scan")  # kinds that share their kernel with no other
 GEMM_FROM = 65  # a product with every extent at least this, and so many multiplications, goes to BLAS
 GEMM_WORK = 1 << 20  # with fewer, OpenBLAS may take routines whose bits depend on the layout of the operands
 
@@ -47,7 +48,7 @@ class Op:
     parameter.
     """
 
-    kind: str  # leaf full iota elementwise movement reduce embed write gemm library
+    kind: str  # leaf full iota elementwise movement gather reduce embed write scatter scan gemm library
     prim: Primitive
     args: tuple[int, ...]
     static: tuple
@@ -55,9 +56,9 @@ class Op:
     shape: Shape
     dtype: dtype
     value: int = -1  # position in the cone, or -1
-    fold: str = ""  # reduce: sum, maximum, fma
-    axis: int = 0  # reduce: the folded axis of the body's index space (sum, maximum)
-    length: int = 0
+    fold: str = ""  # reduce: sum, maximum, fma; scatter, scan: the primitive's op
+    axis: int = 0  # reduce: the folded axis of the body's index space (sum, maximum); scatter, scan: the axis
+    length: int = 0  # of that axis; scatter: of the index
     chunk: int = 0  # a partial reduction: elements in each chunk
     lanes: int = 0  # a partial reduction: interleaved sums in each chunk; 0 when its trailing axis is the chunk alone
     inline: bool = False
@@ -65,6 +66,11 @@ class Op:
 
     def __post_init__(self) -> None:
         self.numel = numel(self.shape)
+
+    @property
+    def base(self) -> int:
+        """What a write or a scatter starts from, or -1 for zeros."""
+        return self.args[0] if self.kind == "scatter" or (self.kind == "write" and len(self.args) == 2) else -1
 
     @property
     def partial(self) -> bool:
@@ -105,6 +111,12 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
                 ops.append(op)
             else:
                 _reduction(ops, op)
+        elif isinstance(prim, Scatter | Scan):
+            if isinstance(prim, Scatter) and prim.op != "set":
+                args = (_cast(ops, args[0], wide, widened), args[1], _cast(ops, args[2], wide, widened))
+            d = wide if isinstance(prim, Scatter) and prim.op != "set" else v.dtype
+            axis, length = v.static[0], v.inputs[-1].shape[v.static[0]]
+            ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, d, position, prim.op, axis, length))
         else:
             ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, v.dtype, position))
         if ops[-1].dtype is not v.dtype:
@@ -132,8 +144,14 @@ def _kind(v: Value) -> str:
         return "movement"
     if isinstance(v.prim, Source):
         return v.prim.name
-    if isinstance(v.prim, Library | Gather | Scatter | Scan):
+    if isinstance(v.prim, Gather):
+        return "gather"
+    if isinstance(v.prim, Library):
         return "library"
+    if isinstance(v.prim, Scatter | Scan):
+        if v.dtype.is_complex and v.prim.op not in ("set", "add", "sum"):  # a complex product is no fold of its parts
+            return "library"
+        return "scatter" if isinstance(v.prim, Scatter) else "scan"
     assert isinstance(v.prim, Embed)
     # Only a dense slice can be read back by index arithmetic; another one is written into zeros.
     return "embed" if len(v.prim.inputs) == 1 and all(s == 1 for s in v.static[0]) else "write"

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from wengert.compiler.body import identity
 from wengert.compiler.cuda_ops import MEMORY, SCALARS, constant, define_functions, expression, prelude
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, TYPES, Node, Range
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, TYPES, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Printer, Write
 
@@ -120,7 +120,9 @@ class _Renderer:
                 self._loop(item, depth)
             elif isinstance(item, Write):
                 guard = f"if ({self._operand(item.guard)}) " if item.guard is not None else ""
-                self._emit(depth, f"{guard}{self._element(item.address)} = {self._operand(item.node)};")
+                self._emit(depth, guard + self._written(item))
+            elif item.op == "running":
+                self._advance(item, depth)
             elif item.op != "const":
                 self._emit(depth, f"const {SCALARS[item.dtype]} {self.names[item.id]} = {self._node(item)};")
 
@@ -132,7 +134,7 @@ class _Renderer:
             return self._argument(n)
         if n.op == "index":
             return self._sum(*self.k.indices[n.id])
-        if n.op == "load":
+        if n.op in LOADS:
             return self._load(n)
         if n.op in ELEMENTARY:
             self.used.add((n.op, n.dtype))
@@ -141,19 +143,31 @@ class _Renderer:
         return expression(n.op, n.dtype, tuple([a.dtype for a in n.args]), n.attr, [self._operand(a) for a in n.args])
 
     def _load(self, n: Node) -> str:
-        value = self._element(self.k.addresses[n.id]) + (" != 0" if n.dtype == "b1" else "")
-        return f"{self._operand(n.args[0])} ? {value} : {constant(0, n.dtype)}" if n.args else value
+        data, guard = n.args[0] if n.op == "gather" else None, guard_of(n)
+        value = self._element(self.k.addresses[n.id], data) + (" != 0" if n.dtype == "b1" else "")
+        return f"{self._operand(guard)} ? {value} : {constant(0, n.dtype)}" if guard is not None else value
 
-    def _element(self, a: Address) -> str:
+    def _written(self, w: Write) -> str:
+        place, value = self._element(w.address, w.data), self._operand(w.node)
+        if w.fold:
+            there = f"({place} != 0)" if w.address.dtype == "b1" else place
+            value = expression(w.fold, w.address.dtype, (w.address.dtype,) * 2, None, [there, value])
+        return f"{place} = {value};"
+
+    def _element(self, a: Address, data: Node | None = None) -> str:
         t = MEMORY[a.dtype]
         pointer = self._declare(a.pointer, f"p{a.pointer}", f"{t}*", f"({t}*)args[{a.pointer}]")
-        return f"{pointer}[{self._sum(a.offset, a.coefficients)}]"
+        behind = f" + {self._operand(data)}" if data is not None else ""
+        return f"{pointer}[{self._sum(a.offset, a.coefficients)}{behind}]"
 
     # -- loops --
 
     def _loop(self, loop: Loop, depth: int) -> None:
         """A block's accumulators (b7) start at the identity and join the whole's (v7) when the block ends."""
         size, j = self._integer(self.k.sizes[loop.range]), self.counters[loop.range]
+        if not loop.reduces:
+            self._walk(loop, size, j, depth)
+            return
         names = [(n, self.names[n.id], f"b{self.names[n.id][1:]}") for n in loop.reduces]
         for n, total, _ in names:
             self._emit(depth, f"{SCALARS[n.dtype]} {total} = {constant(identity(n.attr[0], n.dtype), n.dtype)};")
@@ -172,6 +186,26 @@ class _Renderer:
         for n, total, _ in names:
             if n.attr[0] in ("sum", "fma") and TYPES[n.dtype][1]:
                 self._emit(depth, f"{total} = {self._combine('add', n, total, constant(0.0, n.dtype))};")
+
+    def _walk(self, loop: Loop, size: str, j: str, depth: int) -> None:
+        """A loop for what its block writes; what runs along it (s7) is declared before."""
+        for n in loop.block.items:
+            if isinstance(n, Node) and n.op == "running":
+                start = constant(identity(n.attr[0], n.dtype), n.dtype)
+                self._emit(depth, f"{SCALARS[n.dtype]} s{self.names[n.id][1:]} = {start};")
+        self._emit(depth, f"for (long long {j} = 0; {j} < {size}; ++{j}) {{")
+        self._block(loop.block, depth + 1)
+        self._emit(depth, "}")
+
+    def _advance(self, n: Node, depth: int) -> None:
+        name = self.names[n.id]
+        state, body = f"s{name[1:]}", [self._operand(a) for a in n.args]
+        if n.attr[0] == "affine":
+            product = self._combine("mul", n, body[1], state)
+            self._emit(depth, f"{state} = {body[0]} ? {body[2]} : {self._combine('add', n, product, body[2])};")
+        else:
+            self._emit(depth, f"{state} = {self._combine(COMBINE[n.attr[0]], n, state, *body)};")
+        self._emit(depth, f"const {SCALARS[n.dtype]} {name} = {state};")
 
     def _folded(self, n: Node, part: str) -> str:
         operands = [self._operand(a) for a in n.args]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, TYPES, Node, Range
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, TYPES, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.llvm_ops import (
     SCALARS,
@@ -75,6 +75,7 @@ class _Renderer:
         self.used: set[tuple[str, str]] = set()
         self.shifts: dict[Number, list[str]] = {}  # of rows, by stride
         self.bases: dict[tuple, str] = {}  # of addresses inside loops: (offset, terms over outer ranges)
+        self.carried: dict[int, str] = {}  # what running nodes have come to
         self.label = "entry"
 
     def run(self) -> str:
@@ -261,8 +262,10 @@ class _Renderer:
             return self._cell(self.k.arguments[n.id])
         if n.op == "index":
             return self._index(n)
-        if n.op == "load":
+        if n.op in LOADS:
             return self._load(n)
+        if n.op == "running":
+            return self._advance(n)
         lanes = self._width(n)
         if n.op == "lt" and lanes > 1 and self._counts_rows(n):
             return self._row_guard(n)
@@ -325,9 +328,15 @@ class _Renderer:
         a = self.k.addresses[n.id]
         t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
-        guard = n.args[0] if n.args else None
+        guard = guard_of(n)
         base = self._sum(a.offset, a.coefficients)
-        if step == ("=", 0):
+        data = n.args[0] if n.op == "gather" else None
+        if data is not None and not self._varies(data):
+            base = self._let(f"add i64 {base}, {self._operand(data, 1)}")
+        if data is not None and self._varies(data):
+            lanes = self.lanes
+            value = self._gather(a, base, step, guard, self.names[data.id])
+        elif step == ("=", 0):
             value = self._load_one(a, n, base, guard)
             lanes = self._width(n)
         elif step == ("=", 1):
@@ -382,12 +391,18 @@ class _Renderer:
             out.append(self._let(f"select i1 {self.valid[lane]}, i64 {shift}, i64 0"))
         return out
 
-    def _gather(self, a: Address, base: str, step: Number, guard: Node | None) -> str:
+    def _gather(self, a: Address, base: str, step: Number, guard: Node | None, data: str = "") -> str:
+        """One element for each row, at `base`, a multiple of `step` and, where there is any, the row's `data`."""
         t = MEMORY[a.dtype][0]
-        shifts = self.shifts[step]
+        shifts = ["0"] * self.lanes if step == ("=", 0) else self.shifts.get(step) or self._row_offsets(step)
         out = "poison"
         for lane in range(self.lanes):
             at = self._let(f"add i64 {base}, {shifts[lane]}")
+            if data:
+                one = self._let(f"extractelement <{self.lanes} x i64> {data}, i32 {lane}")
+                at = self._let(f"add i64 {at}, {one}")
+                if guard is None:  # the data of rows past the end is anything
+                    at = self._let(f"select i1 {self.valid[lane]}, i64 {at}, i64 0")
             if guard is not None:
                 ok = self._operand(guard, self._width(guard))
                 if self._varies(guard):
@@ -408,10 +423,14 @@ class _Renderer:
         step = self._lane_step(a)
         lanes = self.lanes if self.k.lane is not None else 1
         value = self._operand(w.node, lanes)
+        base = self._sum(a.offset, a.coefficients)
+        if w.data is not None:
+            base = self._let(f"add i64 {base}, {self._operand(w.data, 1)}")
+        if w.fold:
+            value = self._joined(w, base, step, value, lanes)
         if a.dtype == "b1":
             vt = llvm_type("b1", lanes)
             value = self._let(f"zext {vt} {value} to {'i8' if lanes == 1 else f'<{lanes} x i8>'}")
-        base = self._sum(a.offset, a.coefficients)
         if lanes == 1:
             self._emit(f"store {t} {value}, ptr {self._pointer(a, base)}, align {size}")
             return
@@ -437,6 +456,24 @@ class _Renderer:
             self._scatter(a, base, step, value, mask)
             self._emit(f"br label %{after}")
         self._start(after)
+
+    def _joined(self, w: Write, base: str, step: Number, value: str, lanes: int) -> str:
+        """What is there, joined with what is written."""
+        a = w.address
+        t, size, mangled = MEMORY[a.dtype]
+        if lanes == 1:
+            there = self._let(f"load {t}, ptr {self._pointer(a, base)}")
+        elif step == ("=", 1):
+            there = self._let(
+                f"call <{lanes} x {t}> @llvm.masked.load.v{lanes}{mangled}.p0(ptr {self._pointer(a, base)}, i32 {size},"
+                f" <{lanes} x i1> {self.mask}, <{lanes} x {t}> zeroinitializer)"
+            )
+        else:
+            there = self._gather(a, base, step, None)
+        if a.dtype == "b1":
+            zero = "0" if lanes == 1 else "zeroinitializer"
+            there = self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {there}, {zero}")
+        return emit_op(w.fold, a.dtype, (a.dtype,) * 2, None, [there, value], lanes, self._fresh, self.lines)
 
     def _store_mask(self, w: Write) -> tuple[str, str]:
         """The rows to store, and whether these are all of them."""
@@ -468,6 +505,9 @@ class _Renderer:
 
     def _loop(self, loop: Loop) -> None:
         """Blocks of BLOCK elements: inner accumulators start at the identity and join the outer ones after it."""
+        if not loop.reduces:
+            self._walk(loop)
+            return
         size = self._cell(self.k.sizes[loop.range])
         types = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces]
         zeros = [self._start_of(n) for n in loop.reduces]
@@ -499,6 +539,48 @@ class _Renderer:
             if n.attr[0] in ("sum", "fma") and n.dtype in ("f32", "f64"):
                 zero = constant(0.0, n.dtype, self._width(n))
                 self.names[n.id] = self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {self.names[n.id]}, {zero}")
+
+    def _walk(self, loop: Loop) -> None:
+        """A loop for what its block writes, one element in each turn."""
+        size = self._cell(self.k.sizes[loop.range])
+        running = [n for n in loop.block.items if isinstance(n, Node) and n.op == "running"]
+        body, after = self._new_label("walk"), self._new_label("walked")
+        some = self._let(f"icmp sgt i64 {size}, 0")
+        before = self.label
+        self._emit(f"br i1 {some}, label %{body}, label %{after}")
+        self._start(body)
+        at = len(self.lines)  # the phis are completed when the label that comes back is known
+        j, j_next = self._fresh(), self._fresh()
+        now = [self._fresh() for _ in running]
+        self.carried.update(zip([n.id for n in running], now, strict=True))
+        self.counters[loop.range] = j
+        self._block(loop.block)
+        end = self.label
+        self._emit(f"{j_next} = add i64 {j}, 1")
+        more = self._let(f"icmp slt i64 {j_next}, {size}")
+        self._emit(f"br i1 {more}, label %{body}, label %{after}")
+        phis = [f"{j} = phi i64 [ 0, %{before} ], [ {j_next}, %{end} ]"]
+        for n, x in zip(running, now, strict=True):
+            start = constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
+            t = llvm_type(n.dtype, self._width(n))
+            phis.append(f"{x} = phi {t} [ {start}, %{before} ], [ {self.carried[n.id]}, %{end} ]")
+        self.lines[at:at] = phis
+        self._start(after)
+
+    def _advance(self, n: Node) -> str:
+        """A running node after this turn."""
+        now, lanes = self.carried[n.id], self._width(n)
+        if n.attr[0] == "affine":
+            first, factor, term = n.args
+            a, b = self._operand(factor, lanes), self._operand(term, lanes)
+            rest = self._combine("add", n, [self._combine("mul", n, [a, now], self._fresh), b], self._fresh)
+            types = ("b1", n.dtype, n.dtype)
+            operands = [self._operand(first, lanes), b, rest]
+            out = emit_op("select", n.dtype, types, None, operands, lanes, self._fresh, self.lines)
+        else:
+            out = self._combine(COMBINE[n.attr[0]], n, [now, self._operand(n.args[0], lanes)], self._fresh)
+        self.carried[n.id] = out
+        return out
 
     def _fold_block(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
         """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits

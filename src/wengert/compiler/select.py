@@ -9,7 +9,7 @@ round trip through memory that may not even hold them.
 from __future__ import annotations
 
 from wengert.compiler.expr import ELEMENTARY
-from wengert.compiler.program import CALLS, UNROLL, Op, Program, library_operand
+from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
 from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
@@ -18,6 +18,8 @@ UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repea
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
 COSTS = {"div": 4, "sqrt": 4, "power": 4} | dict.fromkeys(ELEMENTARY, 20) | {"exp": 15, "log": 15, "sin": 15, "cos": 15}
 COSTS |= dict.fromkeys(("pow", "atan2", "log2", "log10", "asinh", "acosh", "atanh"), 40)
+GATHER = 4  # cost of reading at a place that is data
+SIDE_BY_SIDE = 8  # rows that fill a vector
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = (
     64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
@@ -59,8 +61,8 @@ class Selection:
         self._heavy = 0  # bits of elementary functions
         self._mark_reads()
         for op in ops:
-            if op.kind == "write" and len(op.args) == 2:
-                self.overwritten |= 1 << op.args[0]
+            if op.base >= 0:
+                self.overwritten |= 1 << op.base
         for i, op in enumerate(ops):
             self._visit(i, op)
 
@@ -85,9 +87,11 @@ class Selection:
                     self._uses[root[a]] += 1  # windows overlap: an element is read at several places
                 continue
             for a in op.args:
-                if turned[a] or op.kind in ("embed", "write"):
+                if turned[a] or op.kind in ("embed", "write", "gather", "scatter"):
                     moved.add(root[a])
                 a = root[a]
+                if op.kind == "gather" and op.numel > self.ops[a].numel:
+                    self._grown.add(a)
                 self._uses[a] += 1
                 if (
                     op.kind == "elementwise"
@@ -106,6 +110,8 @@ class Selection:
             self._keep_one_base(i, op)
         if op.kind == "reduce" and op.length <= UNROLL:
             self._keep_unrolling_short(i, op)
+        if op.kind in ("scatter", "scan") and op.numel < SIDE_BY_SIDE * op.shape[op.axis]:
+            self._keep_walking_short(op)
         cost, sources, inlined, largest = 0, 0, 1 << i, 1
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
@@ -123,6 +129,8 @@ class Selection:
             cost += own
             if own >= ELEMENTARY_FROM:
                 self._heavy |= 1 << i
+        elif op.kind == "gather":
+            cost += GATHER
         elif op.kind == "reduce":
             cost = (cost + 2) * op.length
         self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
@@ -144,6 +152,14 @@ class Selection:
                 self.anchors.add(a)
             else:
                 self.copies[i] = max(self.copies[i], copies)
+
+    def _keep_walking_short(self, op: Op) -> None:
+        """A loop in order over few rows leaves most lanes idle: what its operands cost is paid before, side by side."""
+        for a in op.args:
+            while self.ops[a].kind == "movement":
+                (a,) = self.ops[a].args
+            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored(a):
+                self.anchors.add(a)
 
     def _keep_one_base(self, i: int, op: Op) -> None:
         """An expression that reads two states of an array which is written in place would keep the older one alive:
@@ -203,7 +219,7 @@ class Selection:
         return False
 
     def _wants_buffer(self, i: int, op: Op) -> bool:
-        if i in self.forced or op.kind == "write" or op.kind in CALLS:
+        if i in self.forced or op.kind in ALONE or op.kind in CALLS:
             return True
         if self.virtual[i] or op.inline or op.kind in ("movement", "full", "iota"):
             return False

@@ -50,7 +50,7 @@ PUT = Scatter(
     "put",
     "self index source",
     _put_reference,
-    params="axis size",
+    op="set",
     node_name="IndexPutBackward0",
     vjp={"self": _without, "source": lambda g, index, axis: take(g, index, axis)},
     jvp={"self": _without, "source": lambda t, index, axis, size: put(_zeros(t, index, axis, size), index, t, axis)},
@@ -59,7 +59,7 @@ PUT_ADD = Scatter(
     "put_add",
     "self index source",
     _put_add_reference,
-    params="axis size",
+    op="add",
     node_name="IndexPutBackward0",
     vjp={"self": lambda g: g, "source": lambda g, index, axis: take(g, index, axis)},
     jvp={
@@ -112,14 +112,21 @@ def strided_index(sizes: tuple[int, ...], strides: tuple[int, ...], offset: int)
     return expand(out, sizes)
 
 
+def scatter(prim: Scatter, x: Value, index: Value, source: Value, axis: int) -> Value:
+    """x with `source`, of x's dtype, folded in at the places that `take` would read, in the order of the index."""
+    count = shapes.numel(index.shape)
+    source = reshape(source, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+    return record(prim, (x, reshape(index, (count,)), source), (axis, x.shape[axis]), x.shape, x.dtype)
+
+
 def put(x: Value, index: Value, source: Value, axis: int) -> Value:
     """x with `source`, of x's dtype, written at the places that `take` would read; the last writer wins."""
-    return record(PUT, (x, index, source), (axis, x.shape[axis]), x.shape, x.dtype)
+    return scatter(PUT, x, index, source, axis)
 
 
 def put_add(x: Value, index: Value, source: Value, axis: int) -> Value:
     """x with `source`, of x's dtype, added at the places that `take` would read, in the order of the index."""
-    return record(PUT_ADD, (x, index, source), (axis, x.shape[axis]), x.shape, x.dtype)
+    return scatter(PUT_ADD, x, index, source, axis)
 
 
 # The least and the largest element of index values that were looked at: the same index often serves again and again.

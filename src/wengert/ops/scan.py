@@ -67,7 +67,7 @@ CUMSUM = Scan(
     "cumsum",
     "self",
     lambda x, axis: _running_sum(x, axis) + x.dtype.type(0),  # a sum starts from +0
-    params="axis",
+    op="sum",
     linear=True,
     vjp={"self": lambda g, axis: flip(cumsum_axis(flip(g, axis), axis), axis)},
 )
@@ -75,17 +75,17 @@ CUMPROD = Scan(
     "cumprod",
     "self",
     _accumulate(np.multiply),
-    params="axis",
+    op="product",
     vjp={"self": _cumprod_gradient},
     jvp={"self": _cumprod_tangent},
 )
 # The running maximum has no rule: `cummax` takes its values from where they stand.
-RUNNING_MAXIMUM = Scan("running_maximum", "self", lambda x, axis: np.maximum.accumulate(x, axis), params="axis")
+RUNNING_MAXIMUM = Scan("running_maximum", "self", lambda x, axis: np.maximum.accumulate(x, axis), op="maximum")
 RECURRENCE = Scan(
     "recurrence",
     "factor term",
     _recurrence_reference,
-    params="axis",
+    op="affine",
     vjp={
         "factor": lambda g, factor, result, axis: _backwards(g, factor, axis) * conj(_shift(result, axis, 1, 0)),
         "term": lambda g, factor, axis: _backwards(g, factor, axis),

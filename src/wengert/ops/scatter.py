@@ -20,7 +20,7 @@ from wengert.ops.movement import expand, reshape, slice_
 from wengert.ops.picking import INDEX_TYPES, checked_flat, checked_vector, with_axes
 from wengert.ops.source import full
 from wengert.record.primitive import Scatter
-from wengert.record.value import Value, record
+from wengert.record.value import Value
 
 Operand = Any
 Shape = tuple[int, ...]
@@ -83,7 +83,7 @@ PUT_PROD = Scatter(
     "put_prod",
     "self index source",
     _at(np.multiply),
-    params="axis size",
+    op="mul",
     vjp={
         "self": lambda g, self, index, source, axis: g * conj(_others(self, index, source, axis)[0]),
         "source": lambda g, self, index, source, axis: (
@@ -100,7 +100,7 @@ PUT_MAX, PUT_MIN = (
         name,
         "self index source",
         _at(f),
-        params="axis size",
+        op=f.__name__,
         vjp={"self": _of_extreme("self"), "source": _of_extreme("source")},
         jvp={"self": _extreme_tangent("self"), "source": _extreme_tangent("source")},
     )
@@ -108,23 +108,19 @@ PUT_MAX, PUT_MIN = (
 )
 
 
-def _scatter(prim: Scatter, x: Value, index: Value, source: Value, axis: int) -> Value:
-    return record(prim, (x, index, source), (axis, x.shape[axis]), x.shape, x.dtype)
-
-
 def put_prod(x: Value, index: Value, source: Value, axis: int) -> Value:
     """x multiplied by `source` at the places that `take` would read."""
-    return _scatter(PUT_PROD, x, index, source, axis)
+    return core.scatter(PUT_PROD, x, index, source, axis)
 
 
 def put_max(x: Value, index: Value, source: Value, axis: int) -> Value:
     """The largest of x and what `source` brings to each place; NaN wins."""
-    return _scatter(PUT_MAX, x, index, source, axis)
+    return core.scatter(PUT_MAX, x, index, source, axis)
 
 
 def put_min(x: Value, index: Value, source: Value, axis: int) -> Value:
     """The smallest of x and what `source` brings to each place; NaN wins."""
-    return _scatter(PUT_MIN, x, index, source, axis)
+    return core.scatter(PUT_MIN, x, index, source, axis)
 
 
 def reduced(x: Value, index: Value, source: Value, axis: int, reduce: str, include_self: bool) -> Value:

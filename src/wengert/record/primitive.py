@@ -230,13 +230,23 @@ class Gather(Primitive):
 
 
 class Scatter(Primitive):
-    """`self` with `source` written ("set") or added ("add") along one axis at the places in `index`, in the order of
-    the index. Static (axis, mode); the index is within bounds.
+    """`self` with `source` folded in along one axis at the places in `index`, a vector, in its order: `op` is "set",
+    "add", "mul", "maximum" or "minimum". Static (axis, size); the index is within bounds.
     """
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, params="axis size", **rest)
+        self.op = op
 
 
 class Scan(Primitive):
-    """Running results along one axis, each from the one before. Static (axis,)."""
+    """Running results along one axis, each from the one before: `op` is "sum", "product", "maximum", or "affine" (the
+    first input times the one before, plus the second). Static (axis,).
+    """
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, params="axis", **rest)
+        self.op = op
 
 
 class Source(Primitive):

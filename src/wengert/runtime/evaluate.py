@@ -22,7 +22,7 @@ from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE, WRITE
-from wengert.record.primitive import ALIAS
+from wengert.record.primitive import ALIAS, Scatter
 from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
 from wengert.runtime import reference
 from wengert.runtime.buffers import allocate, from_array
@@ -90,7 +90,11 @@ def cone_of(wanted: list[Value]) -> list[Value]:
             cone.append(v)
             stack.extend(v.inputs)
     cone.sort(key=_by_seq)
-    return _writes_late(cone) if any(v.prim is WRITE for v in cone) else cone
+    return _writes_late(cone) if any(_writes(v) for v in cone) else cone
+
+
+def _writes(v: Value) -> bool:
+    return v.prim is WRITE or isinstance(v.prim, Scatter)
 
 
 def _writes_late(cone: list[Value]) -> list[Value]:
@@ -100,7 +104,7 @@ def _writes_late(cone: list[Value]) -> list[Value]:
     out: list[Value] = []
     waiting: dict[Value, None] = {}
     for v in [*cone, None]:
-        if v is not None and v.prim is WRITE:
+        if v is not None and _writes(v):
             waiting[v] = None
             continue
         stack = [v] if v is not None else list(reversed(waiting))

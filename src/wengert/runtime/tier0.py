@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, ELEMENTARY, Node, Range
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.llvm_ops import define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 from wengert.dtypes import bfloat16, decode, encode
@@ -31,7 +31,7 @@ TILE = 32768  # elements of a tile, about
 
 _MEMORY: Any = ctypes.c_char * (1 << 46)  # all addresses that a pointer may reach; nothing is allocated
 
-_EXACT: dict[str, Callable[..., Any]] = {
+_EXACT: dict[str, Any] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
     "sqrt": np.sqrt, "fmod": np.fmod, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
     "shl": np.left_shift, "ashr": np.right_shift,
@@ -55,6 +55,7 @@ class _Interpreter:
         self.at: dict[Range, int] = {}  # where each range stands, or where its tile begins
         self.tile: dict[Range, int] = {}  # sizes of the tiles that are open
         self.order: list[Range] = []  # open loops, outermost first
+        self.carried: dict[int, Any] = {}  # what running nodes have come to
 
     def run(self) -> None:
         k = self.k
@@ -93,8 +94,10 @@ class _Interpreter:
             return self.cells[self.k.arguments[n.id] :].view(np.uint8 if n.dtype == "b1" else dt)[0].astype(dt)
         if n.op == "index":
             return self._affine(*self.k.indices[n.id])
-        if n.op == "load":
+        if n.op in LOADS:
             return self._load(n)
+        if n.op == "running":
+            return self._advance(n)
         args = [self.values[a.id] for a in n.args]
         exact = _EXACT.get(n.op)
         if exact is not None and not (n.op == "div" and n.dtype == "i64"):
@@ -149,15 +152,18 @@ class _Interpreter:
     def _load(self, n: Node) -> Any:
         a = self.k.addresses[n.id]
         kind = np.uint8 if a.dtype == "b1" else NUMPY[a.dtype]
-        if n.args:
-            return self._guarded(a, kind, self.values[n.args[0].id])
+        guard = guard_of(n)
+        if n.op == "gather" or guard is not None:
+            index = self._affine(a.offset, a.coefficients)
+            if n.op == "gather":
+                index = index + self.values[n.args[0].id]
+            return self._guarded(a, kind, index, self.values[guard.id] if guard is not None else np.True_)
         view = self._view(a, kind, self._axes())
         if int(self.cells[a.pointer]) in self.written:
             view = view.copy()
         return view.astype(np.bool_) if a.dtype == "b1" else view
 
-    def _guarded(self, a: Address, kind: Any, guard: Any) -> Any:
-        index = self._affine(a.offset, a.coefficients)
+    def _guarded(self, a: Address, kind: Any, index: Any, guard: Any) -> Any:
         index, guard = np.broadcast_arrays(index, guard)
         out = np.zeros(index.shape, kind)
         inside = index[guard]
@@ -173,6 +179,9 @@ class _Interpreter:
         a = w.address
         kind = np.uint8 if a.dtype == "b1" else NUMPY[a.dtype]
         value = self.values[w.node.id]
+        if w.fold or w.data is not None or any(a.coefficient(r) == ("=", 0) for r in self.order):
+            self._join(w, kind, value)
+            return
         if w.guard is None:
             self._view(a, kind, self._axes())[...] = value
             return
@@ -185,7 +194,59 @@ class _Interpreter:
             memory = _MEMORY.from_address(int(self.cells[a.pointer]) + low * np.dtype(kind).itemsize)
             np.ndarray((int(inside.max()) - low + 1,), kind, memory)[inside - low] = value[guard]
 
+    def _join(self, w: Write, kind: Any, value: Any) -> None:
+        """Write at places that are data, element after element in the order of the loop."""
+        a = w.address
+        index = self._affine(a.offset, a.coefficients)
+        if w.data is not None:
+            index = index + self.values[w.data.id]
+        axes = [self.tile[r] for r in self._axes()]
+        index, value = np.broadcast_to(index, axes).reshape(-1), np.broadcast_to(value, axes).reshape(-1)
+        if not index.size:
+            return
+        low = int(index.min())
+        memory = _MEMORY.from_address(int(self.cells[a.pointer]) + low * np.dtype(kind).itemsize)
+        there = np.ndarray((int(index.max()) - low + 1,), kind, memory)
+        if w.fold in ("maximum", "minimum"):  # elements for themselves: NumPy's differ in the sign of zero
+            for i, x in zip((index - low).tolist(), value, strict=True):
+                there[i] = _native(w.fold, a.dtype, (a.dtype,) * 2, [there[i], x])
+        elif w.fold:
+            _EXACT[w.fold].at(there, index - low, value.astype(kind))
+        else:
+            there[index - low] = value
+
     # -- loops --
+
+    def _walk(self, loop: Loop, step: int) -> None:
+        """A loop for what its block writes."""
+        r = loop.range
+        n = int(self.cells[self.k.sizes[r]])
+        self.order.append(r)
+        for x in loop.block.items:
+            if isinstance(x, Node) and x.op == "running":
+                self.carried[x.id] = NUMPY[x.dtype](identity(x.attr[0], x.dtype))
+        for start in range(0, n, step):
+            self.at[r], self.tile[r] = start, min(step, n - start)
+            self._block(loop.block.items)
+        self.order.pop()
+        self.tile.pop(r, None)
+
+    def _advance(self, n: Node) -> np.ndarray:
+        """A running node over the tile of its loop, the first axis."""
+        axes = [self.tile[r] for r in self._axes()]
+        body = [np.broadcast_to(self.values[a.id], axes) for a in n.args]
+        out: np.ndarray = np.empty(axes, NUMPY[n.dtype])
+        acc = self.carried[n.id]
+        for j in range(axes[0]):
+            if n.attr[0] == "affine":
+                acc = np.where(body[0][j], body[2][j], body[1][j] * acc + body[2][j])
+            elif n.attr[0] == "maximum":
+                acc = _native("maximum", n.dtype, (n.dtype,) * 2, [acc, body[0][j]])
+            else:
+                acc = _EXACT[COMBINE[n.attr[0]]](acc, body[0][j])
+            out[j] = acc
+        self.carried[n.id] = acc
+        return out
 
     def _loop(self, loop: Loop) -> None:
         r = loop.range
@@ -194,6 +255,9 @@ class _Interpreter:
         for size in self.tile.values():
             open_ *= size
         step = max(1, min(BLOCK, TILE // open_))
+        if not loop.reduces:
+            self._walk(loop, step)
+            return
         totals: list[Any] = [NUMPY[x.dtype](identity(x.attr[0], x.dtype)) for x in loop.reduces]
         self.order.append(r)
         for block in range(0, n, BLOCK):
