@@ -8,7 +8,6 @@ from typing import Any
 
 from wengert.api import PUBLISHED, Published
 from wengert.ops import families  # noqa: F401 -- what they publish is collected below
-from wengert.ops.composite import named
 from wengert.overrides import ask, has_torch_function, overloaded
 from wengert.record.value import Value
 from wengert.storage import twin
@@ -110,8 +109,14 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
     for x in inputs:
         if out is x:
             return twin(out)
-    if label is not None and out.node is not None:
-        named(out, label, *_flat(inputs))
+    n = out.node
+    if n is not None and (label or n.label):
+        given = [x.node for x in _flat(inputs) if isinstance(x, Value)]
+        inside = not all(e is None or e in given for e in n.edges)
+        if label:
+            n.label = label
+        if inside and (label or n.bounds is None):
+            n.bounds = tuple(given)  # users see one node, which leads to the inputs
     return out
 
 
