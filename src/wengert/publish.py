@@ -8,6 +8,7 @@ from typing import Any
 
 from wengert.api import PUBLISHED, Published
 from wengert.ops import families  # noqa: F401 -- what they publish is collected below
+from wengert.ops.elementwise import named
 from wengert.overrides import ask, has_torch_function, overloaded
 from wengert.record.value import Value
 from wengert.storage import twin
@@ -111,12 +112,11 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
             return twin(out)
     n = out.node
     if n is not None and (label or n.label):
-        given = [x.node for x in _flat(inputs) if isinstance(x, Value)]
-        inside = not all(e is None or e in given for e in n.edges)
+        given = _flat(inputs)
         if label:
-            n.label = label
-        if inside and (label or n.bounds is None):
-            n.bounds = tuple(given)  # users see one node, which leads to the inputs
+            named(out, label, *given)
+        elif n.bounds is None:
+            named(out, n.label, *given)
     return out
 
 
@@ -137,7 +137,7 @@ def function_of(p: Published) -> Callable[..., Any]:
         if one and len(args) == 1 and not kwargs and type(x := args[0]) is Tensor and x._store is None:
             v = x._v
             out = f(v)
-            if type(out) is Value and out is not v:
+            if type(out) is Value and out is not v and ((n := out.node) is None or n.label is None):
                 return make(out)
             values = [v]
         elif two and len(args) == 2 and not kwargs and type(args[0]) is type(args[1]) is Tensor:
