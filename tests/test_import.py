@@ -28,7 +28,7 @@ FLOORS = [
         "operators", "printing", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "linalg", "special", "utils"),
-    ("",),
+    ("", "__main__", "derivatives", "operations"),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
 HEAVY = ("llvmlite", "scipy_openblas32", "scipy", "torch", "matplotlib", "numpy.random")

@@ -8,7 +8,7 @@ from typing import Any
 
 from wengert.api import PUBLISHED, Published
 from wengert.ops import families  # noqa: F401 -- what they publish is collected below
-from wengert.ops.composite import named
+from wengert.ops.elementwise import named
 from wengert.overrides import ask, has_torch_function, overloaded
 from wengert.record.value import Value
 from wengert.storage import twin
@@ -110,8 +110,13 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
     for x in inputs:
         if out is x:
             return twin(out)
-    if label is not None and out.node is not None:
-        named(out, label, *_flat(inputs))
+    n = out.node
+    if n is not None and (label or n.label):
+        given = _flat(inputs)
+        if label:
+            named(out, label, *given)
+        elif n.bounds is None:
+            named(out, n.label, *given)
     return out
 
 
@@ -132,7 +137,7 @@ def function_of(p: Published) -> Callable[..., Any]:
         if one and len(args) == 1 and not kwargs and type(x := args[0]) is Tensor and x._store is None:
             v = x._v
             out = f(v)
-            if type(out) is Value and out is not v:
+            if type(out) is Value and out is not v and ((n := out.node) is None or n.label is None):
                 return make(out)
             values = [v]
         elif two and len(args) == 2 and not kwargs and type(args[0]) is type(args[1]) is Tensor:

@@ -123,7 +123,7 @@ def binary(
         else:
             out = op(a, b)
         if label is not None and out.node is not None:
-            out.node.label = label
+            out.node.label, out.node.bounds = label, (b.node,)
         return make(out)
 
     forward.__name__, reflected.__name__ = f"__{name}__", f"__r{name}__"

@@ -323,7 +323,7 @@ class _Walk:
                 continue
             new = self.fitted(1.0, None, x, g, edge)
             if node.bounds is None:
-                found[i] = _multiplied(new)
+                found[node.prim.has_rule.index(i)] = _multiplied(new)
             else:
                 inner.add(edge, new)
         self.inside.append(node)

@@ -87,13 +87,15 @@ def cast(x: Value, d: dtype) -> Value:
 def named(v: Value, name: str, *inputs: Any) -> Value:
     """v as the result of one operation, under PyTorch's name: users see one node, which leads to the inputs.
 
-    Inputs that are no values are left out; without any, the node leads where its own operation does.
+    Inputs that are no values, or not differentiable, are left out; without any, the node leads where its own operation
+    does.
     """
     n = v.node
     if n is not None:
         n.label = name
-        if inputs:
-            n.bounds = tuple([x.node for x in inputs if isinstance(x, Value)])
+        n.bounds = (
+            tuple([x.node for x in inputs if isinstance(x, Value) and x.dtype.differentiable]) if inputs else None
+        )
     return v
 
 

@@ -63,7 +63,7 @@ class Node:
     @property
     def outer_edges(self) -> tuple[Node | None, ...]:
         """The nodes of the inputs of the operation that the user called."""
-        return self.bounds if self.bounds is not None else self.edges
+        return self.bounds if self.bounds is not None else tuple([self.edges[i] for i in self.prim.has_rule])
 
     @property
     def requires_grad(self) -> bool:
@@ -134,6 +134,10 @@ class AccumulateGrad(Node):
         return "AccumulateGrad"
 
     @property
+    def outer_edges(self) -> tuple[Node | None, ...]:
+        return ()
+
+    @property
     def variable(self) -> Any:
         return self._variable()
 
@@ -157,6 +161,10 @@ class MultiNode(Node):
     def apply(self, grads: list[Value | None]) -> list[Value | None]:
         """The gradients of what the edges lead to, from those of the results (None: undefined)."""
         raise NotImplementedError
+
+    @property
+    def outer_edges(self) -> tuple[Node | None, ...]:
+        return self.edges
 
     def push(self, tangents: list[Value | None]) -> list[Value | None]:
         """The tangents of the results, from those of what the edges lead to (None: zero)."""

@@ -10,6 +10,7 @@ The subclasses are the *kinds*: all that the compiler knows of an operation.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -102,6 +103,11 @@ class Primitive:
         self._rules: dict[int, Rules] = {}
         self.module = _defining_module()
         TABLE[name] = self
+
+    @functools.cached_property
+    def has_rule(self) -> tuple[int, ...]:
+        """The inputs that a gradient may flow to, which are those that users see the node lead to."""
+        return tuple([i for i, name in enumerate(self.inputs) if name in self.vjp])
 
     def rules_for(self, mask: int) -> Rules:
         found = self._rules.get(mask)
