@@ -6,12 +6,10 @@ from wengert import shapes
 from wengert.api import api
 from wengert.ops.elementwise import (
     div,
-    eq,
     le,
     logical_not,
     named,
     pow,
-    sqrt,
     where,
 )  # fmt: skip
 from wengert.ops.movement import expand, reshape
@@ -88,15 +86,6 @@ def matmul(a: Value, b: Value) -> Value:
     if len(b.shape) == 1:
         return named(reshape(out, out.shape[:-1]), "MvBackward0" if len(a.shape) == 2 else "SqueezeBackward1", a, b)
     return named(out, "BmmBackward0", a, b)
-
-
-# -- norms --
-
-
-def _root(x: Value) -> Value:
-    """The square root, with gradient 0 at 0."""
-    zero = eq(x, 0)
-    return where(zero, 0, sqrt(where(zero, 1, x)))
 
 
 # -- activations --

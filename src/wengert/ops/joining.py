@@ -54,10 +54,11 @@ def cat(tensors: Sequence[Value], dim: int = 0) -> Value:
                 f"zero-dimensional tensor (at position {at}) cannot be concatenated; use stack, or reshape it"
             )
     d = _common_dtype(tensors)
-    parts = [p for p in tensors if p.shape != (0,)] or tensors[:1]
-    k = shapes.normalize_axis(dim, len(parts[0].shape))
+    first = next((p.shape for p in tensors if p.shape != (0,)), (0,))
+    k = shapes.normalize_axis(dim, len(first))
+    nothing = (*first[:k], 0, *first[k + 1 :])
+    parts = [p if p.shape != (0,) else reshape(p, nothing) for p in tensors]
     _fits(parts, k)
-    first = parts[0].shape
     size = builtins.sum([p.shape[k] for p in parts])
     out, at = full((*first[:k], size, *first[k + 1 :]), 0, d), 0
     for p in parts:

@@ -212,7 +212,7 @@ def _avg_pool(
     w = Windows(name, input, kernel, stride, padding, 1, ceil)
     if divisor == 0:
         raise RuntimeError("divisor must be not zero")
-    total = sum_axis(w.of(padded(_batched(input, w.ndim), *w.margins())), 2 + w.ndim, False, "max")
+    total = sum_axis(w.of(padded(_batched(input, w.ndim), *w.margins())), 2 + w.ndim)
     inside = max(w.margins()[1]) <= max(w.padding) == 0 or (count_include_pad and _within_padding(w))
     if divisor is not None or inside:
         out = total / (math.prod(w.kernel) if divisor is None else divisor)
