@@ -149,7 +149,6 @@ from wengert.functions import (
     ne,
     neg,
     negative,
-    norm,
     not_equal,
     pow,
     real,
@@ -255,7 +254,7 @@ _OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.views")
 autograd.Variable = autograd.variable.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("nn", "optim", "show", "special", "utils")
+_PARTS = ("linalg", "nn", "optim", "show", "special", "utils")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)

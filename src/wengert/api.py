@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+Anything = Any  # tensors, also in lists and tuples, and whatever else there is
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,7 +40,8 @@ def api(
     """Publish the decorated operation, which stays as it is.
 
     Its annotations say what a user may pass: `Value` a tensor; `Operand` a tensor, a number or an array;
-    `Sequence[Value]` a list or tuple of tensors; each `| None`, or as `*args`. Other parameters are passed as given.
+    `Sequence[Value]` a list or tuple of tensors; each `| None`, or as `*args`; `Anything` what may
+    hold tensors. Other parameters are passed as given.
     `method` (by default in the root namespace only) makes it a method of `Tensor`, and `inplace` adds the method that
     writes the result into the tensor; its name ends in an underscore.
     """

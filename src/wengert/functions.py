@@ -287,13 +287,6 @@ def std(
     )
 
 
-def norm(
-    input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
-) -> Tensor:
-    """The p-norm for p = 1, 2 or infinity."""
-    return make(co.norm(tensor_value(input), 2 if p == "fro" else p, _dims(dim, axis), _keep(keepdim, keepdims)))
-
-
 def amax(
     input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None
 ) -> Tensor:
@@ -379,7 +372,7 @@ METHODS = (
     exp, log, sin, cos, tanh, sqrt, neg, abs, sign, sgn, relu, conj, logical_not,
     isnan, isinf, isfinite, add, sub, mul, pow, maximum, minimum, masked_fill, clamp, clamp_min,
     clamp_max, lt, le, gt, ge, eq, ne, logical_and, logical_or, logical_xor, sum,
-    mean, var, std, norm, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,
+    mean, var, std, amax, amin, max, min, argmax, argmin, logsumexp, softmax, log_softmax, all, any,
 )  # fmt: skip
 _f: Any
 for _f in METHODS:

@@ -41,6 +41,12 @@ def _tensors(x: Any, name: str) -> list[Value]:
     return [_tensor(y, name) for y in x]
 
 
+def _anything(x: Any, name: str) -> Any:
+    if isinstance(x, list | tuple):
+        return [_anything(y, name) for y in x]
+    return _tensor(x, name) if isinstance(x, Tensor) or has_torch_function((x,)) else x
+
+
 def _optional(convert: Converter) -> Converter:
     return lambda x, name: None if x is None else convert(x, name)
 
@@ -49,6 +55,7 @@ _BY_ANNOTATION: dict[str, Converter] = {
     "Value": _tensor,
     "Operand": _operand,
     "Sequence[Value]": _tensors,
+    "Anything": _anything,
 }
 _BY_ANNOTATION.update({f"{k} | None": _optional(c) for k, c in _BY_ANNOTATION.items()})
 

@@ -153,19 +153,6 @@ def std(x: Value, axes: Any = None, correction: float = 1, keepdim: bool = False
 
 
 @once_rounded
-def norm(x: Value, p: float = 2, axes: Any = None, keepdim: bool = False) -> Value:
-    size = abs(x) if x.dtype.is_complex or p != 2 else x
-    if p == 2:
-        out = _root(sum(mul(size, size), axes, keepdim))
-    elif p == 1:
-        out = sum(size, axes, keepdim)
-    elif p == math.inf:
-        out = amax(size, axes, keepdim, "norm")
-    else:
-        raise NotImplementedError(f"norm: p={p!r} is not implemented; p is 1, 2 or infinity")
-    return named(out, "LinalgVectorNormBackward0", x)
-
-
 def amax_(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     return named(amax(x, axes, keepdim), "AmaxBackward0", x)
 

@@ -15,6 +15,7 @@ from wengert.ops.composite import matmul
 from wengert.ops.elementwise import cast, conj, eq, ge, le, real, where
 from wengert.ops.movement import reshape, slice_, transpose, unsqueeze
 from wengert.ops.source import iota
+from wengert.ops.windows import diagonal_of
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 
@@ -99,7 +100,6 @@ def frozen(x: Value) -> Value:
     return alias(x) if x.node is not None else x
 
 
-
 def parts(packed: Value, *shapes: Shape) -> list[Value]:
     """The results that a library call packed side by side along its last axis."""
     batch, out, at = packed.shape[:-1], [], 0
@@ -115,7 +115,7 @@ def info_of(x: Value) -> Value:
     return cast(real(x), INFO)
 
 
-INFO = getattr(dtypes, "int32", dtypes.int64)
+INFO = dtypes.int32
 
 
 # -- matrices --
@@ -156,10 +156,7 @@ def triu(x: Value, k: int = 0) -> Value:
 
 def diagonal(x: Value) -> Value:
     """The main diagonals of the matrices, (*b, m, n) to (*b, min(m, n))."""
-    batch, (m, n) = x.shape[:-2], x.shape[-2:]
-    k = min(m, n)
-    flat = reshape(x, (*batch, m * n))
-    return slice_(flat, (0,) * len(flat.shape), (*batch, k), (*[1] * len(batch), n + 1))
+    return diagonal_of(x, 0, len(x.shape) - 2, len(x.shape) - 1)
 
 
 def diagonal_matrix(x: Value) -> Value:

@@ -28,10 +28,10 @@ from wengert.ops.linalg.common import (
     row,
 )
 from wengert.ops.linalg.common import hermitian as symmetrized
+from wengert.ops.linalg.eigen import eigvalsh, hermitian_decomposition
 from wengert.ops.linalg.lu import inv_ex
 from wengert.ops.linalg.norms import matrix_norm
 from wengert.ops.linalg.results import LeastSquares
-from wengert.ops.linalg.spectral import eigvalsh, hermitian_decomposition
 from wengert.ops.linalg.svd import decomposed, singular_values
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
@@ -118,8 +118,8 @@ def pinv(
     """
     if len(A.shape) < 2 or not A.dtype.differentiable:
         raise RuntimeError(
-            f"linalg.pinv({long_name(A.dtype)}{{{list(A.shape)}}}): expected a tensor with 2 or more dimensions of float,"
-            " double, cfloat or cdouble types"
+            f"linalg.pinv({long_name(A.dtype)}{{{list(A.shape)}}}): expected a tensor with 2 or more dimensions of"
+            " float, double, cfloat or cdouble types"
         )
     rtol = rcond if rtol is None else rtol
     a = frozen(A)
@@ -232,9 +232,7 @@ def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None 
     limit = float(np.finfo(A.dtype.np).eps) * max(m, n) if rcond is None else float(rcond)
     routine = "gelsy" if driver in ("gels", "gelsy") else "gelsd"
     count = min(m, n) if routine == "gelsd" else 0
-    packed = record(
-        LSTSQ, (frozen(A), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), A.dtype
-    )
+    packed = record(LSTSQ, (frozen(A), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), A.dtype)
     x, rank, values = parts(packed, (n, k), (), (count,))
     rank = cast(_real(rank), dtypes.int64)
     if A.node is not None or right.node is not None:
@@ -244,8 +242,9 @@ def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None 
     if driver == "gels":
         rank = full((0,), 0, dtypes.int64)
     values = _real(values) if count else full((0,), 0, A.dtype.real)
-    return LeastSquares(reshape(x, x.shape[:-1]) if right is not B and len(B.shape) < len(x.shape) else x,
-        residuals, rank, values)
+    return LeastSquares(
+        reshape(x, x.shape[:-1]) if right is not B and len(B.shape) < len(x.shape) else x, residuals, rank, values
+    )
 
 
 def _real(x: Value) -> Value:

@@ -107,7 +107,7 @@ def _no_info(batch: tuple[int, ...]) -> np.ndarray:
 
 
 def lu(a: np.ndarray) -> np.ndarray:
-    """(LU, pivots from 1, the rows of A in the order of those of L U, info) of m x n matrices, with partial pivoting."""
+    """(LU, pivots from 1, the rows of A in the order of those of L U, info) of m x n matrices."""
     batch, (m, n) = a.shape[:-2], a.shape[-2:]
     by_columns = _transposed(a)
     pivots = np.zeros((*batch, min(m, n)), np.int32)
@@ -261,8 +261,9 @@ def _trsm(kind: str) -> tuple[Callable, Any]:
 def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
     """The rows of A in the order of those of L U, from LAPACK's sequence of exchanges."""
     out = np.empty((*pivots.shape[:-1], rows), np.int64)
-    steps = np.asarray(pivots.real, np.int64).reshape(-1, pivots.shape[-1]) - 1
-    for line, exchanges in zip(out.reshape(-1, rows), steps.tolist()):
+    count = math.prod(pivots.shape[:-1])
+    steps = np.asarray(pivots.real, np.int64).reshape(count, pivots.shape[-1]) - 1
+    for line, exchanges in zip(out.reshape(count, rows), steps.tolist()):
         order = list(range(rows))
         for k, at in enumerate(exchanges):
             order[k], order[at] = order[at], order[k]

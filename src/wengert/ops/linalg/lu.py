@@ -135,9 +135,7 @@ def solve(A: Value, B: Value, *, left: bool = True) -> Value:
     tensor([1., 2.])
     """
     out, info = _solved("linalg.solve", A, B, left)
-    check_info(
-        "torch.linalg.solve", info, lambda _: "The solver failed because the input matrix is singular."
-    )
+    check_info("torch.linalg.solve", info, lambda _: "The solver failed because the input matrix is singular.")
     return out
 
 
@@ -345,7 +343,7 @@ FACTORS = Library(
 
 def _in_order(x: Value, order: Value) -> Value:
     """The rows of x in this order (for each matrix of the batch its own)."""
-    return take_along(x, expand(last(order), x.shape), len(x.shape) - 2) if 0 not in x.shape else x
+    return take_along(x, expand(last(order), x.shape), len(x.shape) - 2, x.shape) if 0 not in x.shape else x
 
 
 def _differentiable(A: Value, packed: Value) -> Value:

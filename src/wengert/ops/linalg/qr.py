@@ -211,5 +211,3 @@ def householder_product(input: Value, tau: Value) -> Value:
 def orgqr(input: Value, input2: Value) -> Value:
     """`linalg.householder_product` under its older name."""
     return householder_product(input, input2)
-
-

@@ -82,4 +82,4 @@ class LeastSquares(NamedTuple):
 for _type in (
     CholeskyEx, SolveEx, InvEx, SignAndLog, PLU, LUFactor, LUFactorEx, Eigen, SVD, USV, QR, LeastSquares,
 ):  # fmt: skip
-    _type.__repr__ = _show  # type: ignore[method-assign]
+    _type.__repr__ = _show  # type: ignore[method-assign, assignment]

@@ -201,8 +201,8 @@ def svd(A: Value, full_matrices: bool = True, *, driver: str | None = None) -> S
         LinAlgError: if the algorithm does not converge, as with nan.
 
     Vectors are determined up to their sign (or phase), and their derivatives exist where singular values differ, and
-    are not 0 unless A is square. Derivatives of the values always exist. Source: Townsend, "Differentiating the singular
-    value decomposition", 2016; complex: Wan and Zhang, 2019.
+    are not 0 unless A is square. Derivatives of the values always exist. Source: Townsend, "Differentiating the
+    singular value decomposition", 2016; complex: Wan and Zhang, 2019.
 
     >>> import wengert as torch
     >>> torch.linalg.svd(torch.tensor([[3.0, 0.0], [0.0, 4.0]])).S

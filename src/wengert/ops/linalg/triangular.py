@@ -34,7 +34,9 @@ def _gradient_of_matrix(
     return _triangle(-outer, upper, unitriangular)
 
 
-def _tangent_of_matrix(t: Value, self: Value, result: Value, upper: bool, unitriangular: bool, adjointly: bool) -> Value:
+def _tangent_of_matrix(
+    t: Value, self: Value, result: Value, upper: bool, unitriangular: bool, adjointly: bool
+) -> Value:
     moved = _triangle(t, upper, unitriangular)
     moved = product(mH(moved) if adjointly else moved, result)
     return -triangular(self, moved, upper, unitriangular, adjointly)
@@ -88,15 +90,11 @@ def check_system(name: str, a: Value, b: Value, left: bool = True) -> None:
     if b.shape[-2 if left else -1] != a.shape[-1]:
         equation = "AX = B" if left else "XA = B"
         (m, n), (p, q) = a.shape[-2:], b.shape[-2:]
-        raise RuntimeError(
-            f"{name}: Incompatible shapes of A and B for the equation {equation} ({m}x{n} and {p}x{q})"
-        )
+        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {equation} ({m}x{n} and {p}x{q})")
 
 
 @api(namespace="linalg")
-def solve_triangular(
-    A: Value, B: Value, *, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Value:
+def solve_triangular(A: Value, B: Value, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Value:
     """The X of A X = B for a triangular matrix (of X A = B if not `left`). Only one triangle of A is read.
 
     Args:
