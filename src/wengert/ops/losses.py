@@ -12,7 +12,8 @@ from typing import Any
 from wengert import shapes
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, mean, named, norm
+from wengert.ops.composite import clamp, mean, named
+from wengert.ops.linalg.norms import norm
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import sum
 from wengert.ops.source import Operand

@@ -9,7 +9,8 @@ import numpy as np
 
 from wengert.api import api
 from wengert.ops import elementwise as ew
-from wengert.ops.composite import clamp, mean, named, norm
+from wengert.ops.composite import clamp, mean, named
+from wengert.ops.linalg.norms import norm
 from wengert.ops.movement import embed, reshape
 from wengert.ops.reduction import sum_axis
 from wengert.ops.windows import windows
