@@ -139,7 +139,7 @@ LINALG: dict[str, list[Sample]] = {
     "lu_sign": [_one(_from_lu(lu.SIGN), s, complex=False) for s in (S3, B3)],
     "lu_order": [
         Sample(
-            lambda d: [np.array([[3, 3, 3], [1, 2, 3]])], lambda p, b=b: record(lu.ORDER, (p,), (b,), (2, 3), p.dtype)
+            lambda d: [np.array([[3, 3, 3], [1, 2, 3]])], lambda p, b=b: record(lu.ORDER, (p,), (b,), p.shape, p.dtype)
         )
         for b in (False, True)
     ],

@@ -16,6 +16,7 @@ from wengert.config import configure
 from wengert.ops import composite, extremes, movement, reduction, statistics
 from wengert.ops import elementwise as ew
 from wengert.ops import transcendental as tr
+from wengert.ops.linalg import norms
 from wengert.ops.source import full, iota
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant, read, settle
@@ -316,7 +317,7 @@ def test_reductions_over_each_axis(shape):
     for axis in range(len(shape)):
         check(lambda v, k=axis: [reduction.sum(v, k), statistics.mean(v, k, True), statistics.var(v, k)], x, scale=400)
         check(lambda v, k=axis: extremes.softmax(v, k), x, scale=20)
-    check(lambda v: [reduction.sum(v), composite.norm(v), statistics.std(v)], x, scale=400)
+    check(lambda v: [reduction.sum(v), norms.norm(v), statistics.std(v)], x, scale=400)
     check(lambda v: v - statistics.mean(v, 0, True) + extremes.amax(v, len(shape) - 1, True), x, scale=20)
 
 

@@ -82,7 +82,7 @@ def _power_norm(size: Value, p: float, axes: Any, keepdim: bool) -> Value:
 
 @api(namespace="linalg")
 def vector_norm(
-    x: Value, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *,
+    x: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, *,
     dtype: DType | None = None,
 ) -> Value:  # fmt: skip
     """(sum of |x|^ord)^(1/ord) over the axes `dim`, or all: real.
