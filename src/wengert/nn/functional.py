@@ -12,10 +12,6 @@ import wengert.ops.normalization
 import wengert.ops.pooling  # noqa: F401
 from wengert.autograd.modes import no_grad
 from wengert.factories import rand
-from wengert.functions import log_softmax as _log_softmax
-from wengert.functions import relu as _relu
-from wengert.functions import sigmoid, tanh  # noqa: F401
-from wengert.functions import softmax as _softmax
 from wengert.ops import attention as _attention
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
@@ -24,11 +20,12 @@ from wengert.tensor import Tensor, make, tensor_value
 
 publish_all()
 globals().update(namespace("nn.functional"))
+sigmoid, tanh = Tensor.sigmoid, Tensor.tanh
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, input)."""
-    return input.relu_() if inplace else _relu(input)
+    return input.relu_() if inplace else input.relu()
 
 
 # -- softmax --
@@ -41,12 +38,12 @@ def _softmax_dim(name: str, ndim: int) -> int:
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """exp(input) over its sum along `dim`."""
-    return _softmax(input, _softmax_dim("softmax", input.dim()) if dim is None else dim, dtype=dtype)
+    return input.softmax(_softmax_dim("softmax", input.dim()) if dim is None else dim, dtype=dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """log(softmax(input)), without overflow."""
-    return _log_softmax(input, _softmax_dim("log_softmax", input.dim()) if dim is None else dim, dtype=dtype)
+    return input.log_softmax(_softmax_dim("log_softmax", input.dim()) if dim is None else dim, dtype=dtype)
 
 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:

@@ -16,6 +16,7 @@ from wengert.ops.composite import clamp, mean, named, norm
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import sum
 from wengert.ops.source import Operand
+from wengert.ops.transcendental import log1p
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 
@@ -62,7 +63,7 @@ def frozen(x: Value) -> Value:
 def softplus(x: Value) -> Value:
     """log(1 + exp(x)), without overflow, and with the right derivatives at 0 too."""
     positive = ew.gt(x, 0)
-    return ew.where(positive, x, 0) + ew.log(1 + ew.exp(ew.where(positive, -x, x)))
+    return ew.where(positive, x, 0) + log1p(ew.exp(ew.where(positive, -x, x)))
 
 
 def _warn_sizes(input: Value, target: Value) -> None:
