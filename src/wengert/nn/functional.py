@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import wengert.ops.bags
 import wengert.ops.classification
 import wengert.ops.convolution
 import wengert.ops.dense
@@ -13,6 +15,7 @@ import wengert.ops.pooling  # noqa: F401
 from wengert.autograd.modes import no_grad
 from wengert.factories import rand
 from wengert.ops import attention as _attention
+from wengert.ops import losses as _losses
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
 from wengert.publish import namespace, publish_all
@@ -226,6 +229,29 @@ def instance_norm(
         centre, variance = values["running_mean"], values["running_var"]  # type: ignore[assignment]
     args = x, centre, variance, values["weight"], values["bias"], eps
     return make(_normalization.batch_normalized(*args, "ViewBackward0"))
+
+
+# -- a loss with a function of one's own --
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)) for a distance d, by default the Euclidean one."""
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    distance = namespace("nn.functional")["pairwise_distance"] if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = far.minimum(distance(positive, negative))
+    return make(_losses.reduced(tensor_value((margin + near - far).clamp(min=0)), reduction))
 
 
 # -- attention --
