@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import wengert.ops.bags
 import wengert.ops.classification
 import wengert.ops.convolution
 import wengert.ops.dense
@@ -12,6 +14,7 @@ import wengert.ops.normalization
 import wengert.ops.pooling  # noqa: F401
 from wengert.autograd.modes import no_grad
 from wengert.ops import attention as _attention
+from wengert.ops import losses as _losses
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
 from wengert.publish import namespace, publish_all
@@ -20,14 +23,12 @@ from wengert.tensor import Tensor, make, tensor_value
 
 publish_all()
 globals().update(namespace("nn.functional"))
-_root = namespace("")
-_relu, _softmax, _log_softmax = _root["relu"], _root["softmax"], _root["log_softmax"]
-sigmoid, tanh = _root["sigmoid"], _root["tanh"]
+sigmoid, tanh = Tensor.sigmoid, Tensor.tanh
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, input)."""
-    return input.relu_() if inplace else _relu(input)
+    return input.relu_() if inplace else input.relu()
 
 
 # -- softmax --
@@ -40,12 +41,12 @@ def _softmax_dim(name: str, ndim: int) -> int:
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """exp(input) over its sum along `dim`."""
-    return _softmax(input, _softmax_dim("softmax", input.dim()) if dim is None else dim, dtype=dtype)
+    return input.softmax(_softmax_dim("softmax", input.dim()) if dim is None else dim, dtype=dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """log(softmax(input)), without overflow."""
-    return _log_softmax(input, _softmax_dim("log_softmax", input.dim()) if dim is None else dim, dtype=dtype)
+    return input.log_softmax(_softmax_dim("log_softmax", input.dim()) if dim is None else dim, dtype=dtype)
 
 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
@@ -228,6 +229,29 @@ def instance_norm(
         centre, variance = values["running_mean"], values["running_var"]  # type: ignore[assignment]
     args = x, centre, variance, values["weight"], values["bias"], eps
     return make(_normalization.batch_normalized(*args, "ViewBackward0"))
+
+
+# -- a loss with a function of one's own --
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)) for a distance d, by default the Euclidean one."""
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    distance = namespace("nn.functional")["pairwise_distance"] if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = far.minimum(distance(positive, negative))
+    return make(_losses.reduced(tensor_value((margin + near - far).clamp(min=0)), reduction))
 
 
 # -- attention --

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wengert.nn.applied import Applied
+from wengert.nn.linear import PairwiseDistance
 from wengert.ops.losses import mode_of
 
 
@@ -143,6 +144,14 @@ class TripletMarginWithDistanceLoss(_Loss):
 
     function = "triplet_margin_with_distance_loss"
     settings = {"distance_function": None, "margin": 1.0, "swap": False, "reduction": "mean"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.distance_function is None:
+            del self.distance_function
+            self.distance_function = PairwiseDistance()
+        if self.margin <= 0:
+            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} instead")
 
 
 class MultiMarginLoss(_Loss):

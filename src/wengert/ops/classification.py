@@ -6,6 +6,8 @@ softmax, and its derivative in the loop that computes the softmax's, so no array
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wengert import dtypes
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import named
@@ -16,6 +18,7 @@ from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
 from wengert.ops.selection import clamp
 from wengert.ops.source import iota
+from wengert.ops.transcendental import log1p
 from wengert.record.value import Value
 
 
@@ -198,15 +201,17 @@ def binary_cross_entropy(
     numbers = array_of(input)
     if not ((numbers >= 0) & (numbers <= 1)).all():
         raise RuntimeError("all elements of input should be between 0 and 1")
-    each = -(target * _bounded_log(input) + (1 - target) * _bounded_log(1 - input))
+    each = -(target * _bounded(input, ew.log) + (1 - target) * _bounded(-input, log1p))
     mode = mode_of(size_average, reduce, reduction)
     return named(reduced(each if weight is None else each * weight, mode), "BinaryCrossEntropyBackward0")
 
 
-def _bounded_log(x: Value) -> Value:
-    """log(x), but -100 with the slope 1e12 at 0, so that a prediction that is altogether wrong can be corrected."""
-    zero = ew.eq(x, 0)
-    return ew.where(zero, x * 1e12 - 100, clamp(ew.log(ew.where(zero, 1, x)), -100))
+def _bounded(x: Value, log: Callable[[Value], Value]) -> Value:
+    """A logarithm that is no smaller than -100, with the slope 1e12 where it would be infinite: a prediction that is
+    altogether wrong can still be corrected."""
+    end = ew.eq(x, 0 if log is ew.log else -1)
+    inside = clamp(log(ew.where(end, 0.5 if log is ew.log else 0, x)), -100)
+    return ew.where(end, (x if log is ew.log else x + 1) * 1e12 - 100, inside)
 
 
 @loss

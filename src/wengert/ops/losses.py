@@ -19,6 +19,7 @@ from wengert.ops.reduction import sum
 from wengert.ops.selection import clamp
 from wengert.ops.source import Operand
 from wengert.ops.statistics import mean
+from wengert.ops.transcendental import log1p
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 
@@ -65,7 +66,7 @@ def frozen(x: Value) -> Value:
 def softplus(x: Value) -> Value:
     """log(1 + exp(x)), without overflow, and with the right derivatives at 0 too."""
     positive = ew.gt(x, 0)
-    return ew.where(positive, x, 0) + ew.log(1 + ew.exp(ew.where(positive, -x, x)))
+    return ew.where(positive, x, 0) + log1p(ew.exp(ew.where(positive, -x, x)))
 
 
 def _warn_sizes(input: Value, target: Value) -> None:
