@@ -101,10 +101,6 @@ from wengert.factories import (
     zeros_like,
 )  # fmt: skip
 from wengert.factories import range_ as range
-from wengert.functions import (
-    imag,
-    real,
-)  # fmt: skip
 from wengert.gradients import grad, value_and_grad
 from wengert.joining import (
     addmm,
@@ -119,6 +115,19 @@ from wengert.joining import (
     mv,
     numel,
     outer,
+)  # fmt: skip
+from wengert.memory import (
+    as_strided,
+    empty_permuted,
+    empty_strided,
+    get_device,
+    imag,
+    is_nonzero,
+    is_same_size,
+    is_storage,
+    real,
+    view_as_complex,
+    view_as_real,
 )  # fmt: skip
 from wengert.overrides import asking as _asking
 from wengert.parts import (
@@ -173,7 +182,6 @@ from wengert.record.value import counters
 from wengert.tensor import Tensor
 from wengert.views import (
     adjoint,
-    as_strided,
     broadcast_to,
     detach,
     diagonal,
@@ -205,7 +213,7 @@ cdouble = complex128
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 newaxis = None
 
-_OF_TENSORS = ("wengert.functions", "wengert.joining", "wengert.parts", "wengert.views")
+_OF_TENSORS = ("wengert.joining", "wengert.memory", "wengert.parts", "wengert.views")
 
 
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.

@@ -93,7 +93,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     return make(co.named(twin(tensor_value(input)), "CloneBackward0"))
 
 
-def contiguous(input: Tensor) -> Tensor:
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself if it lies in row-major order, else a copy that does."""
     return input if input.is_contiguous() else make(co.named(twin(tensor_value(input)), "CloneBackward0"))
 
@@ -110,7 +110,13 @@ def _is_device(x: Any) -> bool:
 
 
 def to(
-    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+    self: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool = False,
+    non_blocking: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """Another dtype: `to(dtype)`, `to(other)`, `to(device, dtype)`. The tensor itself if nothing changes."""
     for x in args:

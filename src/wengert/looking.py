@@ -112,11 +112,18 @@ def __format__(self: Tensor, spec: str) -> str:
 
 
 def __contains__(self: Tensor, x: Any) -> bool:
+    if not isinstance(x, Tensor | int | float | complex):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(x)}.")
     return bool((self == x)._read().any())
+
+
+def __reversed__(self: Tensor) -> Any:
+    """The elements along the first axis, last first."""
+    return reversed(list(self)) if self._v.shape else self
 
 
 for _f in (
     item, tolist, numpy, data_ptr, _single, __bool__, __float__, __int__, __complex__, __index__, __len__,
-    __iter__, __format__, __contains__,
+    __iter__, __format__, __contains__, __reversed__,
 ):  # fmt: skip
     setattr(Tensor, _f.__name__, _f)

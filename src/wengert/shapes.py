@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -171,6 +172,22 @@ def view_strides(shape: Shape, strides: Shape, new: Shape) -> Shape | None:
         out.append(base)
         view -= 1
     return tuple(reversed(out))
+
+
+def overlaps(shape: Shape, strides: Shape) -> bool:
+    """Whether two indices reach the same element."""
+    reach = 0
+    for s, n in sorted((s, n) for s, n in zip(strides, shape) if n > 1):
+        if s <= reach:
+            return _collides(shape, strides)
+        reach += (n - 1) * s
+    return False
+
+
+def _collides(shape: Shape, strides: Shape) -> bool:
+    places = itertools.product(*[range(0, n * s, s) if s else [0] * n for n, s in zip(shape, strides)])
+    seen = [sum(p) for p in places]
+    return len(set(seen)) < len(seen)
 
 
 def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 import weakref
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -195,6 +195,8 @@ class Strided:
         return gather.take(v, self._index(), 0)
 
     def put(self, base: Value, v: Value) -> Value:
+        if shapes.overlaps(self.sizes, self.strides):
+            raise RuntimeError(EXPANDED)
         return gather.put(base, self._index(), v, 0)
 
     def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
@@ -213,7 +215,16 @@ def _strided(x: np.ndarray, lens: Diagonal | Windows | Strided) -> np.ndarray:
     return as_strided(flat, sizes, tuple([s * item for s in strides]))
 
 
-Lens = Slice | Reshape | Permute | Expand | Diagonal | Windows | Strided
+class Lens(Protocol):
+    """What shows one value as another: the kinds above, and those in `lenses`."""
+
+    def get(self, v: Value) -> Value: ...
+
+    def put(self, base: Value, v: Value) -> Value: ...
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]: ...
+
+    def array(self, x: np.ndarray) -> np.ndarray: ...
 
 
 def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...]:

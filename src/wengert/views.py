@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from wengert import shapes, storage
-from wengert.dtypes import dtype
+from wengert import dtypes, shapes
+from wengert.memory import view_bits
 from wengert.messages import NO_VIEW
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import RESHAPE
 from wengert.ops.windows import diagonal_axes
 from wengert.record.value import record
 from wengert.shapes import Shape
-from wengert.storage import Diagonal, Expand, Lens, Permute, Reshape, Slice, Strided, Windows, twin
+from wengert.storage import Diagonal, Expand, Lens, Permute, Reshape, Slice, Windows, twin
 from wengert.tensor import Tensor, make, tensor_value
 
 _frame = sys._getframe
@@ -35,14 +35,14 @@ def _can_view(x: Tensor, new: Shape) -> bool:
     return shapes.view_strides(shape, strides, new) is not None
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory as another shape; one size may be -1.
+def view(input: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """The same memory as another shape, one size of which may be -1; `view(dtype)`: taken for another dtype.
 
     Raises:
         RuntimeError: if the sizes do not fit, or the elements do not lie in that order.
     """
-    if len(shape) == 1 and isinstance(shape[0], dtype):
-        raise NotImplementedError("view(dtype) is not implemented; use .to(dtype), which converts the numbers")
+    if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
+        return view_bits(input, dtype or shape[0])
     old = tensor_value(input).shape
     new = shapes.infer_reshape(old, shapes.shape_argument(shape))
     if not _can_view(input, new):
@@ -251,38 +251,6 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return _view(self, Windows(k, size, step), "UnfoldBackward0")
 
 
-def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
-    """The elements of the tensor's memory at storage_offset (by default the tensor's own) + sum(index * stride).
-
-    Raises:
-        RuntimeError: for sizes and strides of different number, negative ones, or places outside of the memory.
-
-    >>> import wengert
-    >>> wengert.as_strided(wengert.arange(4), (2, 2), (1, 1))
-    tensor([[0, 1],
-            [1, 2]])
-    """
-    sizes, steps = tuple(size), tuple(stride)
-    if len(sizes) != len(steps):
-        raise RuntimeError(f"mismatch in length of strides and shape: {len(steps)} and {len(sizes)}")
-    if min(steps, default=0) < 0:
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(steps)}")
-    base = input._base if input._is_view() else input
-    offset = input.storage_offset() if storage_offset is None else storage_offset
-    shape = tensor_value(base).shape
-    last = offset + sum([(n - 1) * s for n, s in zip(shapes.check_sizes(sizes), steps, strict=True)])
-    if 0 not in sizes and not 0 <= offset <= last < shapes.numel(shape):
-        raise RuntimeError(
-            f"setStorage: sizes {list(sizes)}, strides {list(steps)}, storage offset {offset} are out of bounds for"
-            f" storage of {shapes.numel(shape)} elements"
-        )
-    lenses = (Reshape(shape, (shapes.numel(shape),)), Strided(sizes, steps, offset))
-    out = storage.get(lenses, tensor_value(base))
-    if out.node is not None:
-        out.node.label = "AsStridedBackward0"
-    return base._through(lenses, out, _frame(1))
-
-
 def adjoint(input: Tensor) -> Tensor:
     """The last two axes exchanged, and conjugated."""
     n = len(tensor_value(input).shape)
@@ -326,17 +294,10 @@ def storage_offset(self: Tensor) -> int:
     return self._layout()[2]
 
 
-def is_contiguous(self: Tensor) -> bool:
-    shape, strides, _ = self._layout()
-    if 0 in shape:
-        return True
-    return all(n == 1 or a == b for n, a, b in zip(shape, strides, shapes.contiguous_strides(shape)))
-
-
 METHODS = (
-    stride, storage_offset, is_contiguous, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
+    stride, storage_offset, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
     unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, diagonal, unfold,
-    adjoint, as_strided,
+    adjoint,
 )  # fmt: skip
 _f: Any
 for _f in METHODS:
