@@ -81,5 +81,7 @@ SPECIAL: dict[str, list[Sample]] = {
     "sinc": real_maps(sp.sinc, 0.3, 3),
     "copysign": real_pairs(pw.copysign, (0.3, 2), (-2, -0.3)),
     "nextafter": real_pairs(pw.nextafter, (-2, 2), (-2, 2)),
+    "mantissa": real_maps(lambda x: pw.frexp(x).mantissa, 1.1, 1.9),
+    "exponent": real_maps(lambda x: pw.record(pw.EXPONENT, (x,), (), x.shape, x.dtype), 0.1, 9),
     "complex": real_pairs(pw.complex, (-2, 2), (-2, 2)),
 }
