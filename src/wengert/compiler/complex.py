@@ -1,7 +1,7 @@
 """Complex arithmetic on pairs of real expression nodes: what each elementwise operation means for (real, imaginary).
 
-Formulas as in C99 Annex G for finite values; `abs` scales by the larger part, so that it overflows only when its result
-does. Products are the plain four-term form, as NumPy's and PyTorch's. The inverse functions are Kahan's (1987).
+Formulas as in C99 Annex G for finite values. Products are the plain four-term form, as NumPy's and PyTorch's. The
+inverse functions are Kahan's (1987).
 """
 
 from __future__ import annotations
@@ -52,12 +52,7 @@ def _conj(b: Builder, x: Pair) -> Pair:
 
 
 def abs_(b: Builder, x: Pair) -> Node:
-    p, q = b.op("abs", x[0]), b.op("abs", x[1])
-    big, small = b.op("maximum", p, q), b.op("minimum", p, q)
-    zero, one = b.const(0.0, p.dtype), b.const(1.0, p.dtype)
-    trivial = b.op("or", b.op("eq", big, zero), b.op("eq", big, b.const(float("inf"), p.dtype)))
-    ratio = b.op("div", small, b.select(trivial, one, big))
-    return b.select(trivial, big, b.op("mul", big, b.op("sqrt", b.op("add", one, b.op("mul", ratio, ratio)))))
+    return b.op("hypot", *x)
 
 
 def _exp(b: Builder, x: Pair) -> Pair:
@@ -125,7 +120,9 @@ def _sqrt(b: Builder, x: Pair) -> Pair:
     signed = b.select(b.op("lt", bits, b.const(0, bits.dtype)), b.op("neg", t), t)
     re = b.select(right, t, b.op("abs", u))
     im = b.select(right, u, signed)
-    return re, b.select(nothing, x[1], im)
+    infinity = b.const(float("inf"), dt)
+    kept = b.op("or", nothing, b.op("eq", b.op("abs", x[1]), infinity))
+    return b.select(b.op("eq", b.op("abs", x[1]), infinity), infinity, re), b.select(kept, x[1], im)
 
 
 def _eq(b: Builder, x: Pair, y: Pair) -> Node:
@@ -137,7 +134,12 @@ def _ne(b: Builder, x: Pair, y: Pair) -> Node:
 
 
 def _log(b: Builder, x: Pair) -> Pair:
-    return b.op("log", abs_(b, x)), b.op("atan2", x[1], x[0])
+    """Where the modulus is near 1, log |z| is half the logarithm of 1 + ((p - 1) (p + 1) + q^2), p >= q >= 0."""
+    re, im = _terms(b, x)
+    p, q = re.abs().maximum(im.abs()), re.abs().minimum(im.abs())
+    square = q.fma(q, (p - 1.0) * (p + 1.0))
+    size = (square.abs() < 0.5).where(square.do("log1p") * 0.5, Term(b, abs_(b, x)).do("log"))
+    return size.n, im.do("atan2", re).n
 
 
 def _log_to(base: float) -> Callable[[Builder, Pair], Pair]:

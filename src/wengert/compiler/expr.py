@@ -32,7 +32,7 @@ WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i3
 ELEMENTARY = frozenset(
     "exp exp2 expm1 log log1p log2 log10 pow sigmoid sin cos tan tanh sinh cosh asin acos atan atan2 asinh acosh"
     " atanh hypot erf erfc erfcx erfinv ndtri lgamma digamma i0 i0e i1 i1e xlogy xlog1py entr logit"
-    " copysign nextafter logaddexp logaddexp2 sinc".split()
+    " copysign nextafter logaddexp logaddexp2 sinc mantissa exponent".split()
 )
 COMPARISONS = frozenset("lt le gt ge eq ne".split())  # IEEE: false on NaN, except ne
 

@@ -33,6 +33,7 @@ _INT_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or
                "shl": "shl", "lshr": "lshr", "ashr": "ashr"}  # fmt: skip
 _FLOAT_CALLS = {"fma": "fma", "minimum": "minimum", "maximum": "maximum", "abs": "fabs", "sqrt": "sqrt",
                 "rint": "roundeven", "floor": "floor", "ceil": "ceil", "trunc": "trunc"}  # fmt: skip
+LARGE = 130  # nodes from which a function is called and not inlined
 _INT_CALLS = {"minimum": "smin", "maximum": "smax"}
 _ROUNDINGS = frozenset("rint floor ceil trunc".split())
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
@@ -215,13 +216,14 @@ def _safe_divisor(dtype: str, operands: Operands, lanes: int, fresh: Fresh, line
 
 
 def define_function(f: Function, lanes: int) -> str:
-    """The text of `define internal T @w.<name>.<dtype>.<lanes>(...)`, to be inlined always.
+    """The text of `define internal T @w.<name>.<dtype>.<lanes>(...)`, to be inlined unless it is large.
 
     The slow side of each `rare` becomes a function of its own, called behind a branch that is taken if any lane needs
     it, so that a kernel with ten sines holds the long argument reduction once.
     """
     texts: list[str] = []
-    texts.append(_define(f, f.result, function_name(f.name, f.dtype, lanes), "alwaysinline", lanes, texts))
+    attribute = "alwaysinline" if len(in_order(f.result)) <= LARGE else "noinline"
+    texts.append(_define(f, f.result, function_name(f.name, f.dtype, lanes), attribute, lanes, texts))
     return "\n".join(texts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,19 @@ COPYSIGN = Elementwise(
     },
 )
 NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter)
+MANTISSA = Elementwise(
+    "mantissa",
+    "self",
+    lambda x: np.frexp(x)[0],
+    node_name="FrexpBackward0",
+    vjp={"self": lambda g, self: g * pow(2.0, -record(EXPONENT, (self,), (), self.shape, self.dtype))},
+)
+EXPONENT = Elementwise(
+    "exponent",
+    "self",
+    lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(x.dtype),
+    vjp={"self": lambda g: zeros_like(g)},
+)
 COMPLEX = Elementwise(
     "complex",
     "self other",
@@ -103,6 +116,28 @@ def signbit(input: Value) -> Value:
     if not input.dtype.is_floating_point:
         return lt(input, 0)
     return lt(record(COPYSIGN, (full((), 1.0, input.dtype), input), (), input.shape, input.dtype), 0)
+
+
+class FrexpResult(NamedTuple):
+    mantissa: Value
+    exponent: Value
+
+
+@api()
+def frexp(input: Value) -> FrexpResult:
+    """(mantissa, exponent) with input = mantissa * 2 ** exponent: a mantissa within [0.5, 1) in modulus, an int32.
+
+    >>> import wengert
+    >>> mantissa, exponent = wengert.frexp(wengert.tensor([8.0, 0.3]))
+    >>> exponent
+    tensor([ 4, -1], dtype=wengert.int32)
+    """
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            f"torch.frexp() only supports floating-point dtypes; got {input.dtype!r}, convert with .to()"
+        )
+    exponent = record(EXPONENT, (input,), (), input.shape, input.dtype)
+    return FrexpResult(record(MANTISSA, (input,), (), input.shape, input.dtype), cast(exponent, dtypes.int32))
 
 
 @api(inplace=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from wengert.compiler.elementary.exponential import exp, exp2
-from wengert.compiler.elementary.logarithm import log1p
-from wengert.compiler.elementary.terms import Body, Term, in_double, with_sign_of
+from wengert.compiler.elementary.logarithm import log1p, scaled
+from wengert.compiler.elementary.terms import FORMATS, Body, Term, in_double, with_sign_of
 from wengert.compiler.elementary.trigonometric import circle, half_turns
 
 
@@ -42,10 +42,32 @@ def _sinc(x: Term) -> Term:
     return (x.abs() < 2.0**-60).where(x.of(1.0), (x - x).eq(0.0).where(y, x - x))
 
 
+def _parts(x: Term) -> tuple[Term, Term, Term]:
+    """(whether x is finite and not 0, m, e): x = 2^e m, 1/2 <= |m| < 1."""
+    f = FORMATS[x.n.dtype]
+    offset, lifted = scaled(x.abs())
+    bits = lifted.bits()
+    m = ((bits & ((1 << f.digits) - 1)) | ((f.bias - 1) << f.digits)).real()
+    e = (bits >> f.digits).cast(x.n.dtype) - (f.bias - 1.0) + offset
+    return (x.abs() < math.inf) & x.ne(0.0), with_sign_of(m, x), e
+
+
+def _mantissa(x: Term) -> Term:
+    usual, m, _ = _parts(x)
+    return usual.where(m, x)
+
+
+def _exponent(x: Term) -> Term:
+    usual, _, e = _parts(x)
+    return usual.where(e, 0.0)
+
+
 BODIES: dict[str, tuple[Body, Body]] = {
     "copysign": (_copysign, _copysign),
     "nextafter": (_nextafter, _nextafter),
     "logaddexp": (_logaddexp, _logaddexp),
     "logaddexp2": (_logaddexp2, _logaddexp2),
+    "mantissa": (_mantissa, _mantissa),
+    "exponent": (_exponent, _exponent),
     "sinc": (in_double(_sinc), _sinc),
 }
