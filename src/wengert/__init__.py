@@ -103,18 +103,11 @@ from wengert.factories import (
 from wengert.factories import range_ as range
 from wengert.gradients import grad, value_and_grad
 from wengert.joining import (
-    addmm,
     allclose,
-    bmm,
     clone,
-    dot,
     equal,
     is_tensor,
-    matmul,
-    mm,
-    mv,
     numel,
-    outer,
 )  # fmt: skip
 from wengert.memory import (
     as_strided,

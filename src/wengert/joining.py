@@ -12,51 +12,12 @@ from wengert.dtypes import dtype
 from wengert.factories import LEGACY, Legacy
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
-from wengert.ops.movement import reshape
 from wengert.record.value import Value
 from wengert.runtime.evaluate import read
 from wengert.storage import plain, twin
 from wengert.tensor import Tensor, _operand, make, tensor_value
 
 # -- products --
-
-
-def dot(input: Tensor, tensor: Tensor) -> Tensor:
-    """The sum of the products of two vectors."""
-    return make(co.dot(tensor_value(input), tensor_value(tensor, "tensor")))
-
-
-def mm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The product of two matrices."""
-    return make(co.mm(tensor_value(input), tensor_value(mat2, "mat2")))
-
-
-def mv(input: Tensor, vec: Tensor) -> Tensor:
-    """The product of a matrix and a vector."""
-    a, b = tensor_value(input), tensor_value(vec, "vec")
-    if len(a.shape) != 2 or len(b.shape) != 1:
-        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {len(a.shape)}, {len(b.shape)}")
-    return make(co.matmul(a, b))
-
-
-def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """Products of the matrices of two batches."""
-    a, b = tensor_value(input), tensor_value(mat2, "mat2")
-    if len(a.shape) != 3 or len(b.shape) != 3:
-        raise RuntimeError(
-            f"batch1 must be a 3D tensor, and batch2 too: got {len(a.shape)}D and {len(b.shape)}D; use matmul"
-        )
-    if a.shape[0] != b.shape[0]:
-        raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got:"
-            f" {list(b.shape[:2])}."
-        )
-    return make(co.matmul(a, b))
-
-
-def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The product of vectors, matrices, or batches of matrices that broadcast."""
-    return make(co.matmul(tensor_value(input), tensor_value(other, "other")))
 
 
 def _matmul(self: Tensor, other: Any) -> Tensor:
@@ -67,22 +28,6 @@ def _matmul(self: Tensor, other: Any) -> Tensor:
 def _rmatmul(self: Tensor, other: Any) -> Tensor:
     a = _operand(other)
     return make(co.matmul(a, tensor_value(self))) if isinstance(a, Value) else NotImplemented
-
-
-def outer(input: Tensor, vec2: Tensor) -> Tensor:
-    """All products of the elements of two vectors."""
-    a, b = tensor_value(input), tensor_value(vec2, "vec2")
-    if len(a.shape) != 1 or len(b.shape) != 1:
-        raise RuntimeError(f"outer: Expected 1-D argument self, but got {len(a.shape)}-D and {len(b.shape)}-D")
-    return make(ew.mul(reshape(a, (*a.shape, 1)), b))
-
-
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """beta * input + alpha * (mat1 @ mat2)."""
-    a, b, c = tensor_value(mat1, "mat1"), tensor_value(mat2, "mat2"), tensor_value(input)
-    out = co.mm(a, b)
-    out = out if alpha == 1 else ew.mul(out, alpha)
-    return make(co.named(ew.add(c if beta == 1 else ew.mul(c, beta), out), "AddmmBackward0", c, a, b))
 
 
 # -- copies and conversions --
@@ -196,13 +141,6 @@ def is_tensor(x: Any) -> bool:
 
 
 METHODS = (
-    dot,
-    mm,
-    mv,
-    bmm,
-    matmul,
-    outer,
-    addmm,
     clone,
     contiguous,
     to,

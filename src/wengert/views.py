@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wengert import dtypes, shapes
@@ -106,7 +106,7 @@ def squeeze(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
     """Without axes of size 1: all of them, or those named."""
     shape = tensor_value(input).shape
     dim = axis if dim is None else dim
-    drop = range(len(shape)) if dim is None else shapes.normalize_axes(dim, len(shape))
+    drop = range(len(shape)) if dim is None else () if dim == () else shapes.normalize_axes(dim, len(shape))
     new = tuple([n for k, n in enumerate(shape) if n != 1 or k not in drop])
     return _view(input, Reshape(shape, new), "SqueezeBackward0" if dim is None else "SqueezeBackward1")
 
@@ -294,6 +294,21 @@ def storage_offset(self: Tensor) -> int:
     return self._layout()[2]
 
 
+def _in_place(name: str, f: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method that gives the tensor itself the shape of a view of it."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._check_write()
+        t = f(self, *args, **kwargs)
+        if t is not self:
+            self._v, self._store, self._lenses, self._tick = t._v, t._store, t._lenses, t._tick
+        return self
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"`{f.__name__}`, of the tensor itself."
+    return method
+
+
 METHODS = (
     stride, storage_offset, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
     unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, diagonal, unfold,
@@ -304,5 +319,9 @@ for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 for _name, _f in {"swapaxes": transpose, "swapdims": transpose, "moveaxis": movedim}.items():
     setattr(Tensor, _name, _f)
+for _f in (squeeze, unsqueeze, transpose, t):
+    setattr(Tensor, f"{_f.__name__}_", _in_place(f"{_f.__name__}_", _f))
+for _name in ("swapaxes_", "swapdims_"):
+    setattr(Tensor, _name, _in_place(_name, transpose))
 for _name, _f in {"T": T, "mT": mT, "H": H, "mH": mH}.items():
     setattr(Tensor, _name, property(_f))

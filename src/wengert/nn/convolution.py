@@ -26,7 +26,9 @@ class _Convolution(Module):
 
     ndim: ClassVar[int]
 
-    def __init__(self, channels: tuple[int, int], groups: int, bias: bool, factory: dict[str, Any], **sizes: Any) -> None:
+    def __init__(
+        self, channels: tuple[int, int], groups: int, bias: bool, factory: dict[str, Any], **sizes: Any
+    ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = channels
         if groups <= 0:

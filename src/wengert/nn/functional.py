@@ -180,6 +180,8 @@ def batch_norm(
     """
     x = tensor_value(input)
     if len(x.shape) < 2:
+        if x.shape == (0,):
+            return input.clone()
         raise ValueError(f"expected an input of at least 2 axes, got {list(x.shape)}")
     n = input.numel() // max(x.shape[1], 1)
     if training and n == 1:

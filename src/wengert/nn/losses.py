@@ -151,7 +151,9 @@ class TripletMarginWithDistanceLoss(_Loss):
             del self.distance_function
             self.distance_function = PairwiseDistance()
         if self.margin <= 0:
-            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} instead")
+            raise ValueError(
+                f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} instead"
+            )
 
 
 class MultiMarginLoss(_Loss):

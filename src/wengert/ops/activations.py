@@ -41,7 +41,7 @@ def silu(input: Value) -> Value:
     >>> wengert.nn.functional.silu(wengert.tensor([0.0, 1.0]))
     tensor([0.0000, 0.7311])
     """
-    return input * sigmoid(_floating("silu", input))
+    return input * sigmoid(input if input.dtype.is_complex else _floating("silu", input))
 
 
 @api(namespace=FUNCTIONAL, label="GeluBackward0")

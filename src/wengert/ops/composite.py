@@ -30,62 +30,85 @@ def _same_dtype(name: str, a: Value, b: Value) -> None:
 # -- products --
 
 
-def dot(a: Value, b: Value) -> Value:
-    if len(a.shape) != 1 or len(b.shape) != 1:
+@api()
+def dot(input: Value, tensor: Value) -> Value:
+    """The sum of the products of two vectors (n,).
+
+    >>> import wengert
+    >>> wengert.dot(wengert.tensor([1.0, 2.0]), wengert.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
+    if len(input.shape) != 1 or len(tensor.shape) != 1:
         raise RuntimeError(
-            f"1D tensors expected, but got {len(a.shape)}D and {len(b.shape)}D tensors (shapes"
-            f" {list(a.shape)}, {list(b.shape)})"
+            f"1D tensors expected, but got {len(input.shape)}D and {len(tensor.shape)}D tensors (shapes"
+            f" {list(input.shape)}, {list(tensor.shape)})"
         )
-    _same_dtype("dot", a, b)
-    if a.shape != b.shape:
+    _same_dtype("dot", input, tensor)
+    if input.shape != tensor.shape:
         raise RuntimeError(
             "inconsistent tensor size, expected tensor"
-            f" [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements, but got"
-            f" {a.shape[0]} and {b.shape[0]}"
+            f" [{input.shape[0]}] and src [{tensor.shape[0]}] to have the same number of elements, but got"
+            f" {input.shape[0]} and {tensor.shape[0]}"
             " elements respectively"
         )
-    n = a.shape[0]
-    return named(reshape(contract(reshape(a, (1, n)), reshape(b, (n, 1))), ()), "DotBackward0", a, b)
+    n = input.shape[0]
+    return named(reshape(contract(reshape(input, (1, n)), reshape(tensor, (n, 1))), ()), "DotBackward0", input, tensor)
 
 
-def mm(a: Value, b: Value) -> Value:
-    if len(a.shape) != 2 or len(b.shape) != 2:
+@api()
+def mm(input: Value, mat2: Value) -> Value:
+    """The product of two matrices, (n, m) and (m, p).
+
+    >>> import wengert
+    >>> wengert.mm(wengert.ones(1, 2), wengert.ones(2, 1))
+    tensor([[2.]])
+    """
+    if len(input.shape) != 2 or len(mat2.shape) != 2:
         raise RuntimeError(
-            f"self must be a matrix and mat2 must be a matrix, got {len(a.shape)}-D and {len(b.shape)}-D; use matmul"
+            f"self must be a matrix and mat2 must be a matrix, got {len(input.shape)}-D and {len(mat2.shape)}-D; use"
+            " matmul"
         )
-    _same_dtype("mm", a, b)
-    if a.shape[1] != b.shape[0]:
+    _same_dtype("mm", input, mat2)
+    if input.shape[1] != mat2.shape[0]:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})"
+            f"mat1 and mat2 shapes cannot be multiplied ({input.shape[0]}x{input.shape[1]} and"
+            f" {mat2.shape[0]}x{mat2.shape[1]})"
         )
-    return contract(a, b)
+    return contract(input, mat2)
 
 
-def matmul(a: Value, b: Value) -> Value:
-    """PyTorch's matmul: vectors, matrices, and batches that broadcast."""
-    if not a.shape or not b.shape:
+@api()
+def matmul(input: Value, other: Value) -> Value:
+    """The product of vectors, matrices, or batches of matrices (..., n, m) and (..., m, p) that broadcast.
+
+    >>> import wengert
+    >>> wengert.matmul(wengert.ones(2, 3), wengert.ones(3)).shape
+    wengert.Size([2])
+    """
+    if not input.shape or not other.shape:
         raise RuntimeError(
-            f"both arguments to matmul need to be at least 1D, but they are {len(a.shape)}D and {len(b.shape)}D"
+            f"both arguments to matmul need to be at least 1D, but they are {len(input.shape)}D and {len(other.shape)}D"
         )
-    if len(a.shape) == 1 and len(b.shape) == 1:
-        return dot(a, b)
-    if len(a.shape) == 2 and len(b.shape) == 2:
-        return mm(a, b)
-    _same_dtype("matmul", a, b)
-    left = a if len(a.shape) > 1 else reshape(a, (1, *a.shape))
-    right = b if len(b.shape) > 1 else reshape(b, (*b.shape, 1))
+    if len(input.shape) == 1 and len(other.shape) == 1:
+        return dot(input, other)
+    if len(input.shape) == 2 and len(other.shape) == 2:
+        return mm(input, other)
+    _same_dtype("matmul", input, other)
+    left = input if len(input.shape) > 1 else reshape(input, (1, *input.shape))
+    right = other if len(other.shape) > 1 else reshape(other, (*other.shape, 1))
     if left.shape[-1] != right.shape[-2]:
         raise RuntimeError(
-            f"size mismatch, got input ({list(a.shape)}), other ({list(b.shape)}): {left.shape[-1]} !="
+            f"size mismatch, got input ({list(input.shape)}), other ({list(other.shape)}): {left.shape[-1]} !="
             f" {right.shape[-2]}"
         )
     batch = shapes.broadcast(left.shape[:-2], right.shape[:-2])
     out = contract(expand(left, (*batch, *left.shape[-2:])), expand(right, (*batch, *right.shape[-2:])))
-    if len(a.shape) == 1:
-        return named(reshape(out, (*out.shape[:-2], out.shape[-1])), "SqueezeBackward1", a, b)
-    if len(b.shape) == 1:
-        return named(reshape(out, out.shape[:-1]), "MvBackward0" if len(a.shape) == 2 else "SqueezeBackward1", a, b)
-    return named(out, "BmmBackward0", a, b)
+    if len(input.shape) == 1:
+        return named(reshape(out, (*out.shape[:-2], out.shape[-1])), "SqueezeBackward1", input, other)
+    if len(other.shape) == 1:
+        label = "MvBackward0" if len(input.shape) == 2 else "SqueezeBackward1"
+        return named(reshape(out, out.shape[:-1]), label, input, other)
+    return named(out, "BmmBackward0", input, other)
 
 
 # -- activations --

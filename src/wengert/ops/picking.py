@@ -69,7 +69,7 @@ def gather(input: Value, dim: int, index: Value, *, sparse_grad: bool = False) -
     """
     dim = shapes.normalize_axis(dim, len(input.shape))
     shape = index.shape
-    if index.dtype.name not in INDEX_TYPES:
+    if index.dtype.name not in INDEX_TYPES and shapes.numel(shape):
         raise RuntimeError("gather(): Expected dtype int32/int64 for index")
     if 0 in shape and len(shape) < 2:
         return core.take(reshape(input, (shapes.numel(input.shape),)), core.check_index(index, 1), 0)

@@ -7,7 +7,7 @@ from typing import Any
 from wengert import shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
-from wengert.ops.composite import dot, matmul
+from wengert.ops.composite import dot, matmul, mm, named
 from wengert.ops.einsum import tensordot
 from wengert.ops.elementwise import add, conj, mul
 from wengert.ops.movement import expand, reshape
@@ -34,6 +34,66 @@ def _scaled_sum(name: str, input: Value, beta: Any, product: Value, alpha: Any) 
 
 def _fits(input: Value, shape: tuple[int, ...]) -> Value:
     return expand(input, shapes.infer_expand(input.shape, shape))
+
+
+@api()
+def mv(input: Value, vec: Value) -> Value:
+    """The product of a matrix (n, m) and a vector (m,).
+
+    >>> import wengert as torch
+    >>> torch.mv(torch.ones(2, 3), torch.ones(3))
+    tensor([3., 3.])
+    """
+    if len(input.shape) != 2 or len(vec.shape) != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {len(input.shape)}, {len(vec.shape)}")
+    return matmul(input, vec)
+
+
+@api()
+def bmm(input: Value, mat2: Value) -> Value:
+    """Products of the matrices of two batches, (b, n, m) and (b, m, p).
+
+    >>> import wengert as torch
+    >>> torch.bmm(torch.ones(1, 1, 2), torch.ones(1, 2, 1))
+    tensor([[[2.]]])
+    """
+    if len(input.shape) != 3 or len(mat2.shape) != 3:
+        raise RuntimeError(
+            f"batch1 must be a 3D tensor, and batch2 too: got {len(input.shape)}D and {len(mat2.shape)}D; use matmul"
+        )
+    if input.shape[0] != mat2.shape[0]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but"
+            f" got: {list(mat2.shape[:2])}."
+        )
+    return matmul(input, mat2)
+
+
+@api(aliases=("ger",))
+def outer(input: Value, vec2: Value) -> Value:
+    """All products of the elements of two vectors: (n,) and (m,) give (n, m).
+
+    >>> import wengert as torch
+    >>> torch.outer(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
+    if len(input.shape) != 1 or len(vec2.shape) != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {len(input.shape)}-D and {len(vec2.shape)}-D")
+    return mul(reshape(input, (*input.shape, 1)), vec2)
+
+
+@api(inplace=True)
+def addmm(input: Value, mat1: Value, mat2: Value, *, beta: Any = 1, alpha: Any = 1) -> Value:
+    """beta * input + alpha * (mat1 @ mat2), for matrices (n, m) and (m, p).
+
+    >>> import wengert as torch
+    >>> torch.addmm(torch.ones(1), torch.ones(1, 2), torch.ones(2, 1), alpha=2)
+    tensor([[5.]])
+    """
+    product = mm(mat1, mat2)
+    out = _scaled_sum("addmm", _fits(input, product.shape), beta, product, alpha)
+    return named(out, "AddmmBackward0", input, mat1, mat2)
 
 
 @api(inplace=True, label="AddmvBackward0")
@@ -106,15 +166,6 @@ def addbmm(input: Value, batch1: Value, batch2: Value, *, beta: Any = 1, alpha: 
     """
     product = sum(_batches(batch1, batch2), 0)
     return _scaled_sum("addbmm", _fits(input, product.shape), beta, product, alpha)
-
-
-@api(label="OuterBackward0")
-def ger(input: Value, vec2: Value) -> Value:
-    """`outer` under its older name."""
-    for x, who in ((input, "self"), (vec2, "vec2")):
-        if len(x.shape) != 1:
-            raise RuntimeError(f"outer: Expected 1-D argument {who}, but got {len(x.shape)}-D")
-    return mul(reshape(input, (input.shape[0], 1)), vec2)
 
 
 @api(label="VdotBackward0")

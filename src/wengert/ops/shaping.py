@@ -162,9 +162,9 @@ def flip(input: Value, dims: Any) -> Value:
 
 
 @api(name="flip", namespace="Tensor", label="FlipBackward0")
-def flip_by(input: Value, *dims: Any) -> Value:
+def flip_by(input: Value, *axes: Any, dims: Any = None) -> Value:
     """The elements in reverse order along `dims`, a copy."""
-    return flip(input, dims[0] if len(dims) == 1 else dims)
+    return flip(input, dims if dims is not None else axes[0] if len(axes) == 1 else axes)
 
 
 @api(label="FlipBackward0")
