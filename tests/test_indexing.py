@@ -307,6 +307,12 @@ def test_writing_without_what_was_there():
             assert x.index_reduce(0, i, s, name, include_self=False).tolist() == expected
 
 
+def test_the_mean_of_integers_is_rounded_down():
+    x, i, s = tensor([1, 2, 3]), tensor([0, 0, 1, 1]), tensor([4, -6, 6, 7])
+    assert x.scatter_reduce(0, i, s, "mean").tolist() == [-1, 5, 3]
+    assert x.scatter_reduce(0, i, s, "mean", include_self=False).tolist() == [-1, 6, 3]
+
+
 def test_writing_slices_by_name():
     rng = np.random.default_rng(4)
     index, source = np.array([2, 0, 2]), rng.standard_normal((3, 3, 2))

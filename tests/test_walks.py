@@ -59,7 +59,7 @@ def same_bits(f, *arrays):
 
 
 @pytest.mark.parametrize("dt", [F32, F64, C64, I64, B1, F16], ids=lambda d: d.name)
-@pytest.mark.parametrize("n", [1, 3, 8, 33, 300])
+@pytest.mark.parametrize("n", [1, 9, 300])
 def test_every_size_and_dtype(n, dt):
     x, i, w = numbers(dt, 5, n, 3), places(n, 2, 7), places(n, 40)
     same_bits(lambda x, i: gather.take(x, i, 1), x, i)
@@ -219,7 +219,7 @@ class Program:
         return scan.recurrence(x, y, axis)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_random_programs_have_the_bits_of_the_reference(seed):
     with configure(backend="reference"):
         p = Program(seed)
