@@ -111,6 +111,11 @@ def test_what_may_stand_for_an_index():
         np.array([False, True, True]),
     ):
         np.testing.assert_array_equal(x[index].numpy(), a[index])
+    np.testing.assert_array_equal(x[torch.tensor([2, 0], dtype=torch.int32)].numpy(), a[[2, 0]])
+    with pytest.warns(UserWarning, match="indexing with dtype torch.uint8 is now deprecated"):
+        np.testing.assert_array_equal(x[torch.tensor([0, 1, 1], dtype=torch.uint8)].numpy(), a[[1, 2]])
+    with pytest.raises(IndexError, match="tensors used as indices must be long, int, byte or bool tensors"):
+        x[torch.tensor([0, 1], dtype=torch.int16)]
     assert x[[]].shape == (0, 4)
     assert x[torch.tensor(True)].shape == x[True].shape == x[np.bool_(True)].shape == (1, 3, 4)
     assert x[False].shape == (0, 3, 4)
@@ -305,6 +310,12 @@ def test_writing_without_what_was_there():
         assert x.scatter_reduce(0, i, s, name, include_self=False).tolist() == expected
         if name != "sum":
             assert x.index_reduce(0, i, s, name, include_self=False).tolist() == expected
+
+
+def test_the_mean_of_integers_is_rounded_down():
+    x, i, s = tensor([1, 2, 3]), tensor([0, 0, 1, 1]), tensor([4, -6, 6, 7])
+    assert x.scatter_reduce(0, i, s, "mean").tolist() == [-1, 5, 3]
+    assert x.scatter_reduce(0, i, s, "mean", include_self=False).tolist() == [-1, 6, 3]
 
 
 def test_writing_slices_by_name():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,16 +52,22 @@ def meaning(shape: Shape, index: Any) -> Meaning:
         if shape:
             return Meaning(_select(shape, index), "SelectBackward0")
         raise IndexError(NO_AXES)
-    return _Reader(shape, _items(index)).meaning()
+    items, taken = _items(index)
+    if taken > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    if not shape and any(type(x) is int for x in items):
+        raise IndexError(NO_AXES)
+    return _Reader(shape).read(items, len(shape) - taken)
 
 
 class _Reader:
     """Reads an index item by item. Lists grow by one for each axis: of the tensor for starts, sizes and steps, of what
     is shown for `result`."""
 
-    def __init__(self, shape: Shape, items: tuple) -> None:
+    __slots__ = ("name", "picks", "result", "shape", "sizes", "starts", "steps")
+
+    def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.items = items
         self.starts: list[int] = []
         self.sizes: list[int] = []
         self.steps: list[int] = []
@@ -68,39 +75,31 @@ class _Reader:
         self.picks: list[tuple[int, Value]] = []  # (axis of what is shown, index)
         self.name = "AliasBackward0"
 
-    def meaning(self) -> Meaning:
-        taken = sum(_axes(x) for x in self.items)
-        left = len(self.shape) - taken
-        if left < 0:
-            raise IndexError(f"too many indices for tensor of dimension {len(self.shape)}")
-        if not self.shape and any(type(x) is int for x in self.items):
-            raise IndexError(NO_AXES)
-        for x in self.items:
-            if x is Ellipsis:
+    def read(self, items: Sequence[Any], left: int) -> Meaning:
+        """What the items mean together; `left` axes are shown whole."""
+        for x in items:
+            if type(x) is slice:
+                self._slice(x)
+            elif type(x) is int:
+                self._integer(x)
+            elif x is None:
+                self.result.append(1)
+                self.name = "UnsqueezeBackward0"
+            elif x is Ellipsis:
                 self._whole(left)
                 left = 0
+            elif type(x) is bool:  # an axis of its own, taken once or not at all
+                self.picks.append((len(self.result), iota(int(x), dtypes.int64)))
+                self.result.append(1)
             else:
-                self._read(x)
+                self.picks.append((len(self.result), x))
+                self._whole(_axes(x))
         self._whole(left)
         shown = tuple(self.result)
-        picks = tuple([check_pick(v, shown, axis) for axis, v in self.picks])
         lenses = _chain(self.shape, tuple(self.starts), tuple(self.sizes), tuple(self.steps), shown)
-        return Meaning(lenses, self.name, picks)
-
-    def _read(self, x: Any) -> None:
-        if x is None:
-            self.result.append(1)
-            self.name = "UnsqueezeBackward0"
-        elif isinstance(x, slice):
-            self._slice(x)
-        elif isinstance(x, bool):  # an axis of its own, taken once or not at all
-            self.picks.append((len(self.result), iota(int(x), dtypes.int64)))
-            self.result.append(1)
-        elif isinstance(x, Value):
-            self.picks.append((len(self.result), x))
-            self._whole(_axes(x))
-        else:
-            self._integer(x)
+        if not self.picks:
+            return Meaning(lenses, self.name)
+        return Meaning(lenses, self.name, tuple([check_pick(v, shown, axis) for axis, v in self.picks]))
 
     def _whole(self, count: int) -> None:
         axis = len(self.sizes)
@@ -137,25 +136,31 @@ class _Reader:
         self.name = "SelectBackward0"
 
 
-def _axes(x: Any) -> int:
-    """How many axes of the tensor an item stands for."""
-    if x is None or x is Ellipsis or isinstance(x, bool):
-        return 0
-    if isinstance(x, Value) and x.dtype.name in ("bool", "uint8"):
-        return len(x.shape)
-    return 1
+def _axes(v: Value) -> int:
+    """How many axes of the tensor an index stands for."""
+    return len(v.shape) if v.dtype.name in ("bool", "uint8") else 1
 
 
-def _items(index: Any) -> tuple:
-    if isinstance(index, list) and len(index) < 32 and any(_makes_tuple(x) for x in index):
+def _items(index: Any) -> tuple[list, int]:
+    """The items of an index, each None, Ellipsis, a slice, an int, a bool or a value, and how many axes they stand
+    for."""
+    if type(index) is list and len(index) < 32 and any(_makes_tuple(x) for x in index):
         warnings.warn(SEQUENCE, UserWarning, stacklevel=4)
         index = tuple(index)
-    items = index if isinstance(index, tuple) else (index,)
-    out = tuple([_item(x) for x in items])
-    if sum(x is Ellipsis for x in out) > 1:  # PyTorch takes the others as nothing at all
-        first = next(k for k, x in enumerate(out) if x is Ellipsis)
-        out = tuple([x for k, x in enumerate(out) if x is not Ellipsis or k == first])
-    return out
+    out: list[Any] = []
+    taken = 0
+    for x in index if isinstance(index, tuple) else (index,):
+        if type(x) is slice or type(x) is int:
+            taken += 1
+        elif x is Ellipsis:
+            if any(y is Ellipsis for y in out):  # nothing is left for another one
+                continue
+        elif x is not None:
+            x = _item(x)
+            if type(x) is not bool:
+                taken += _axes(x) if isinstance(x, Value) else 1
+        out.append(x)
+    return out, taken
 
 
 def _makes_tuple(x: Any) -> bool:
@@ -163,10 +168,8 @@ def _makes_tuple(x: Any) -> bool:
 
 
 def _item(x: Any) -> Any:
-    """None, Ellipsis, a slice, an int, a bool, or a value."""
-    if x is None or x is Ellipsis or isinstance(x, int | slice):
-        return x
-    if isinstance(x, np.bool_):
+    """A slice, an int, a bool, or a value, of anything but None and Ellipsis."""
+    if isinstance(x, bool | np.bool_):
         return bool(x)
     if isinstance(x, list | tuple | range):
         array = np.asarray(x)

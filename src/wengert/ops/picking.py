@@ -6,7 +6,7 @@ from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.ops import gather as core
-from wengert.ops.elementwise import eq, where
+from wengert.ops.elementwise import cast, eq, where
 from wengert.ops.movement import reshape
 from wengert.record.primitive import alias
 from wengert.record.value import Value
@@ -69,10 +69,10 @@ def gather(input: Value, dim: int, index: Value, *, sparse_grad: bool = False) -
     """
     dim = shapes.normalize_axis(dim, len(input.shape))
     shape = index.shape
-    if index.dtype.name not in INDEX_TYPES and shapes.numel(shape):
+    if 0 in shape:
+        return core.take(reshape(input, (shapes.numel(input.shape),)), cast(index, dtypes.int64), 0)
+    if index.dtype.name not in INDEX_TYPES:
         raise RuntimeError("gather(): Expected dtype int32/int64 for index")
-    if 0 in shape and len(shape) < 2:
-        return core.take(reshape(input, (shapes.numel(input.shape),)), core.check_index(index, 1), 0)
     if max(len(shape), 1) != max(len(input.shape), 1):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     x, index = with_axes(input, len(input.shape)), with_axes(index, len(shape))

@@ -14,6 +14,7 @@ from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.ops import gather as core
+from wengert.ops.division import floor_divide
 from wengert.ops.elementwise import as_value, cast, conj, eq, logical_and, where
 from wengert.ops.gather import put, put_add, take
 from wengert.ops.movement import expand, reshape, slice_
@@ -142,13 +143,8 @@ def reduced(x: Value, index: Value, source: Value, axis: int, reduce: str, inclu
     ones = full(source.shape, 1, dtypes.int64)
     count = put_add(full(x.shape, int(include_self), dtypes.int64), index, ones, axis)
     count = where(eq(count, 0), 1, count)
-    return _quotient(total, count)
-
-
-def _quotient(total: Value, count: Value) -> Value:
-    if total.dtype.differentiable:
-        return total / cast(count, total.dtype)
-    raise NotImplementedError('reduce="mean" of integers is not implemented; convert with .double() first')
+    count = cast(count, d)
+    return total / count if d.differentiable else floor_divide(total, count)
 
 
 def _least(d: dtypes.dtype) -> Any:
