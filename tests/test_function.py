@@ -307,6 +307,17 @@ def test_hooks_of_a_function():
     assert (a.grad.tolist(), x.grad.tolist()) == ([1, 1], [33, 33])
 
 
+def test_hooks_of_results_run_in_their_order_and_see_gradients_that_nobody_needs():
+    seen = []
+    F = made(lambda ctx, a, b: (a * 2, b * 3), lambda ctx, g, h: (g * 2, h * 3))
+    a, b = F.apply(leaf(1.0), torch.ones(1))
+    b.register_hook(lambda g: seen.append("b"))
+    a.register_hook(lambda g: seen.append("a"))
+    a.grad_fn.register_hook(lambda gi, go: seen.append([g.item() for g in gi]))
+    (a + b).backward()
+    assert seen == ["a", "b", [2, 3]]
+
+
 def test_edges_of_a_function():
     x = leaf(1.0, 2.0)
     a, b = made(lambda ctx, a: (a * 2, a * 3), lambda ctx, g, h: g * 2 + h * 3).apply(x)

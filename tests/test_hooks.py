@@ -175,6 +175,17 @@ def test_hook_that_writes_into_the_gradient():
     assert x.grad.item() == 6
 
 
+def test_retained_gradients_add_up():
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    y.retain_grad()
+    (y * y).sum().backward(retain_graph=True)
+    first = y.grad
+    (y * 1).sum().backward()
+    assert y.grad is not first
+    assert (first.tolist(), y.grad.tolist()) == ([6, 12], [7, 13])
+
+
 def test_removal():
     x = leaf(1.0)
     seen = []

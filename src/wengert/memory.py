@@ -388,7 +388,6 @@ PROPERTIES: dict[str, Callable[[Tensor], Any]] = {
     "itemsize": lambda t: t.dtype.bytes,
     "layout": lambda t: strided,
     "is_cpu": lambda t: True,
-    "output_nr": lambda t: 0,
     **{
         f"is_{k}": lambda t: False
         for k in ("sparse", "sparse_csr", "quantized", "meta", "mkldnn", "nested", "mps", "xpu", "ipu", "xla", "mtia")

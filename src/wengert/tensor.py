@@ -582,7 +582,9 @@ def accumulate(t: Tensor, g: Value, create_graph: bool) -> None:
 
 
 def _retain(t: Tensor, g: Value) -> None:
-    t._grad = handle(g)
+    """Add g to t.grad, which is always a new tensor."""
+    old = getattr(t, "_grad", None)
+    t._grad = handle(g if old is None else ew.add(value(old), g))
 
 
 wrap["is_tensor"] = lambda x: isinstance(x, Tensor)

@@ -23,6 +23,10 @@ from wengert.shapes import numel
 Root = Value | Node  # what a pass starts from or leads to
 
 NO_GRAPH = "element {} of tensors does not require grad and does not have a grad_fn"
+ONLY_INPUTS = (
+    "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other parts of"
+    " the graph, please use torch.autograd.backward."
+)
 UNUSED = (
     "The differentiated Tensor at index {} appears to not have been used in the graph. Set allow_unused=True if this is"
     " the desired behavior."
@@ -97,9 +101,8 @@ def grad(
     """The gradients of `outputs`, weighted by `grad_outputs`, with respect to `inputs`.
 
     Args:
-        outputs, grad_outputs, retain_graph, create_graph: as in `backward`.
+        outputs, grad_outputs, retain_graph, create_graph: as in `backward`. only_inputs: ignored, as in PyTorch.
         inputs: a tensor or a `GradientEdge`, a sequence, or a dict of tensors.
-        only_inputs: ignored, as in PyTorch; `backward` is what fills `.grad`.
         allow_unused: give None for an input that the outputs do not depend on. Default: `materialize_grads`.
         is_grads_batched: `grad_outputs` have a leading axis; so have the results, one gradient for each element of it.
         materialize_grads: give zeros instead of None.
@@ -117,33 +120,27 @@ def grad(
     (27.0, 18.0)
     """
     if not only_inputs:
-        warnings.warn(
-            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other"
-            " parts of the graph, please use torch.autograd.backward.",
-            FutureWarning,
-            stacklevel=2,
-        )
+        warnings.warn(ONLY_INPUTS, FutureWarning, stacklevel=2)
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
         )
     allow_unused = materialize_grads if allow_unused is None else allow_unused
+    keep = create_graph if retain_graph is None else bool(retain_graph)
     roots = [_root(t) for t in _listed(outputs)]
     targets = _inputs(inputs)
     if not targets:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     weights = _weights(grad_outputs, len(roots))
     sources = [_source(t) for t in targets]
-    keep = create_graph if retain_graph is None else bool(retain_graph)
     if is_grads_batched:
         found = _batched(roots, sources, weights, keep, create_graph)
     else:
         found = _gradients(roots, _cotangents(roots, weights), sources, keep, create_graph)
-    for k, g in enumerate(found):
-        if g is None and not allow_unused:
-            raise RuntimeError(UNUSED.format(k))
-        if g is None and materialize_grads:
-            found[k] = full(sources[k].shape, 0, sources[k].dtype)
+    if not allow_unused and None in found:
+        raise RuntimeError(UNUSED.format(found.index(None)))
+    if materialize_grads:
+        found = [full(s.shape, 0, s.dtype) if g is None else g for s, g in zip(sources, found, strict=True)]
     out = [None if g is None else wrap["tensor"](g) for g in found]
     return dict(zip(inputs, out, strict=True)) if isinstance(inputs, dict) else tuple(out)
 

@@ -124,9 +124,9 @@ def _leaves_early(order: list[Node]) -> list[Node]:
     is complete, as in PyTorch, and not at the end of the pass."""
     place: dict[Node, float] = {n: n.seq for n in order}
     for n in reversed(order):
-        for e in n.edges:
+        for i, e in enumerate(n.edges, start=1):
             if type(e) is AccumulateGrad and e in place:
-                place[e] = n.seq - 0.5  # the last consumer to run has the smallest number
+                place[e] = n.seq - i / (len(n.edges) + 1)  # the last consumer to run has the smallest number
     return sorted(order, key=place.__getitem__)
 
 
@@ -294,7 +294,6 @@ class _Walk:
         recorder.site = (node.code, node.lasti)
         if isinstance(node, MultiNode):
             out = self.call(node.apply, grads)
-            out = [None if g is None or e not in self.wanted else g for g, e in zip(out, edges, strict=True)]
             if not self.retain_graph:
                 node.release()
         else:

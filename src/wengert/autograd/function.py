@@ -174,10 +174,8 @@ class FunctionNode(MultiNode):
             return None
         if not wrap["is_tensor"](t):
             raise RuntimeError(f"expected Variable or None (got {type(t).__name__})")
-        if edge is None:
-            return None
         g: Value = wrap["value"](t)
-        if not _expandable(edge.shape, g.shape):
+        if edge is not None and not _expandable(edge.shape, g.shape):
             raise RuntimeError(
                 f"Function {self.name()} returned an invalid gradient at index {k} - got {list(g.shape)} but expected"
                 f" shape compatible with {list(edge.shape)}"
@@ -368,12 +366,13 @@ def _attach(
     owner = FunctionNode(cls, ctx, marker.seq, values)
     owner.code, owner.lasti = frame.f_code, frame.f_lasti
     ctx._node = weakref.ref(owner)
-    nodes: list[Node | None] = []
-    for k, t in enumerate(results):
-        v = wrap["value"](t) if wrap["is_tensor"](t) else None
-        owner.results.append(((), None) if v is None else (v.shape, v.dtype))  # type: ignore[arg-type]
-        takes_part = v is not None and v.dtype.differentiable and not _among(t, ctx._not_differentiable)
-        nodes.append(OutputNode(alias(v), owner, k) if v is not None and takes_part else None)
+    shown = [wrap["value"](t) if wrap["is_tensor"](t) else None for t in results]
+    owner.results = [((), None) if v is None else (v.shape, v.dtype) for v in shown]  # type: ignore[misc]
+    nodes: list[Node | None] = [None] * len(results)
+    for k in reversed(range(len(results))):  # the last made runs first in backward, and so do its hooks
+        t, v = results[k], shown[k]
+        if v is not None and v.dtype.differentiable and not _among(t, ctx._not_differentiable):
+            nodes[k] = OutputNode(alias(v), owner, k)
     for t in ctx._dirty:
         if _among(t, args) and isinstance(wrap["value"](t).node, AccumulateGrad):
             raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")

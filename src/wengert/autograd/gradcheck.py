@@ -65,20 +65,20 @@ def gradcheck(
     """Whether the derivatives of `func` agree with central differences of step `eps`.
 
     Args:
-        func: takes the inputs and returns a tensor or a sequence of tensors.
+        func: takes the inputs, and returns a tensor or a sequence of tensors.
         inputs: a tensor or a sequence; those that require a gradient are checked, and should be float64 or complex128.
         atol, rtol: the difference allowed: atol + rtol * |difference quotient|.
         raise_exception: raise instead of returning False.
         nondet_tol: by how much two backward passes may differ.
-        check_undefined_grad: check that backward copes with results that have no gradient.
-        check_grad_dtypes: check that gradients have the dtypes of the inputs.
+        check_undefined_grad, check_grad_dtypes: whether backward copes with results that have no gradient, and gives
+            gradients of the inputs' dtypes.
         check_forward_ad, check_backward_ad: which modes to check.
         fast_mode: compare along random directions, and not whole Jacobians.
 
     Raises:
         ValueError: if no input requires a gradient.
         GradcheckError: (a RuntimeError) if a derivative is wrong; the text shows both Jacobians.
-        NotImplementedError: for `masked` and the batched checks, which need sparse tensors and vmap.
+        NotImplementedError: for `masked` and the batched checks.
 
     >>> import wengert
     >>> x = wengert.tensor([0.3, -1.2], dtype=wengert.float64, requires_grad=True)
@@ -87,18 +87,14 @@ def gradcheck(
     """
     if not (check_forward_ad or check_backward_ad):
         raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
-    if masked:
-        raise NotImplementedError("gradcheck: masked=True is for sparse tensors, which are not supported")
-    if check_batched_grad or check_batched_forward_grad:
-        raise NotImplementedError("gradcheck: batched gradients need vmap; leave check_batched_grad False")
+    _refuse(masked, check_batched_grad or check_batched_forward_grad)
     check = _Check(func, inputs, _Tolerance(eps, atol, rtol))
     try:
         check.constants()
-        if check_backward_ad:
-            check.reverse(fast_mode)
         if check_forward_ad:
             check.forward(fast_mode)
         if check_backward_ad:
+            check.reverse(fast_mode)
             check.again(nondet_tol)
             if check_grad_dtypes:
                 check.dtypes()
@@ -109,6 +105,13 @@ def gradcheck(
             raise
         return False
     return True
+
+
+def _refuse(masked: bool | None, batched: bool) -> None:
+    if masked:
+        raise NotImplementedError("gradcheck: masked=True is for sparse tensors, which are not supported")
+    if batched:
+        raise NotImplementedError("gradcheck: batched gradients need vmap; leave check_batched_grad False")
 
 
 def gradgradcheck(
@@ -149,17 +152,8 @@ def gradgradcheck(
         weights = [wrap["tensor"](constant(_random(rng, v), v.dtype)).requires_grad_() for v in outputs]
     else:
         weights = _listed(grad_outputs)
-    n = len(weights)
-
-    def slope(*arguments: Any) -> tuple:
-        moved, cotangents = arguments[:-n], arguments[-n:]
-        free = [t for t in moved if wrap["is_tensor"](t) and t.requires_grad]
-        with enable_grad():
-            results = [t for t in _listed(func(*moved)) if wrap["value"](t).dtype.differentiable]
-        return tuple(g for g in grad(results, free, cotangents, create_graph=True, allow_unused=True) if g is not None)
-
     return gradcheck(
-        slope,
+        _slope(func, len(weights)),
         (*tensors, *weights),
         eps=eps,
         atol=atol,
@@ -174,6 +168,19 @@ def gradgradcheck(
         fast_mode=fast_mode,
         masked=masked,
     )
+
+
+def _slope(func: Callable, n: int) -> Callable:
+    """The gradient of func as a function of its arguments and of n cotangents."""
+
+    def slope(*arguments: Any) -> tuple:
+        moved, cotangents = arguments[:-n], arguments[-n:]
+        free = [t for t in moved if wrap["is_tensor"](t) and t.requires_grad]
+        with enable_grad():
+            results = [t for t in _listed(func(*moved)) if wrap["value"](t).dtype.differentiable]
+        return tuple(g for g in grad(results, free, cotangents, create_graph=True, allow_unused=True) if g is not None)
+
+    return slope
 
 
 class _Check:
