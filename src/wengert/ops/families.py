@@ -11,6 +11,7 @@ from wengert.ops import scan as scan
 from wengert.ops import scatter as scatter
 from wengert.ops import selection as selection
 from wengert.ops import shaping as shaping
+from wengert.ops import sorting as sorting
 from wengert.ops import special as special
 from wengert.ops import statistics as statistics
 from wengert.ops import transcendental as transcendental
