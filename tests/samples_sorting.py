@@ -6,7 +6,7 @@ import numpy as np
 from samples import Draw, Sample
 
 from wengert import dtypes
-from wengert.ops import shaping, sorting
+from wengert.ops import counting, shaping, sorting
 from wengert.record.value import Value, record
 
 REAL = {"complex": False}
@@ -58,6 +58,10 @@ SORTING: dict[str, list[Sample]] = {
     "mode_index": [
         Sample(lambda d, s=s: [_ties(d, *s)], lambda x, k=k: sorting.mode(x, k)[0], **REAL)
         for s, k in (((9,), 0), ((3, 7), 0), ((3, 7), 1))
+    ],
+    "row_order": [
+        Sample(lambda d, s=s: [_ties(d, *s)], lambda x: record(counting.ROW_ORDER, (x,), (), x.shape[:1], dtypes.int64))
+        for s in ((6, 2), (5, 1), (4, 0))
     ],
     "repeated_indices": [Sample(lambda d: [np.array([2, 0, 4, 1])], _repeated)],
 }
