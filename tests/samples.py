@@ -321,8 +321,9 @@ SAMPLES: dict[str, list[Sample]] = {
 
 from samples_integers import INTEGERS  # noqa: E402  (they need what is above)
 from samples_linalg import LINALG  # noqa: E402  (they need what is above)
+from samples_sorting import SORTING  # noqa: E402
 from samples_special import SPECIAL  # noqa: E402
 
-SAMPLES |= SPECIAL | INTEGERS
+SAMPLES |= SORTING | SPECIAL | INTEGERS
 for _name, _more in LINALG.items():
     SAMPLES[_name] = SAMPLES.get(_name, []) + _more

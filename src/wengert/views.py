@@ -106,7 +106,7 @@ def squeeze(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
     """Without axes of size 1: all of them, or those named."""
     shape = tensor_value(input).shape
     dim = axis if dim is None else dim
-    drop = range(len(shape)) if dim is None else () if dim == () else shapes.normalize_axes(dim, len(shape))
+    drop = () if dim == () else shapes.normalize_axes(dim, len(shape))
     new = tuple([n for k, n in enumerate(shape) if n != 1 or k not in drop])
     return _view(input, Reshape(shape, new), "SqueezeBackward0" if dim is None else "SqueezeBackward1")
 
@@ -239,9 +239,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     k = shapes.normalize_axis(dimension, len(shape))
     n = shape[k] if shape else 1
     if size > n:
-        raise RuntimeError(
-            f"maximum size for tensor at dimension {k} is {n} but size is {size}; a window cannot be larger than the axis"
-        )
+        raise RuntimeError(f"maximum size for tensor at dimension {k} is {n} but size is {size}")
     if size < 0:
         raise RuntimeError(f"size is {size} but must be >= 0")
     if step <= 0:

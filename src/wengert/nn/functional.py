@@ -11,7 +11,8 @@ import wengert.ops.convolution
 import wengert.ops.dense
 import wengert.ops.losses
 import wengert.ops.normalization
-import wengert.ops.pooling  # noqa: F401
+import wengert.ops.pooling
+import wengert.ops.resampling  # noqa: F401
 from wengert.autograd.modes import no_grad
 from wengert.ops import attention as _attention
 from wengert.ops import losses as _losses

@@ -71,13 +71,24 @@ def _largest(x: Value, dim: Any, keepdim: bool, name: str) -> Value:
     axes = axes_of(x, dim)
     if x.node is None or len(axes) < 2 or not recorder.grad:
         return reduction.amax(x, axes if x.shape else None, keepdim, name)
-    # A chain of reductions would split it axis by axis. The mean of those elements has the gradient wanted, and the
-    # maximum itself the value: an entry with the node of the one and the numbers of the other.
-    plain = alias(x)
-    top = reduction.amax(plain, axes, True, name)
-    hit = logical_or(eq(plain, top), ne(plain, plain))
+    # A chain of reductions would split it axis by axis.
+    return evenly(x, reduction.amax(alias(x), axes, keepdim, name), axes, keepdim)
+
+
+def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    """`value`, some element of x over the axes, with its gradient split among all elements equal to it.
+
+    Their mean has that gradient, and the value the number: an entry with the node of the one and the other's number.
+    """
+    if x.node is None or not recorder.grad:
+        return value
+    plain, axes = alias(x), axes_of(x, dim)
+    shape = tuple([1 if k in axes else n for k, n in enumerate(x.shape)])
+    hit = eq(plain, reshape(value, shape))
+    if x.dtype.is_floating_point:
+        hit = logical_or(hit, logical_and(ne(plain, plain), ne(reshape(value, shape), reshape(value, shape))))
     share = div(total(where(hit, x, 0), axes, keepdim), cast(total(hit, axes, keepdim), x.dtype))
-    out = alias(top if keepdim else reshape(top, share.shape))
+    out = alias(value)
     out.node = share.node
     return out
 

@@ -1,9 +1,12 @@
 """All families of operations: importing this publishes them."""
 
 from wengert.ops import activations as activations
+from wengert.ops import counting as counting
+from wengert.ops import differences as differences
 from wengert.ops import einsum as einsum
 from wengert.ops import extremes as extremes
 from wengert.ops import joining as joining
+from wengert.ops import padding as padding
 from wengert.ops import picking as picking
 from wengert.ops import pointwise as pointwise
 from wengert.ops import products as products
@@ -11,6 +14,7 @@ from wengert.ops import scan as scan
 from wengert.ops import scatter as scatter
 from wengert.ops import selection as selection
 from wengert.ops import shaping as shaping
+from wengert.ops import sorting as sorting
 from wengert.ops import special as special
 from wengert.ops import statistics as statistics
 from wengert.ops import transcendental as transcendental

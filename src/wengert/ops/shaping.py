@@ -40,7 +40,7 @@ def _tiled(x: Value, times: Shape) -> Value:
 
 
 @api(namespace="Tensor", label="RepeatBackward0")
-def repeat(input: Value, *repeats: Any) -> Value:
+def repeat(input: Value, *args: Any, repeats: Any = None) -> Value:
     """Copies of the tensor side by side, repeats[k] of them along axis k; there may be new leading axes.
 
     Raises:
@@ -51,28 +51,29 @@ def repeat(input: Value, *repeats: Any) -> Value:
     tensor([[1, 2, 1, 2],
             [1, 2, 1, 2]])
     """
-    times = shapes.shape_argument(repeats)
+    times = _listed("repeat", args, repeats)
     if len(times) < len(input.shape):
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     return _tiled(input, shapes.check_sizes(times))
 
 
-@api(method=False, label="RepeatBackward0")
-def tile(input: Value, dims: Sequence[int]) -> Value:
+@api(label="RepeatBackward0")
+def tile(input: Value, *args: Any, dims: Any = None) -> Value:
     """Copies of the tensor side by side, dims[k] of them along axis k; where numbers are missing in front, 1.
 
     >>> import wengert
     >>> wengert.tile(wengert.tensor([1, 2]), (2,))
     tensor([1, 2, 1, 2])
     """
-    times = shapes.check_sizes(tuple(dims))
+    times = shapes.check_sizes(_listed("tile", args, dims))
     return _tiled(input, (1,) * (len(input.shape) - len(times)) + times)
 
 
-@api(name="tile", namespace="Tensor", label="RepeatBackward0")
-def tile_by(input: Value, *dims: Any) -> Value:
-    """Copies of the tensor side by side, dims[k] of them along axis k."""
-    return tile(input, shapes.shape_argument(dims))
+def _listed(name: str, args: tuple, dims: Any) -> Shape:
+    """`f(x, 1, 2)`, `f(x, (1, 2))` and `f(x, dims=(1, 2))` all mean (1, 2)."""
+    if (dims is None) == (not args):
+        raise TypeError(f'{name}() missing 1 required positional arguments: "dims"')
+    return shapes.shape_argument(args if args else (dims,))
 
 
 REPEATED = Library(
@@ -144,27 +145,20 @@ def reverse(x: Value, axes: Sequence[int]) -> Value:
     return slice_(x, starts, x.shape, steps)
 
 
-@api(method=False, label="FlipBackward0")
-def flip(input: Value, dims: Any) -> Value:
-    """The elements in reverse order along `dims`, a copy.
+@api(label="FlipBackward0")
+def flip(input: Value, *args: Any, dims: Any = None) -> Value:
+    """The elements in reverse order along `dims`, axes or a list of them, as a copy.
 
     >>> import wengert
     >>> wengert.flip(wengert.tensor([[1, 2], [3, 4]]), (0,))
     tensor([[3, 4],
             [1, 2]])
     """
-    given = (dims,) if isinstance(dims, int) else tuple(dims)
-    axes = [shapes.normalize_axis(d, len(input.shape)) for d in given]
+    axes = [shapes.normalize_axis(d, len(input.shape)) for d in _listed("flip", args, dims)]
     for k in axes:
         if axes.count(k) > 1:
             raise RuntimeError(f"dim {k} appears multiple times in the list of dims")
     return reverse(input, axes if input.shape else ())
-
-
-@api(name="flip", namespace="Tensor", label="FlipBackward0")
-def flip_by(input: Value, *axes: Any, dims: Any = None) -> Value:
-    """The elements in reverse order along `dims`, a copy."""
-    return flip(input, dims if dims is not None else axes[0] if len(axes) == 1 else axes)
 
 
 @api(label="FlipBackward0")

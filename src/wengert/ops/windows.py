@@ -25,7 +25,7 @@ def _windows_reference(x: np.ndarray, axis: int, size: int, step: int, dilation:
     return np.moveaxis(np.take(x, first[:, None] + np.arange(size) * dilation, axis=axis), axis + 1, -1)
 
 
-def _windows_transpose(g: Value, axis: int, size: int, step: int, dilation: int, shape: Shape) -> Value:
+def windows_transpose(g: Value, axis: int, size: int, step: int, dilation: int, shape: Shape) -> Value:
     """x[j] gets the sum over k of the g[o, k] with o * step + k * dilation = j. With the windows reversed, `step` apart
     and behind a margin, those are diagonals of windows: one sum of one expression, whatever the size."""
     if size == 0:
@@ -65,7 +65,7 @@ WINDOWS = Movement(
     index=_windows_index,
     params="axis size step dilation",
     node_name="UnfoldBackward0",
-    vjp={"self": _windows_transpose},
+    vjp={"self": windows_transpose},
 )
 DIAGONAL = Movement(
     "diagonal",
