@@ -489,7 +489,10 @@ def where(condition: Value, a: Any, b: Any) -> Value:
         )
     if not isinstance(a, Value) and not isinstance(b, Value):
         a, b = as_value(a), as_value(b)
+    numbers = [x for x in (a, b) if not isinstance(x, Value)]
     a, b, d = _common("where", a, b)
+    for x in numbers:
+        dtypes.check_range(x, d)
     shape = shapes.broadcast(condition.shape, shapes.broadcast(a.shape, b.shape))
     return record(WHERE, (condition, cast(a, d), cast(b, d)), (), shape, d)
 

@@ -386,7 +386,7 @@ def complex(real: Value, imag: Value) -> Value:
     tensor([1.+2.j])
     """
     _parts(real, imag, "real and imag")
-    d = dtypes.complex64 if real.dtype is dtypes.float32 else dtypes.complex128
+    d = real.dtype.to_complex()
     return record(COMPLEX, (real, imag), (), broadcast(real.shape, imag.shape), d)
 
 
