@@ -10,7 +10,7 @@ import numpy as np
 from wengert import storage
 from wengert.dtypes import bfloat16
 from wengert.record.value import recorder
-from wengert.runtime.evaluate import read, settle
+from wengert.runtime.evaluate import settle
 from wengert.tensor import Tensor, value
 
 
