@@ -5,13 +5,16 @@ from __future__ import annotations
 import ctypes
 import re
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 import wengert as torch
 from wengert import dtypes, show
 from wengert.compiler.llvm_ops import define_functions, function_name, llvm_type
-from wengert.runtime import jit
+from wengert.compiler.render_llvm import render
+from wengert.runtime import evaluate, jit, objects
+from wengert.tensor import value
 
 HALVES = [torch.float16, torch.bfloat16]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32]
@@ -314,6 +317,34 @@ def test_conversions_with_and_without_instructions(half, evaluator):
     back = _converted("to_f16", "f32", "f16", half, x)
     np.testing.assert_array_equal(np.isnan(back.view(np.float16)), np.isnan(x))
     np.testing.assert_array_equal(back[~np.isnan(x)], narrow[~np.isnan(x)].view(np.uint16))
+
+
+LIBM = {f"{name}{f}" for name in ("fmod", "floor", "ceil", "trunc", "roundeven") for f in ("", "f")}
+TARGETS = [
+    ("x86_64-unknown-linux-gnu", "x86-64", False),
+    ("x86_64-unknown-linux-gnu", "haswell", True),
+    ("aarch64-unknown-linux-gnu", "generic", True),
+]
+
+
+@pytest.mark.parametrize(("triple", "cpu", "half"), TARGETS, ids=[cpu for _, cpu, _ in TARGETS])
+def test_code_calls_nothing_but_the_mathematical_library(evaluator, triple, cpu, half):
+    """No processor needs a function for halves that only compilers' own libraries have."""
+    if evaluator != "compiled":
+        return
+    x, y, u = (torch.arange(1000).to(d) for d in (torch.half, torch.bfloat16, torch.int16))
+    for t in (x, y, u):
+        t.tolist()
+    found = evaluate.plan_of(
+        [value(t) for t in ((x * x + y).sum(), y * 0.3, x / 3, u // 7, u**u, x % 3, torch.round(y), x.to(torch.uint8))]
+    )
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=2, reloc="pic")
+    for kernel in found.steps:
+        module = llvm.parse_assembly(f'target triple = "{triple}"\n{render(kernel, 16, half)}')
+        _, undefined = objects.symbols(machine.emit_object(module))
+        assert undefined - {"_GLOBAL_OFFSET_TABLE_"} <= LIBM
 
 
 def test_the_loop_form_shows_memory_types(evaluator):

@@ -24,7 +24,8 @@ from wengert.compiler.expr import Node
 from wengert.compiler.lower import Block, Kernel, Loop
 from wengert.compiler.render_cuda import render, render_unit
 from wengert.config import configure
-from wengert.ops import composite, extremes, movement, reduction
+from wengert.ops import bits as bits_
+from wengert.ops import composite, division, extremes, movement, reduction
 from wengert.ops import elementwise as ew
 from wengert.ops.source import full, iota
 from wengert.record.value import Value
@@ -147,6 +148,34 @@ def integers() -> list[Value]:
     return [*flat, *fits, composite.matmul(j, j), reduction.amax(j, 1), reduction.sum(i)]
 
 
+def halves(d: dtypes.dtype) -> list[Value]:
+    x, y = constant(Draw(F32).normal(3001) * 3, d), constant(np.array(wild(F32).data.array((3001,), F32)), d)
+    table = constant(Draw(F32).normal(40, 300), d)
+    flat = [x * 0.3 + y, ew.exp(x), ew.cast(y, F32), ew.cast(wild(F32, seed=3), d), ew.cast(y, dtypes.int16)]
+    return [*flat, reduction.sum(x), reduction.sum(table, 1), composite.matmul(table, movement.transpose(table))]
+
+
+def narrow_integers() -> list[Value]:
+    rng = np.random.default_rng(0)
+    i8, u8 = (constant(rng.integers(-99, 99, 400), d) for d in (dtypes.int8, dtypes.uint8))
+    i16 = constant(rng.integers(-9999, 9999, (20, 20)), dtypes.int16)
+    odd = ew.where(ew.eq(u8, 0), 1, u8)
+    flat = [i8 * i8, ew.cast(u8, dtypes.int8), -u8, bits_.bitwise_xor(i8, u8), bits_.bitwise_left_shift(u8, 3)]
+    quotients = [division.floor_divide(i8, odd), division.remainder(i8, odd), ew.pow(i8, ew.cast(odd, dtypes.int8))]
+    return [*flat, *quotients, composite.matmul(i16, i16), reduction.amax(i16, 1), reduction.sum(i8)]
+
+
+def quotients() -> list[Value]:
+    x, y = wild(F32), wild(F32, seed=2)
+    return [
+        division.floor_divide(x, y),
+        division.remainder(x, y),
+        division.fmod(x, y),
+        division.round(x),
+        division.floor(y),
+    ]
+
+
 def truth() -> list[Value]:
     x, y = wild(F32), wild(F32, seed=2)
     both = ew.logical_and(ew.lt(x, y), ew.logical_not(ew.gt(x, 1.0)))
@@ -184,6 +213,10 @@ CASES = {
     "complex": complex_numbers,
     "integers": integers,
     "truth": truth,
+    "float16": lambda: halves(dtypes.float16),
+    "bfloat16": lambda: halves(dtypes.bfloat16),
+    "narrow_integers": narrow_integers,
+    "quotients": quotients,
     "functions_f32": lambda: functions(F32),
     "functions_f64": lambda: functions(F64),
     "empty": empty,
@@ -347,7 +380,7 @@ def bits(a: np.ndarray) -> np.ndarray:
         a = a.view(np.float32 if a.itemsize == 8 else np.float64)
     if a.dtype.kind != "f":
         return a
-    return np.where(np.isnan(a), a.dtype.type(np.nan), a).view(np.int32 if a.itemsize == 4 else np.int64)
+    return np.where(np.isnan(a), a.dtype.type(np.nan), a).view(f"i{a.itemsize}")
 
 
 @pytest.mark.parametrize("name", [*CASES, *SAMPLED])

@@ -228,6 +228,23 @@ def can_cast(from_: dtype, to: dtype) -> bool:
     return from_.category <= to.category
 
 
+def check_range(x: Any, d: dtype) -> None:
+    """Refuse numbers, or an array of them, that an integer dtype does not hold; negative ones wrap into uint8.
+
+    Raises:
+        RuntimeError: in PyTorch's words.
+    """
+    if d.category != INTEGER or isinstance(x, complex):
+        return
+    least, most = (x.min(), x.max()) if isinstance(x, np.ndarray) else (x, x)
+    limits = iinfo(d)
+    if not (least >= (limits.min if d.is_signed else -limits.max) and most <= limits.max):
+        raise RuntimeError(
+            f"value cannot be converted to type {d.name} without overflow: it holds {limits.min} to {limits.max};"
+            " convert the tensor with .to()"
+        )
+
+
 # -- between numbers and what is stored --
 
 

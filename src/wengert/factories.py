@@ -180,8 +180,8 @@ def _array(data: Any, d: dtype | None) -> tuple[np.ndarray, dtype]:
             d = dtypes.get_default_dtype()
         else:
             d = dtypes.from_numpy(x.dtype)
-    if not own:
-        _check_range(x, d)
+    if not own and x.size and x.dtype.kind in "iuf":
+        dtypes.check_range(x, d)
     return x, d
 
 
@@ -198,15 +198,6 @@ def _not_a_number(data: Any) -> Exception:
         elif not isinstance(x, float | complex | np.generic):
             return RuntimeError(f"Could not infer dtype of {type(x).__name__}")
     return TypeError("new(): invalid data type 'object'")
-
-
-def _check_range(x: np.ndarray, d: dtype) -> None:
-    """Refuse Python numbers that an integer dtype does not hold; negative ones wrap into uint8."""
-    if d.category == dtypes.INTEGER and x.dtype.kind in "iuf" and x.size:
-        limits = dtypes.iinfo(d)
-        low = limits.min if d.is_signed else -limits.max
-        if not (x.min() >= low and x.max() <= limits.max):
-            raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
 
 
 def tensor(data: Any, **options: Any) -> Tensor:
@@ -331,7 +322,7 @@ def full(size: Any, fill_value: Any, **options: Any) -> Tensor:
         raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
     number = _number(fill_value)
     d = dtype_in(options, dtypes.of_scalar(number))
-    _check_range(np.asarray(number), d)
+    dtypes.check_range(number, d)
     return made(full_value(sizes_in("full", (size,), {}), number, d), options)
 
 
@@ -378,7 +369,7 @@ def full_like(input: Tensor, fill_value: Any, **options: Any) -> Tensor:
 def _like(x: Tensor, number: Any, options: Options) -> Value:
     v = tensor_value(x)
     d = dtype_in(options, v.dtype)
-    _check_range(np.asarray(number), d)
+    dtypes.check_range(number, d)
     return full_value(v.shape, number, d)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wengert import shapes
+from wengert.dtypes import check_range
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import expand
@@ -44,6 +45,7 @@ def fill_(self: Tensor, number: Any) -> Tensor:
                 f"fill_ only supports 0-dimension value tensor but got tensor with {len(x.shape)} dimensions."
             )
         return self._in_place(overwritten(v, expand(ew.cast(x, v.dtype), v.shape)), x)
+    check_range(x, v.dtype)
     filled = full(v.shape, scalar(x, v.dtype).slots[0], v.dtype)
     return self._in_place(overwritten(v, filled) if recorder.grad and v.node is not None else filled)
 

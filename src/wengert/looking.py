@@ -10,7 +10,7 @@ import numpy as np
 from wengert import storage
 from wengert.dtypes import bfloat16
 from wengert.record.value import recorder
-from wengert.runtime.evaluate import read
+from wengert.runtime.evaluate import settle
 from wengert.tensor import Tensor, value
 
 
@@ -52,7 +52,7 @@ def data_ptr(self: Tensor) -> int:
     m = s.memory
     v = s.value if m is None else m.value
     if m is None or m.array is None:
-        read(v)
+        settle([v])
         start = v.data.address
     else:
         start = m.array.__array_interface__["data"][0]

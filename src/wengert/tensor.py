@@ -505,6 +505,7 @@ class Tensor:
         m = indexing.meaning(v.shape, index)
         new = value(x)
         if not isinstance(new, Value):
+            dtypes.check_range(new, v.dtype)
             new = (
                 scalar(new, v.dtype) if not (isinstance(new, complex) and not v.dtype.is_complex) else ew.as_value(new)
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 from wengert import shapes
 from wengert.api import api
-from wengert.ops.elementwise import abs, cast, ge, gt, le, logical_and, lt, tanh, where
+from wengert.ops.elementwise import abs, cast, ge, gt, le, logical_and, lt, once_rounded, tanh, where
 from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import full
 from wengert.ops.special import erfc, logaddexp
@@ -34,6 +34,7 @@ def _number(k: float, x: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="SiluBackward0")
+@once_rounded
 def silu(input: Value) -> Value:
     """input * sigmoid(input), also called swish.
 
@@ -45,6 +46,7 @@ def silu(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="GeluBackward0")
+@once_rounded
 def gelu(input: Value, approximate: str = "none") -> Value:
     """The input times the normal distribution function at it; with approximate="tanh", Hendrycks and Gimpel's (2016)
     approximation of that function.
@@ -62,6 +64,7 @@ def gelu(input: Value, approximate: str = "none") -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="SoftplusBackward0")
+@once_rounded
 def softplus(input: Value, beta: float = 1, threshold: float = 20) -> Value:
     """log(1 + exp(beta * input)) / beta; the input itself where beta times it is above the threshold.
 
@@ -76,6 +79,7 @@ def softplus(input: Value, beta: float = 1, threshold: float = 20) -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="LogSigmoidBackward0")
+@once_rounded
 def logsigmoid(input: Value) -> Value:
     """log(sigmoid(input)), accurate in both tails.
 
@@ -88,6 +92,7 @@ def logsigmoid(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="MishBackward0")
+@once_rounded
 def mish(input: Value) -> Value:
     """input * tanh(softplus(input)).
 
@@ -100,6 +105,7 @@ def mish(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL)
+@once_rounded
 def softsign(input: Value) -> Value:
     """input / (1 + |input|).
 
@@ -111,6 +117,7 @@ def softsign(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL)
+@once_rounded
 def tanhshrink(input: Value) -> Value:
     """input - tanh(input).
 
@@ -132,6 +139,7 @@ def _elu(x: Value, alpha: float, scale: float = 1, input_scale: float = 1) -> Va
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="EluBackward0")
+@once_rounded
 def elu(input: Value, alpha: float = 1.0) -> Value:
     """The input where positive, else alpha * (exp(input) - 1).
 
@@ -144,6 +152,7 @@ def elu(input: Value, alpha: float = 1.0) -> Value:
 
 @api(inplace=True, method=False, label="EluBackward0")
 @api(namespace=FUNCTIONAL, inplace=True, label="EluBackward0")
+@once_rounded
 def selu(input: Value) -> Value:
     """`elu`, scaled to keep mean 0 and variance 1 (Klambauer et al. 2017).
 
@@ -156,6 +165,7 @@ def selu(input: Value) -> Value:
 
 @api(inplace=True, method=False, label="CeluBackward0")
 @api(namespace=FUNCTIONAL, inplace=True, label="CeluBackward0")
+@once_rounded
 def celu(input: Value, alpha: float = 1.0) -> Value:
     """The input where positive, else alpha * (exp(input / alpha) - 1).
 
@@ -263,6 +273,7 @@ def relu6(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="HardsigmoidBackward0")
+@once_rounded
 def hardsigmoid(input: Value) -> Value:
     """(input + 3) / 6 limited to [0, 1].
 
@@ -274,6 +285,7 @@ def hardsigmoid(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="HardswishBackward0")
+@once_rounded
 def hardswish(input: Value) -> Value:
     """input * hardsigmoid(input).
 
@@ -314,6 +326,7 @@ def softshrink(input: Value, lambd: float = 0.5) -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="GluBackward0")
+@once_rounded
 def glu(input: Value, dim: int = -1) -> Value:
     """The first half along `dim` times the sigmoid of the second.
 

@@ -63,7 +63,7 @@ def _wide_number(x: Value, d: dtype) -> Value:
 def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
     a, b, d = _common(prim.name, a, b)
     if d.is_complex and prim not in (EQ, NE):
-        raise RuntimeError(
+        raise NotImplementedError(
             f'"{prim.name}_cpu" not implemented for {d!r}: complex numbers have no order; compare abs() or real'
         )
     return record(prim, (cast(a, d), cast(b, d)), (), shapes.broadcast(a.shape, b.shape), dtypes.bool_)
@@ -164,6 +164,11 @@ def sub(a: Any, b: Any) -> Value:
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or"
             " `logical_xor()` operator instead."
         )
+    if dtypes.bool_ in (_dtype(a), _dtype(b)):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask,"
+            " use the `~` or `logical_not()` operator instead."
+        )
     return _binary(SUB, a, b)
 
 
@@ -212,9 +217,11 @@ def neg(input: Value) -> Value:
 
 
 def _both_bool(a: Any, b: Any) -> bool:
-    return (a.dtype if isinstance(a, Value) else dtypes.of_scalar(a)) is dtypes.bool_ and (
-        b.dtype if isinstance(b, Value) else dtypes.of_scalar(b)
-    ) is dtypes.bool_
+    return _dtype(a) is dtypes.bool_ and _dtype(b) is dtypes.bool_
+
+
+def _dtype(x: Any) -> dtype:
+    return x.dtype if isinstance(x, Value) else dtypes.of_scalar(x)
 
 
 # -- transcendental functions --
@@ -333,6 +340,7 @@ def pow(input: Operand, exponent: Operand) -> Value:
     y: Any = exponent
     if isinstance(x, Value) and not isinstance(y, Value):
         d = dtypes.promote_scalar(x.dtype, y)
+        dtypes.check_range(y, d)
         if d.category == dtypes.INTEGER and y < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         if y == 1:
@@ -489,7 +497,10 @@ def where(condition: Value, a: Any, b: Any) -> Value:
         )
     if not isinstance(a, Value) and not isinstance(b, Value):
         a, b = as_value(a), as_value(b)
+    numbers = [x for x in (a, b) if not isinstance(x, Value)]
     a, b, d = _common("where", a, b)
+    for x in numbers:
+        dtypes.check_range(x, d)
     shape = shapes.broadcast(condition.shape, shapes.broadcast(a.shape, b.shape))
     return record(WHERE, (condition, cast(a, d), cast(b, d)), (), shape, d)
 
@@ -607,14 +618,14 @@ def sign(input: Value) -> Value:
     """-1, 0 or 1, as each element is negative, zero or positive.
 
     Raises:
-        RuntimeError: for complex tensors; `sgn` is meant for them.
+        NotImplementedError: for complex tensors; `sgn` is meant for them.
 
     >>> import wengert
     >>> wengert.sign(wengert.tensor([-1.5, 0.0, 2.0]))
     tensor([-1.,  0.,  1.])
     """
     if input.dtype.is_complex:
-        raise RuntimeError(
+        raise NotImplementedError(
             "Unlike NumPy, torch.sign doesn't return the sign of complex numbers; use torch.sgn, which does"
         )
     return record(SIGN, (input,), (), input.shape, input.dtype)

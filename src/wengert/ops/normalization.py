@@ -10,6 +10,7 @@ import numpy as np
 from wengert.api import api
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import named
+from wengert.ops.elementwise import once_rounded
 from wengert.ops.linalg.norms import vector_norm
 from wengert.ops.movement import embed, reshape
 from wengert.ops.reduction import sum_axis
@@ -65,6 +66,7 @@ def _normalized_axes(input: Value, normalized_shape: Sequence[int], weight: Valu
 
 
 @api(namespace="nn.functional", label="NativeLayerNormBackward0")
+@once_rounded
 def layer_norm(
     input: Value,
     normalized_shape: Sequence[int],
@@ -83,6 +85,7 @@ def layer_norm(
 
 
 @api(namespace="nn.functional")
+@once_rounded
 def rms_norm(
     input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: float | None = None
 ) -> Value:
@@ -94,6 +97,7 @@ def rms_norm(
 
 
 @api(namespace="nn.functional", label="NativeGroupNormBackward0")
+@once_rounded
 def group_norm(
     input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> Value:
@@ -127,6 +131,7 @@ def check_channels(channels: int, **vectors: Value | None) -> None:
             raise RuntimeError(f"{name} should contain {channels} elements not {math.prod(v.shape)}")
 
 
+@once_rounded
 def batch_normalized(
     input: Value, centre: Value, variance: Value, weight: Value | None, bias: Value | None, eps: float, label: str
 ) -> Value:
@@ -139,6 +144,7 @@ def batch_normalized(
 
 
 @api(namespace="nn.functional")
+@once_rounded
 def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """x / (k + alpha mean(x^2 over `size` neighbouring channels))^beta (Krizhevsky et al., 2012); channels beyond the
     ends count as 0."""
@@ -155,6 +161,7 @@ def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: floa
 
 
 @api(namespace="nn.functional")
+@once_rounded
 def normalize(input: Value, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Value:
     """input / max(|input|_p, eps) along `dim`.
 

@@ -24,6 +24,7 @@ from wengert.ops.elementwise import (
     lt,
     mul,
     ne,
+    once_rounded,
     pow,
     real,
     sin,
@@ -273,6 +274,7 @@ def ldexp(input: Value, other: Value) -> Value:
 
 
 @api(inplace=True)
+@once_rounded
 def lerp(input: Value, end: Value, weight: Operand) -> Value:
     """input + weight * (end - input), from the nearer end, so that weights 0 and 1 give the ends exactly.
 
@@ -283,6 +285,10 @@ def lerp(input: Value, end: Value, weight: Operand) -> Value:
     for name, x in (("end", end), ("weight", weight)):
         if isinstance(x, Value) and x.dtype is not input.dtype:
             raise RuntimeError(f"expected dtype {input.dtype.name} for `{name}` but got dtype {x.dtype.name}")
+    if not input.dtype.differentiable:
+        raise NotImplementedError(
+            f'"lerp_kernel_scalar" not implemented for {input.dtype!r}: floating tensors only; convert with .to()'
+        )
     step = end - input
     if not isinstance(weight, Value):
         near = weight.real < 0.5 if isinstance(weight, builtins.complex) else weight < 0.5
@@ -292,6 +298,7 @@ def lerp(input: Value, end: Value, weight: Operand) -> Value:
 
 
 @api(inplace=True, label="AddcmulBackward0")
+@once_rounded
 def addcmul(input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> Value:
     """input + value * tensor1 * tensor2.
 
@@ -304,6 +311,7 @@ def addcmul(input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> 
 
 
 @api(inplace=True, label="AddcdivBackward0")
+@once_rounded
 def addcdiv(input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> Value:
     """input + value * tensor1 / tensor2.
 
@@ -327,6 +335,7 @@ def _scaled(x: Value, factor: float) -> Value:
 
 
 @api(inplace=True, label="Deg2RadBackward0")
+@once_rounded
 def deg2rad(input: Value) -> Value:
     """Degrees to radians.
 
@@ -338,6 +347,7 @@ def deg2rad(input: Value) -> Value:
 
 
 @api(inplace=True, label="Rad2DegBackward0")
+@once_rounded
 def rad2deg(input: Value) -> Value:
     """Radians to degrees.
 
@@ -386,7 +396,7 @@ def complex(real: Value, imag: Value) -> Value:
     tensor([1.+2.j])
     """
     _parts(real, imag, "real and imag")
-    d = dtypes.complex64 if real.dtype is dtypes.float32 else dtypes.complex128
+    d = real.dtype.to_complex()
     return record(COMPLEX, (real, imag), (), broadcast(real.shape, imag.shape), d)
 
 

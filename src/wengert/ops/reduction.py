@@ -98,7 +98,7 @@ def sum(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
 
 def amax(x: Value, axes: Any = None, keepdim: bool = False, name: str = "amax") -> Value:
     if x.dtype.is_complex:
-        raise RuntimeError(
+        raise NotImplementedError(
             f'"{name}_cpu" not implemented for {x.dtype!r}: complex numbers have no order; compare abs() or real'
         )
     full_shape, out = x.shape, x

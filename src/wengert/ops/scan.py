@@ -186,7 +186,7 @@ cummin_result = type("cummin", (_Running,), {"__slots__": ()})
 
 
 def _as_summed(v: Value, dtype: dtypes.dtype | None) -> Value:
-    return cast(v, dtype or (v.dtype if v.dtype.category > 0 else dtypes.int64))
+    return cast(v, dtype or (v.dtype if v.dtype.differentiable else dtypes.int64))
 
 
 def _along(v: Value, dim: int, f: Callable[[Value, int], Value]) -> Value:

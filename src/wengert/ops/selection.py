@@ -108,6 +108,8 @@ def masked_fill(input: Value, mask: Value, value: Operand) -> Value:
             " dimension(s); use where"
         )
     fill = as_value(value)
+    if not isinstance(value, Value):
+        dtypes.check_range(value, input.dtype)
     if fill.dtype.category > input.dtype.category:
         raise RuntimeError(
             f"value cannot be converted to type {input.dtype.name} without overflow; convert the tensor with .to()"
