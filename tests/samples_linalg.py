@@ -86,6 +86,7 @@ def _triangular() -> list[Sample]:
                 )
     both = lambda a, b: triangular.solve_triangular(_regular(a), b, upper=True)  # noqa: E731
     out += [_one(both, S3, (2, 3, 2)), _one(both, B3, (3, 1)), _one(both, (0, 0), (0, 2)), _one(both, S3, (3, 0))]
+    out += [_one(qr.householder_product, s, (*s[:-2], k)) for s, k in (((4, 3), 3), ((2, 4, 3), 2), ((1, 1), 1))]
     return [*out, _one(lambda b, a: triangular.cholesky_solve(b, _regular(a)), (3, 2), S3)]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from wengert import return_types
 from wengert.api import api
 from wengert.ops.elementwise import where
 from wengert.ops.linalg import lapack
@@ -18,7 +21,6 @@ from wengert.ops.linalg.common import (
     product,
     tril,
 )
-from wengert.ops.linalg.results import CholeskyEx
 from wengert.ops.linalg.triangular import cholesky_solve, triangular
 from wengert.ops.movement import expand
 from wengert.record.primitive import Library
@@ -106,7 +108,7 @@ def _checked(name: str, A: Value, upper: bool) -> Value:
 
 
 @api(namespace="linalg")
-def cholesky_ex(A: Value, *, upper: bool = False, check_errors: bool = False) -> CholeskyEx:
+def cholesky_ex(A: Value, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(L, info) without waiting: info is the order of the first leading minor that is not positive-definite, or 0.
 
     Raises:
@@ -116,7 +118,7 @@ def cholesky_ex(A: Value, *, upper: bool = False, check_errors: bool = False) ->
     out, info = _factor(A, upper)
     if check_errors:
         check_info("linalg.cholesky_ex", info, _explain)
-    return CholeskyEx(out, info)
+    return return_types.linalg_cholesky_ex(out, info)
 
 
 @api(name="cholesky")

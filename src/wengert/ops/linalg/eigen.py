@@ -7,9 +7,11 @@ values alone never divide by differences of values. Those of vectors do, and are
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from wengert import dtypes
+from wengert import dtypes, return_types
 from wengert.api import api
 from wengert.ops.elementwise import cast, conj, real
 from wengert.ops.linalg import lapack
@@ -31,7 +33,6 @@ from wengert.ops.linalg.common import (
     skew,
 )
 from wengert.ops.linalg.lu import factored, solution
-from wengert.ops.linalg.results import Eigen
 from wengert.ops.reduction import sum
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
@@ -112,7 +113,7 @@ def _check_hermitian(name: str, A: Value, UPLO: str) -> None:
 
 
 @api(namespace="linalg")
-def eigh(A: Value, UPLO: str = "L") -> Eigen:
+def eigh(A: Value, UPLO: str = "L") -> Any:
     """(eigenvalues, eigenvectors) of a Hermitian matrix: real and ascending; columns of norm 1.
 
     Only one triangle of A is read, the lower one ("L") or the upper one ("U"); gradients are Hermitian.
@@ -133,7 +134,7 @@ def eigh(A: Value, UPLO: str = "L") -> Eigen:
     tensor([1., 2.])
     """
     _check_hermitian("linalg.eigh", A, UPLO)
-    return Eigen(*_hermitian_parts(A, *hermitian_decomposition(A, UPLO)))
+    return return_types.linalg_eigh(*_hermitian_parts(A, *hermitian_decomposition(A, UPLO)))
 
 
 @api(namespace="linalg")
@@ -227,7 +228,7 @@ def _decomposition(name: str, A: Value, vectors: bool = True) -> list[Value]:
 
 
 @api(namespace="linalg")
-def eig(A: Value) -> Eigen:
+def eig(A: Value) -> Any:
     """(eigenvalues, eigenvectors) of a square matrix: complex, in no order; columns of norm 1.
 
     Args:
@@ -244,7 +245,7 @@ def eig(A: Value) -> Eigen:
     >>> torch.linalg.eig(torch.tensor([[0.0, 1.0], [-1.0, 0.0]])).eigenvalues.imag
     tensor([ 1., -1.])
     """
-    return Eigen(*_general_parts(A, *_decomposition("linalg.eig", A)))
+    return return_types.linalg_eig(*_general_parts(A, *_decomposition("linalg.eig", A)))
 
 
 @api(namespace="linalg")

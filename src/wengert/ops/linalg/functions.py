@@ -15,6 +15,7 @@ from wengert.ops.elementwise import abs, conj, gt, mul, where
 from wengert.ops.joining import cat
 from wengert.ops.linalg.common import (
     check_square,
+    constant_in,
     eye,
     frozen,
     known,
@@ -52,7 +53,7 @@ def matrix_power(A: Value, n: int) -> Value:
     if n < 0:
         return matrix_power(inv(A), -n)
     if n == 0:
-        return expand(eye(A.shape[-1], A.dtype), A.shape)
+        return constant_in(expand(eye(A.shape[-1], A.dtype), A.shape), A)
     half = A if n == 1 else matrix_power(A, n // 2)
     even = half if n == 1 else matmul(half, half)
     return matmul(even, A) if n % 2 and n > 1 else even
@@ -138,8 +139,7 @@ def vander(x: Value, N: int | None = None) -> Value:
             [1., 2., 4.],
             [1., 3., 9.]])
     """
-    if not x.shape:
-        raise RuntimeError("linalg.vander: x must have at least 1 dimension.")
+    x = x if x.shape else reshape(x, (1,))
     N = x.shape[-1] if N is None else N
     if N <= 1:
         raise RuntimeError("N must be greater than 1.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wengert import dtypes, shapes
+from wengert import dtypes, return_types, shapes
 from wengert.api import api
 from wengert.ops.elementwise import abs, cast, eq, gt, maximum, where
 from wengert.ops.linalg import lapack
@@ -27,11 +27,9 @@ from wengert.ops.linalg.common import (
     product,
     row,
 )
-from wengert.ops.linalg.common import hermitian as symmetrized
 from wengert.ops.linalg.eigen import eigvalsh, hermitian_decomposition
 from wengert.ops.linalg.lu import inv_ex
 from wengert.ops.linalg.norms import matrix_norm
-from wengert.ops.linalg.results import LeastSquares
 from wengert.ops.linalg.svd import decomposed, singular_values
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
@@ -127,7 +125,7 @@ def pinv(
         check_square("linalg.pinv", A)
         w, v = hermitian_decomposition(a)
         p = product(v * row(_inverse_of_values(w, _threshold(abs(w), A, atol, rtol))), mH(v))
-        return _differentiable(symmetrized(A), p)
+        return _differentiable(A, p)
     u, s, vh = decomposed(a)
     return _differentiable(A, product(mH(vh) * row(_inverse_of_values(s, _threshold(s, A, atol, rtol))), mH(u)))
 
@@ -199,15 +197,14 @@ def _residuals(A: Value, B: Value, X: Value, rank: Value, driver: str) -> Value:
     """The squares of what is left, for each right-hand side; nothing unless there are more rows than columns, and all
     columns are independent."""
     m, n = A.shape[-2:]
-    full_rank = driver != "gelsy" and m > n and (known(rank) == n).all()
-    if not full_rank:
-        return full((0,), 0, A.dtype.real)
     left = abs(B - product(A, X))
+    if driver == "gelsy" or m <= n or not (known(rank) == n).all():
+        return columns(reshape(left, (math.prod(left.shape),)), 0, 0)
     return sum(left * left, -2)
 
 
 @api(namespace="linalg")
-def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
+def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """(solution, residuals, rank, singular_values) of the least-squares problem min ||A X - B||, of least norm.
 
     Args:
@@ -242,7 +239,7 @@ def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None 
     if driver == "gels":
         rank = full((0,), 0, dtypes.int64)
     values = _real(values) if count else full((0,), 0, A.dtype.real)
-    return LeastSquares(
+    return return_types.linalg_lstsq(
         reshape(x, x.shape[:-1]) if right is not B and len(B.shape) < len(x.shape) else x, residuals, rank, values
     )
 

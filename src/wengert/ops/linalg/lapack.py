@@ -85,9 +85,8 @@ def _transposed(a: np.ndarray) -> np.ndarray:
 
 def pack(batch: tuple[int, ...], *parts: np.ndarray) -> np.ndarray:
     """Several results of one call side by side along a flat last axis, in the dtype of the first."""
-    return np.concatenate([p.reshape(*batch, -1) if p.size else np.zeros((*batch, 0)) for p in parts], -1).astype(
-        parts[0].dtype, copy=False
-    )
+    flat = [p.reshape(*batch, math.prod(p.shape[len(batch) :])) for p in parts]
+    return np.concatenate(flat, -1).astype(parts[0].dtype, copy=False)
 
 
 # -- factorizations --
@@ -150,29 +149,22 @@ def eigh(a: np.ndarray, upper: bool, vectors: bool) -> np.ndarray:
 
 
 def eig(a: np.ndarray, vectors: bool) -> np.ndarray:
-    """(eigenvalues, eigenvectors as columns unless not wanted, info): complex.
-
-    The memory, by columns, is the transpose, whose left eigenvectors are the conjugates of what is wanted.
-    """
+    """(eigenvalues, eigenvectors as columns unless not wanted, info): complex."""
     batch, n, kind = a.shape[:-2], a.shape[-1], _kind(a)
-    count, copied = math.prod(batch), _copy(a)
-    left = np.zeros_like(copied)
+    count, by_columns = math.prod(batch), _transposed(a)
+    v = np.zeros_like(by_columns)
     w = np.zeros((*batch, n), np.result_type(a.dtype, np.complex64))
-    none = np.zeros(1, a.dtype)
+    none = (np.zeros(1, a.dtype).ctypes.data, 1)
     job = b"V" if vectors else b"N"
     info = _no_info(batch)
     if w.size and np.iscomplexobj(a):
-        info = _run("geev", kind, count, _BY_COLUMNS, job, b"N", n, copied, n, w, left, n, *_unused(none, count))
+        info = _run("geev", kind, count, _BY_COLUMNS, b"N", job, n, by_columns, n, w, *none, v, n)
     elif w.size:
         re, im = np.zeros((*batch, n), a.dtype), np.zeros((*batch, n), a.dtype)
-        info = _run("geev", kind, count, _BY_COLUMNS, job, b"N", n, copied, n, re, im, left, n, *_unused(none, count))
+        info = _run("geev", kind, count, _BY_COLUMNS, b"N", job, n, by_columns, n, re, im, *none, v, n)
         w.real, w.imag = re, im
-        left = _complex_vectors(left, im)
-    return pack(batch, w, *([np.swapaxes(left.conj(), -1, -2)] if vectors else []), info)
-
-
-def _unused(x: np.ndarray, count: int) -> tuple[int, int]:
-    return x.ctypes.data, 1
+        v = _complex_vectors(v, im)
+    return pack(batch, w, *([np.swapaxes(v, -1, -2)] if vectors else []), info)
 
 
 def _complex_vectors(rows: np.ndarray, im: np.ndarray) -> np.ndarray:
@@ -201,7 +193,7 @@ def svd(a: np.ndarray, full: bool, vectors: bool) -> np.ndarray:
         info = _run(
             "gesdd", kind, count, _BY_COLUMNS, job, n, m, _copy(a), n, s, vh, n, u, max(rows, 1) if vectors else 1
         )
-        info[~np.isfinite(a.reshape(count, -1)).all(-1)] = -4  # what LAPACK says of a NaN
+        info[~np.isfinite(a).all((-2, -1)).reshape(count)] = -4  # what LAPACK says of a NaN
     elif vectors and full:
         u[...], vh[...] = np.eye(m), np.eye(n)
     return pack(batch, *([u, s, vh] if vectors else [s.astype(a.dtype)]), info)

@@ -14,7 +14,7 @@ from wengert.dtypes import dtype as DType
 from wengert.ops.composite import named
 from wengert.ops.elementwise import abs, cast, eq, gt, ne, pow, sqrt, where
 from wengert.ops.gather import take
-from wengert.ops.linalg.common import check_floating, check_matrix, long_name
+from wengert.ops.linalg.common import check_floating, check_matrix, constant_in, long_name
 from wengert.ops.linalg.svd import singular_values
 from wengert.ops.movement import permute, reshape, unsqueeze
 from wengert.ops.reduction import amax, sum
@@ -58,7 +58,7 @@ def _norm(name: str, x: Value, p: float, axes: Any, keepdim: bool) -> Value:
     if p == 1:
         return sum(size, axes, keepdim)
     if p == 0:
-        return sum(cast(ne(x, 0), x.dtype.real), axes, keepdim)
+        return constant_in(sum(cast(ne(x, 0), x.dtype.real), axes, keepdim), sum(size, axes, keepdim))
     if p == math.inf:
         return amax(size, axes, keepdim)
     if p == -math.inf:
