@@ -82,7 +82,10 @@ def test_solve_takes_vectors_as_pytorch_does():
     batch, vectors = regular((4, 3, 3)), draw((4, 3))
     expected = np.linalg.solve(batch, vectors[..., None])[..., 0]
     close(LA.solve(torch.tensor(batch), torch.tensor(vectors)), expected)
-    close(LA.solve(torch.tensor(batch), torch.tensor(v)), np.linalg.solve(batch, np.broadcast_to(v[:, None], (4, 3, 1)))[..., 0])
+    close(
+        LA.solve(torch.tensor(batch), torch.tensor(v)),
+        np.linalg.solve(batch, np.broadcast_to(v[:, None], (4, 3, 1)))[..., 0],
+    )
 
 
 @pytest.mark.parametrize(("left", "right"), [((3, 3), (2, 5, 3, 2)), ((2, 1, 3, 3), (5, 3, 2)), ((2, 3, 3), (3, 1))])
@@ -97,7 +100,7 @@ def test_batches_broadcast(left, right):
 
 
 @each
-@pytest.mark.parametrize(("upper", "left", "unit"), itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize(("upper", "left", "unit"), list(itertools.product([False, True], repeat=3)))
 def test_solve_triangular_reads_one_triangle(upper, left, unit, dtype):
     a, b = regular((2, 4, 4), dtype), draw((2, 4, 4), dtype, 1)
     triangle = np.triu(a) if upper else np.tril(a)
@@ -166,7 +169,9 @@ def test_gradient_of_det_at_singular_matrices():
         LA.det(t).backward()
         x = np.asarray(a, np.float64)
         n = len(x)
-        minors = [[np.linalg.det(np.delete(np.delete(x, i, 0), j, 1)) if n > 1 else 1.0 for j in range(n)] for i in range(n)]
+        minors = [
+            [np.linalg.det(np.delete(np.delete(x, i, 0), j, 1)) if n > 1 else 1.0 for j in range(n)] for i in range(n)
+        ]
         signs = (-1.0) ** np.add.outer(np.arange(n), np.arange(n))
         np.testing.assert_allclose(t.grad.numpy(), signs * minors, atol=1e-12)
 
@@ -285,7 +290,7 @@ def test_lstsq_of_vectors_and_its_gradient():
     t = torch.tensor(a, requires_grad=True)
     x = LA.lstsq(t, torch.tensor(b)).solution
     close(x.detach(), np.linalg.lstsq(a, b)[0])
-    assert torch.autograd.gradcheck.gradcheck(lambda m: LA.lstsq(m, torch.tensor(b)).solution, t)
+    assert torch.autograd.gradcheck(lambda m: LA.lstsq(m, torch.tensor(b)).solution, t)
 
 
 def test_cond():
@@ -293,7 +298,9 @@ def test_cond():
     for p in (None, 2, -2, "fro", "nuc", np.inf, -np.inf, 1, -1):
         close(LA.cond(torch.tensor(a), p), np.linalg.cond(a, p))
     assert LA.cond(torch.zeros(2, 2), 1).item() == np.inf
-    assert LA.cond(torch.tensor(np.stack([np.eye(2), np.zeros((2, 2))])), "fro").tolist() == pytest.approx([2.0, np.inf])
+    assert LA.cond(torch.tensor(np.stack([np.eye(2), np.zeros((2, 2))])), "fro").tolist() == pytest.approx(
+        [2.0, np.inf]
+    )
 
 
 # -- norms and distances --
@@ -424,11 +431,14 @@ def test_systems_of_tensors():
 # -- what is raised --
 
 ERRORS = [
-    (lambda: LA.cholesky(torch.ones(2, 3)), "linalg.cholesky: A must be batches of square matrices, but they are 2 by 3"),
+    (lambda: LA.cholesky(torch.ones(2, 3)),
+     "linalg.cholesky: A must be batches of square matrices, but they are 2 by 3"),
     (lambda: LA.cholesky(torch.ones(3)), "linalg.cholesky: The input tensor A must have at least 2 dimensions"),
-    (lambda: LA.inv(torch.ones(2, 2, dtype=torch.int64)), "Expected a floating point or complex tensor as input. Got Long"),
+    (lambda: LA.inv(torch.ones(2, 2, dtype=torch.int64)),
+     "Expected a floating point or complex tensor as input. Got Long"),
     (lambda: LA.inv(torch.ones(2, 2, dtype=torch.float16)), "Low precision dtypes not supported. Got Half"),
-    (lambda: LA.solve(torch.eye(3), torch.ones(2)), r"Incompatible shapes of A and B for the equation AX = B \(3x3 and 2x1\)"),
+    (lambda: LA.solve(torch.eye(3), torch.ones(2)),
+     r"Incompatible shapes of A and B for the equation AX = B \(3x3 and 2x1\)"),
     (lambda: LA.solve(torch.eye(3), torch.ones(3, dtype=torch.float64)), "Expected A and B to have the same dtype"),
     (lambda: LA.solve_triangular(torch.eye(3), torch.ones(3), upper=True), "B must have at least 2 dimensions"),
     (lambda: torch.cholesky_solve(torch.ones(2, 3), torch.eye(3)), "Incompatible matrix sizes for cholesky_solve"),
@@ -443,16 +453,19 @@ ERRORS = [
     (lambda: LA.matrix_norm(torch.eye(2), dim=(0, 0)), "dims must be different"),
     (lambda: LA.norm(torch.ones(2, 2, 2), 2), "the input must be 1D or 2D. Got 3D"),
     (lambda: LA.cond(torch.eye(2), 7), "linalg.cond got an invalid norm type: 7"),
-    (lambda: torch.cdist(torch.ones(2, 3), torch.ones(2, 2)), "X1 and X2 must have the same number of columns. X1: 3 X2: 2"),
+    (lambda: torch.cdist(torch.ones(2, 3), torch.ones(2, 2)),
+     "X1 and X2 must have the same number of columns. X1: 3 X2: 2"),
     (lambda: torch.cdist(torch.ones(2, 3), torch.ones(3)), "cdist only supports at least 2D tensors, X2 got: 1D"),
     (lambda: torch.cdist(torch.ones(2, 3), torch.ones(2, 3), -1), "cdist only supports non-negative p values"),
     (lambda: torch.pdist(torch.ones(3)), "pdist only supports 2D tensors, got: 1D"),
     (lambda: torch.renorm(torch.ones(3), 2, 0, 1.0), "renorm: input needs at least 2 dimensions, got 1 dimensions"),
-    (lambda: LA.multi_dot([torch.ones(2, 3), torch.ones(2, 3)]), "tensors 0 and 1 with shapes .* cannot be multiplied"),
+    (lambda: LA.multi_dot([torch.ones(2, 3), torch.ones(2, 3)]),
+     "tensors 0 and 1 with shapes .* cannot be multiplied"),
     (lambda: LA.cross(torch.ones(2, 2), torch.ones(2, 2)), "inputs dimension -1 must have length 3. Got 2 and 2"),
     (lambda: LA.vander(torch.ones(2), 1), "N must be greater than 1"),
     (lambda: LA.householder_product(torch.ones(2, 3), torch.ones(3)), "must be greater than or equal to input.shape"),
-    (lambda: LA.tensorinv(torch.ones(2, 3)), r"prod\(self.shape\[ind:\]\) == prod\(self.shape\[:ind\]\), but got 1 != 6"),
+    (lambda: LA.tensorinv(torch.ones(2, 3)),
+     r"prod\(self.shape\[ind:\]\) == prod\(self.shape\[:ind\]\), but got 1 != 6"),
 ]  # fmt: skip
 
 
@@ -463,10 +476,14 @@ def test_errors(call, text):
 
 
 SINGULAR = [
-    (lambda a: LA.cholesky(a - 1), r"\(Batch element 0\): The factorization could not be completed .* leading minor of order 1"),
-    (lambda a: LA.cholesky(a), r"linalg.cholesky: \(Batch element 1\): The factorization could not be completed because"),
-    (lambda a: LA.cholesky_ex(a[1], check_errors=True), "linalg.cholesky_ex: The factorization could not be completed"),
-    (lambda a: LA.solve(a, torch.ones(2, 2, 1)), r"\(Batch element 1\): The solver failed because the input matrix is singular"),
+    (lambda a: LA.cholesky(a - 1),
+     r"\(Batch element 0\): The factorization could not be completed .* leading minor of order 1"),
+    (lambda a: LA.cholesky(a),
+     r"linalg.cholesky: \(Batch element 1\): The factorization could not be completed because"),
+    (lambda a: LA.cholesky_ex(a[1], check_errors=True),
+     "linalg.cholesky_ex: The factorization could not be completed"),
+    (lambda a: LA.solve(a, torch.ones(2, 2, 1)),
+     r"\(Batch element 1\): The solver failed because the input matrix is singular"),
     (lambda a: LA.inv(a[1]), "linalg.inv: The diagonal element 1 is zero, the inversion could not be completed"),
     (lambda a: LA.matrix_power(a, -1), "the inversion could not be completed"),
     (lambda a: LA.lu_factor(a[1]), r"U\[1,1\] is zero and using it on lu_solve would result in a division by zero"),
@@ -485,7 +502,12 @@ def test_singular_matrices_are_named_at_the_call(call, text):
 def test_what_reports_in_a_tensor_does_not_wait():
     a = torch.tensor(np.stack([np.eye(2), np.zeros((2, 2))]))
     before = torch.counters.flushes
-    results = LA.cholesky_ex(a), LA.inv_ex(a), LA.solve_ex(a, torch.ones(2, 2, 1, dtype=torch.float64)), LA.lu_factor_ex(a)
+    results = (
+        LA.cholesky_ex(a),
+        LA.inv_ex(a),
+        LA.solve_ex(a, torch.ones(2, 2, 1, dtype=torch.float64)),
+        LA.lu_factor_ex(a),
+    )
     assert torch.counters.flushes == before
     assert [r.info.tolist() for r in results] == [[0, 1]] * 4
 

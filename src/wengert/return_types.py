@@ -8,7 +8,7 @@ from typing import Any
 
 def _named(name: str, fields: str) -> Any:
     def __repr__(self: Any) -> str:
-        inner = ",\n".join(f"{k}={x}" for k, x in zip(self._fields, self, strict=True))
+        inner = ",\n".join(f"{k}={x!r}" for k, x in zip(self._fields, self, strict=True))
         return f"wengert.return_types.{name}(\n{inner})"
 
     base: Any = namedtuple(name, fields)  # type: ignore[misc]

@@ -6,26 +6,27 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from wengert import shapes
 from wengert.api import api
 from wengert.ops.composite import matmul, named
-from wengert.ops.elementwise import abs, conj, gt, mul, where
+from wengert.ops.elementwise import abs, conj, eq, mul, where
 from wengert.ops.joining import cat
+from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
     check_square,
+    columns,
     constant_in,
     eye,
     frozen,
-    known,
-    product,
+    mH,
+    rows,
 )
-from wengert.ops.linalg.lu import inv, solve, solve_ex
+from wengert.ops.linalg.lu import inv, solve
 from wengert.ops.movement import expand, permute, reshape, slice_, unsqueeze
 from wengert.ops.reduction import amax, sum
 from wengert.ops.source import full
-from wengert.record.value import Value
+from wengert.record.primitive import Library
+from wengert.record.value import Value, record
 
 # -- functions of a matrix --
 
@@ -65,10 +66,29 @@ def _root_matrix_power(input: Value, n: int) -> Value:
     return matrix_power(input, n)
 
 
-# Largest 1-norm at which the diagonal Padé approximant of degree 13 has a backward error below the unit roundoff, in
-# double precision (single takes it too): Higham, "The scaling and squaring method for the matrix exponential
-# revisited", 2005, table 2.3.
-_DEGREE, _THETA = 13, 5.371920351148152
+def _derivative_along(A: Value, E: Value) -> Value:
+    """The derivative of the exponential at A along E, which stands beside A in a block triangle: Mathias, 1996. It is
+    linear in E, which is brought to the size of 1 first."""
+    n = A.shape[-1]
+    size = reshape(amax(reshape(abs(frozen(E)), (*E.shape[:-2], n * n)), -1), (*E.shape[:-2], 1, 1))
+    size = where(eq(size, 0), 1, size)
+    above = cat([A, E / size], -1)
+    below = cat([full(A.shape, 0, A.dtype), A], -1)
+    return columns(rows(_exponential(cat([above, below], -2)), 0, n), n, 2 * n) * size
+
+
+MATRIX_EXP = Library(
+    "matrix_exp",
+    "self",
+    lapack.exponential,
+    node_name="LinalgMatrixExpBackward0",
+    vjp={"self": lambda g, self: _derivative_along(mH(self), g)},
+    jvp={"self": lambda t, self: _derivative_along(self, t)},
+)
+
+
+def _exponential(A: Value) -> Value:
+    return record(MATRIX_EXP, (A,), (), A.shape, A.dtype) if 0 not in A.shape else mul(A, 1)
 
 
 @api(namespace="linalg")
@@ -76,7 +96,8 @@ def matrix_exp(A: Value) -> Value:
     """The exponential of a matrix (*, n, n), floating or complex.
 
     By scaling and squaring with a Padé approximant of degree 13: Higham, "The scaling and squaring method for the
-    matrix exponential revisited", 2005. How often to square follows from the norm of A, which is evaluated at the call.
+    matrix exponential revisited", 2005. Derivatives: Mathias, "A chain rule for matrix functions and applications",
+    1996.
 
     >>> import wengert as torch
     >>> torch.linalg.matrix_exp(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
@@ -84,43 +105,7 @@ def matrix_exp(A: Value) -> Value:
             [0., 1.]])
     """
     check_square("linalg.matrix_exp", A)
-    n = A.shape[-1]
-    if 0 in A.shape:
-        return mul(A, 1)
-    norms = known(amax(sum(abs(frozen(A)), -2), -1))
-    finite = np.where(np.isfinite(norms), norms, 0).max(initial=0)
-    times = max(0, math.ceil(math.log2(finite / _THETA))) if finite > _THETA else 0
-    halvings = _halvings(A, times)
-    x = A / halvings if times else A
-    out = _pade(x, n)
-    for k in range(times):
-        squared = product(out, out)
-        out = where(gt(halvings, 2.0**k), squared, out)
-    return named(out, "LinalgMatrixExpBackward0")
-
-
-def _halvings(A: Value, times: int) -> Value:
-    """2^s for each matrix of the batch, (*, 1, 1), where s is the number of squarings that its norm asks for."""
-    size = reshape(amax(sum(abs(frozen(A)), -2), -1), (*A.shape[:-2], 1, 1))
-    out = full(size.shape, 1, size.dtype)
-    for k in range(times):
-        out = where(gt(size, _THETA * 2.0**k), 2.0 ** (k + 1), out)
-    return out
-
-
-def _pade(x: Value, n: int) -> Value:
-    """The diagonal Padé approximant of exp: (V - U)⁻¹ (V + U), with the odd part U and the even part V."""
-    m = _DEGREE
-    b = [math.factorial(2 * m - j) // (math.factorial(m - j) * math.factorial(j)) for j in range(m + 1)]
-    weights = [k / b[0] for k in b]
-    square = product(x, x)
-    power = expand(eye(n, x.dtype), x.shape)
-    odd, even = power * weights[1], power
-    for j in range(2, m, 2):
-        power = product(power, square) if j > 2 else square
-        odd, even = odd + power * weights[j + 1], even + power * weights[j]
-    odd = product(x, odd)
-    return solve_ex(even - odd, even + odd).result
+    return _exponential(A)
 
 
 @api(name="matrix_exp")
