@@ -32,7 +32,7 @@ from wengert.record.value import Value, record
 
 
 @api(namespace="linalg")
-def matrix_power(A: Value, n: int) -> Value:
+def matrix_power(input: Value, n: int) -> Value:
     """A to the n-th power, by squaring; of the inverse if n < 0.
 
     A: (*, m, m); any dtype if n >= 0.
@@ -46,18 +46,18 @@ def matrix_power(A: Value, n: int) -> Value:
             [0., 1.]])
     """
     name = "linalg.matrix_power"
-    if len(A.shape) < 2 or A.dtype.differentiable:
-        check_square(name, A, low_precision=True)
-    elif A.shape[-2] != A.shape[-1]:
-        m, k = A.shape[-2:]
+    if len(input.shape) < 2 or input.dtype.differentiable:
+        check_square(name, input, low_precision=True)
+    elif input.shape[-2] != input.shape[-1]:
+        m, k = input.shape[-2:]
         raise RuntimeError(f"{name}: A must be batches of square matrices, but they are {m} by {k} matrices")
     if n < 0:
-        return matrix_power(inv(A), -n)
+        return matrix_power(inv(input), -n)
     if n == 0:
-        return constant_in(expand(eye(A.shape[-1], A.dtype), A.shape), A)
-    half = A if n == 1 else matrix_power(A, n // 2)
+        return constant_in(expand(eye(input.shape[-1], input.dtype), input.shape), input)
+    half = input if n == 1 else matrix_power(input, n // 2)
     even = half if n == 1 else matmul(half, half)
-    return matmul(even, A) if n % 2 and n > 1 else even
+    return matmul(even, input) if n % 2 and n > 1 else even
 
 
 @api(name="matrix_power")
@@ -92,7 +92,7 @@ def _exponential(A: Value) -> Value:
 
 
 @api(namespace="linalg")
-def matrix_exp(A: Value) -> Value:
+def matrix_exp(input: Value) -> Value:
     """The exponential of a matrix (*, n, n), floating or complex.
 
     By scaling and squaring with a Padé approximant of degree 13: Higham, "The scaling and squaring method for the
@@ -104,8 +104,8 @@ def matrix_exp(A: Value) -> Value:
     tensor([[1., 1.],
             [0., 1.]])
     """
-    check_square("linalg.matrix_exp", A)
-    return _exponential(A)
+    check_square("linalg.matrix_exp", input)
+    return _exponential(input)
 
 
 @api(name="matrix_exp")
@@ -194,7 +194,7 @@ def multi_dot(tensors: Sequence[Value]) -> Value:
     return reshape(out, (*first.shape[:-1], *final.shape[1:]))
 
 
-@api()
+@api(method=False)
 def chain_matmul(*matrices: Value) -> Value:
     """The product of matrices, as `linalg.multi_dot`.
 
@@ -269,7 +269,7 @@ def vecdot(x: Value, y: Value, *, dim: int = -1) -> Value:
 
 
 @api(namespace="linalg")
-def tensorinv(A: Value, ind: int = 2) -> Value:
+def tensorinv(input: Value, ind: int = 2) -> Value:
     """The inverse of A as a map from its axes from `ind` on to those before: tensordot(tensorinv(A), A, ind) is the
     identity.
 
@@ -279,35 +279,35 @@ def tensorinv(A: Value, ind: int = 2) -> Value:
     """
     if ind <= 0:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
-    front, behind = A.shape[:ind], A.shape[ind:]
+    front, behind = input.shape[:ind], input.shape[ind:]
     if math.prod(front) != math.prod(behind):
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got"
             f" {math.prod(behind)} != {math.prod(front)}"
         )
-    return reshape(inv(reshape(A, (math.prod(front), math.prod(behind)))), (*behind, *front))
+    return reshape(inv(reshape(input, (math.prod(front), math.prod(behind)))), (*behind, *front))
 
 
 @api(namespace="linalg")
-def tensorsolve(A: Value, B: Value, dims: Sequence[int] | None = None) -> Value:
+def tensorsolve(input: Value, other: Value, dims: Sequence[int] | None = None) -> Value:
     """The X with tensordot(A, X, X.ndim) = B. The axes `dims` of A are moved to its end first.
 
     >>> import wengert as torch
     >>> torch.linalg.tensorsolve(torch.eye(6).reshape(2, 3, 6), torch.ones(2, 3))
     tensor([1., 1., 1., 1., 1., 1.])
     """
-    n = len(A.shape)
+    n = len(input.shape)
     if dims is not None:
         moved = [shapes.normalize_axis(d, n) for d in dims]
-        A = permute(A, (*[k for k in range(n) if k not in moved], *moved))
-    shape = A.shape[len(B.shape) :]
+        input = permute(input, (*[k for k in range(n) if k not in moved], *moved))
+    shape = input.shape[len(other.shape) :]
     size = math.prod(shape)
-    if size != math.prod(B.shape) or math.prod(A.shape) != size * size:
+    if size != math.prod(other.shape) or math.prod(input.shape) != size * size:
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]),"
-            f" but got {size} != {math.prod(A.shape[: len(B.shape)])}"
+            f" but got {size} != {math.prod(input.shape[: len(other.shape)])}"
         )
-    return reshape(solve(reshape(A, (size, size)), reshape(B, (size,))), shape)
+    return reshape(solve(reshape(input, (size, size)), reshape(other, (size,))), shape)
 
 
 @api(name="matmul", namespace="linalg")
