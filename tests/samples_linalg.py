@@ -15,7 +15,7 @@ from wengert.ops.einsum import einsum, tensordot
 from wengert.ops.linalg import cholesky, eigen, inverse, lu, norms, qr, svd, triangular
 from wengert.ops.linalg import functions as fn
 from wengert.ops.linalg.common import eye, frozen, hermitian, mH, product, row
-from wengert.ops.movement import expand
+from wengert.ops.movement import expand, reshape, slice_, unsqueeze
 from wengert.ops.reduction import sum
 from wengert.ops.source import iota
 from wengert.record.value import Value, record
@@ -51,7 +51,7 @@ def _apart(x: Value) -> Value:
 
 
 def _columns(m: int, n: int, d: dtypes.dtype) -> Value:
-    return ew.cast(ew.eq(ew.cast(iota(n, dtypes.int64), dtypes.int64), norms.reshape(iota(m, dtypes.int64), (m, 1))), d)
+    return ew.cast(ew.eq(ew.cast(iota(n, dtypes.int64), dtypes.int64), reshape(iota(m, dtypes.int64), (m, 1))), d)
 
 
 def _raw(prim, *static, size: Callable[[tuple], tuple], then: Callable = lambda v: v) -> Callable:
@@ -86,6 +86,12 @@ def _triangular() -> list[Sample]:
                 )
     both = lambda a, b: triangular.solve_triangular(_regular(a), b, upper=True)  # noqa: E731
     out += [_one(both, S3, (2, 3, 2)), _one(both, B3, (3, 1)), _one(both, (0, 0), (0, 2)), _one(both, S3, (3, 0))]
+    out += [
+        _one(lambda a, b: lu.lu_solve(*lu.lu_factor(_regular(a)), b), S3, (3, 2)),
+        _one(lambda a, b: lu.lu_solve(*lu.lu_factor(_regular(a)), b, left=False, adjoint=True), S3, (2, 3)),
+        _one(lambda a, b: lu.lu_solve(*lu.lu_factor(a), b, adjoint=True), S3, (3, 2)),
+    ]
+    out += [_one(qr.householder_product, s, (*s[:-2], k)) for s, k in (((4, 3), 3), ((2, 4, 3), 2), ((1, 1), 1))]
     return [*out, _one(lambda b, a: triangular.cholesky_solve(b, _regular(a)), (3, 2), S3)]
 
 
@@ -94,9 +100,8 @@ def _solves() -> list[Sample]:
     shapes = [(S3, (3, 2)), (S3, (3,)), (B3, (2, 3)), (S3, (2, 3, 2)), (B3, (3, 2)), ((0, 0), (0, 2)), (B3, (1, 3, 1))]
     right = _one(lambda a, b: lu.solve(_regular(a), b, left=False), S3, (2, 3))
     inverses = [_one(lambda a: lu.inv(_regular(a)), s) for s in (S3, B3)]
-    exponentials = [_one(lambda a, k=k: fn.matrix_exp(a * k), s) for s, k in ((S3, 0.5), (B3, 3.0))]
     power = _one(lambda a: fn.matrix_power(_regular(a), -3), S3)
-    return [*(_one(f, *s) for s in shapes), right, *inverses, *exponentials, power]
+    return [*(_one(f, *s) for s in shapes), right, *inverses, power]
 
 
 def _logdet(a: Value) -> Value:
@@ -109,9 +114,21 @@ def _factors(a: Value) -> Value:
     return product(p, lower * lower, upper * upper)
 
 
+def _in_order(a: Value) -> Value:
+    """The factors of a matrix whose rows need no exchange."""
+    n = a.shape[-1]
+    a = _regular(a) + _regular(a * 0.0) * 3.0
+    factors = reshape(_first(lu.factored(a), n * n), a.shape)
+    return record(lu.FACTORS, (a, factors), (), a.shape, a.dtype)
+
+
+def _first(x: Value, n: int) -> Value:
+    return slice_(x, (0,) * len(x.shape), (*x.shape[:-1], n), (1,) * len(x.shape))
+
+
 def _turned(a: Value) -> Value:
     w, v = eigen.eig(_apart(a))
-    return product(ew.cast(ew.real(v * ew.conj(v)), w.dtype), sum(w * row(w), -1, True) * 0 + norms.unsqueeze(w, 1))
+    return product(ew.cast(ew.real(v * ew.conj(v)), w.dtype), sum(w * row(w), -1, True) * 0 + unsqueeze(w, 1))
 
 
 def _least_squares(a: Value, b: Value) -> Value:
@@ -146,12 +163,7 @@ LINALG: dict[str, list[Sample]] = {
     "solve": _solves(),
     "det": _squares(lu.det, S3, B3, (1, 1)),
     "log_det": _squares(_logdet, S3, B3),
-    "lu": [
-        *[_one(_factors, s) for s in WIDE],
-        _one(lambda a, b: lu.lu_solve(*lu.lu_factor(_regular(a)), b), S3, (3, 2)),
-        _one(lambda a, b: lu.lu_solve(*lu.lu_factor(_regular(a)), b, left=False, adjoint=True), S3, (2, 3)),
-        _one(lambda a, b: lu.lu_solve(*lu.lu_factor(a), b, adjoint=True), S3, (3, 2)),
-    ],
+    "lu": _squares(_in_order, S3, B3, (1, 1)),
     "eigh": [_one(_raw(eigen.DECOMPOSED, k, True, size=lambda s: (*s[:-2], 13)), s) for s in (S3, B3) for k in (0, 1)],
     "eigh_values": _squares(lambda x: eigen.eigh(_spread(x)).eigenvalues, S3, B3, (1, 1)),
     "eigh_vectors": [
@@ -190,9 +202,11 @@ LINALG: dict[str, list[Sample]] = {
         for k, s in (("gelsy", 7), ("gelsd", 10))
     ],
     "lstsq": [_one(_least_squares, s, (*s[:-1], 2)) for s in WIDE],
+    "matrix_exp": [_one(lambda a, k=k: fn.matrix_exp(a * k), s) for s, k in ((S3, 0.5), (B3, 3.0), ((1, 1), 1.0))],
     "pairs": [Sample(lambda d: [], lambda: record(norms.PAIRS, (), (4,), (6,), dtypes.int64))],
     # Compositions, with the primitive that they need.
     "matmul": [
+        *[_one(_factors, s) for s in WIDE],
         _one(lambda a, b: einsum("ij,jk", a, b), (2, 3), (3, 4)),
         _one(lambda a, b: einsum("b...i,bij->...j", a, b), (2, 4, 3), (2, 3, 5)),
         _one(lambda a, b, c: einsum("ij,kj,kl->li", a, b, c), (2, 3), (4, 3), (4, 2)),

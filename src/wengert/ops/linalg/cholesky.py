@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from wengert import return_types
 from wengert.api import api
 from wengert.ops.elementwise import where
 from wengert.ops.linalg import lapack
@@ -18,7 +21,6 @@ from wengert.ops.linalg.common import (
     product,
     tril,
 )
-from wengert.ops.linalg.results import CholeskyEx
 from wengert.ops.linalg.triangular import cholesky_solve, triangular
 from wengert.ops.movement import expand
 from wengert.record.primitive import Library
@@ -76,14 +78,14 @@ def _explain(code: int) -> str:
 
 
 @api(namespace="linalg")
-def cholesky(A: Value, *, upper: bool = False) -> Value:
+def cholesky(input: Value, *, upper: bool = False) -> Value:
     """The lower triangular L with A = L L* of a positive-definite Hermitian matrix (U with A = U* U if `upper`).
 
     Only the lower triangle of A is read (the upper one if `upper`); gradients are Hermitian. The factorization runs at
     the call, which knows then whether A is positive-definite; `cholesky_ex` does not wait.
 
     Args:
-        A: (*, n, n), floating or complex.
+        input: A, (*, n, n), floating or complex.
 
     Raises:
         LinAlgError: if a matrix is not positive-definite.
@@ -95,7 +97,7 @@ def cholesky(A: Value, *, upper: bool = False) -> Value:
     tensor([[2., 0.],
             [1., 2.]])
     """
-    return _checked("linalg.cholesky", A, upper)
+    return _checked("linalg.cholesky", input, upper)
 
 
 def _checked(name: str, A: Value, upper: bool) -> Value:
@@ -106,17 +108,17 @@ def _checked(name: str, A: Value, upper: bool) -> Value:
 
 
 @api(namespace="linalg")
-def cholesky_ex(A: Value, *, upper: bool = False, check_errors: bool = False) -> CholeskyEx:
+def cholesky_ex(input: Value, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(L, info) without waiting: info is the order of the first leading minor that is not positive-definite, or 0.
 
     Raises:
         LinAlgError: with `check_errors`, if a matrix is not positive-definite.
     """
-    check_square("linalg.cholesky_ex", A)
-    out, info = _factor(A, upper)
+    check_square("linalg.cholesky_ex", input)
+    out, info = _factor(input, upper)
     if check_errors:
         check_info("linalg.cholesky_ex", info, _explain)
-    return CholeskyEx(out, info)
+    return return_types.linalg_cholesky_ex(out, info)
 
 
 @api(name="cholesky")
@@ -126,13 +128,13 @@ def _root_cholesky(input: Value, upper: bool = False) -> Value:
 
 
 @api()
-def cholesky_inverse(L: Value, upper: bool = False) -> Value:
+def cholesky_inverse(input: Value, upper: bool = False) -> Value:
     """The inverse of A = L L* (of U* U if `upper`), which is given by its Cholesky factor (*, n, n).
 
     >>> import wengert as torch
     >>> torch.cholesky_inverse(torch.tensor([[2.0]]))
     tensor([[0.2500]])
     """
-    check_square("cholesky_inverse", L)
-    n = L.shape[-1]
-    return cholesky_solve(expand(eye(n, L.dtype), L.shape), L, upper)
+    check_square("cholesky_inverse", input)
+    n = input.shape[-1]
+    return cholesky_solve(expand(eye(n, input.dtype), input.shape), input, upper)

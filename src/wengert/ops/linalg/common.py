@@ -14,7 +14,7 @@ from wengert.errors import LinAlgError
 from wengert.ops.composite import matmul
 from wengert.ops.elementwise import cast, conj, eq, ge, le, real, where
 from wengert.ops.movement import reshape, slice_, transpose, unsqueeze
-from wengert.ops.source import iota
+from wengert.ops.source import full, iota
 from wengert.ops.windows import diagonal_of
 from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
@@ -180,6 +180,12 @@ def columns(x: Value, start: int, stop: int) -> Value:
 def last(x: Value) -> Value:
     """x with an axis of size 1 behind."""
     return unsqueeze(x, len(x.shape))
+
+
+def constant_in(value: Value, x: Value) -> Value:
+    """`value`, with the gradient 0 for x, which has its shape: what does not change with a tensor and yet depends on
+    it."""
+    return where(full((), True, dtypes.bool_), value, x) if x.node is not None else value
 
 
 def hermitian(x: Value) -> Value:

@@ -7,9 +7,11 @@ values alone never divide by differences of values. Those of vectors do, and are
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from wengert import dtypes
+from wengert import dtypes, return_types
 from wengert.api import api
 from wengert.ops.elementwise import cast, conj, real
 from wengert.ops.linalg import lapack
@@ -31,7 +33,6 @@ from wengert.ops.linalg.common import (
     skew,
 )
 from wengert.ops.linalg.lu import factored, solution
-from wengert.ops.linalg.results import Eigen
 from wengert.ops.reduction import sum
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
@@ -112,13 +113,13 @@ def _check_hermitian(name: str, A: Value, UPLO: str) -> None:
 
 
 @api(namespace="linalg")
-def eigh(A: Value, UPLO: str = "L") -> Eigen:
+def eigh(input: Value, UPLO: str = "L") -> Any:
     """(eigenvalues, eigenvectors) of a Hermitian matrix: real and ascending; columns of norm 1.
 
     Only one triangle of A is read, the lower one ("L") or the upper one ("U"); gradients are Hermitian.
 
     Args:
-        A: (*, n, n), floating or complex.
+        input: A, (*, n, n), floating or complex.
 
     Raises:
         LinAlgError: if the algorithm does not converge, as with nan.
@@ -132,22 +133,22 @@ def eigh(A: Value, UPLO: str = "L") -> Eigen:
     >>> torch.linalg.eigh(torch.tensor([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
     tensor([1., 2.])
     """
-    _check_hermitian("linalg.eigh", A, UPLO)
-    return Eigen(*_hermitian_parts(A, *hermitian_decomposition(A, UPLO)))
+    _check_hermitian("linalg.eigh", input, UPLO)
+    return return_types.linalg_eigh(*_hermitian_parts(input, *hermitian_decomposition(input, UPLO)))
 
 
 @api(namespace="linalg")
-def eigvalsh(A: Value, UPLO: str = "L") -> Value:
+def eigvalsh(input: Value, UPLO: str = "L") -> Value:
     """The eigenvalues of a Hermitian matrix (*, n, n), ascending. See `eigh`.
 
     >>> import wengert as torch
     >>> torch.linalg.eigvalsh(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
     tensor([1., 3.])
     """
-    _check_hermitian("linalg.eigvalsh", A, UPLO)
-    if A.node is None:
-        return hermitian_decomposition(A, UPLO, vectors=False)[0]
-    return _hermitian_parts(A, *hermitian_decomposition(A, UPLO))[0]
+    _check_hermitian("linalg.eigvalsh", input, UPLO)
+    if input.node is None:
+        return hermitian_decomposition(input, UPLO, vectors=False)[0]
+    return _hermitian_parts(input, *hermitian_decomposition(input, UPLO))[0]
 
 
 # -- general matrices. Derivatives: Giles, 2008, section 3.1; normalised vectors: Boeddeker et al., 2017 --
@@ -227,11 +228,11 @@ def _decomposition(name: str, A: Value, vectors: bool = True) -> list[Value]:
 
 
 @api(namespace="linalg")
-def eig(A: Value) -> Eigen:
+def eig(input: Value) -> Any:
     """(eigenvalues, eigenvectors) of a square matrix: complex, in no order; columns of norm 1.
 
     Args:
-        A: (*, n, n), floating or complex.
+        input: A, (*, n, n), floating or complex.
 
     Raises:
         RuntimeError: if A has infinities or nan.
@@ -244,12 +245,12 @@ def eig(A: Value) -> Eigen:
     >>> torch.linalg.eig(torch.tensor([[0.0, 1.0], [-1.0, 0.0]])).eigenvalues.imag
     tensor([ 1., -1.])
     """
-    return Eigen(*_general_parts(A, *_decomposition("linalg.eig", A)))
+    return return_types.linalg_eig(*_general_parts(input, *_decomposition("linalg.eig", input)))
 
 
 @api(namespace="linalg")
-def eigvals(A: Value) -> Value:
+def eigvals(input: Value) -> Value:
     """The eigenvalues of a square matrix (*, n, n): complex, in no order. See `eig`."""
-    if A.node is None:
-        return _decomposition("linalg.eigvals", A, vectors=False)[0]
-    return _general_parts(A, *_decomposition("linalg.eigvals", A))[0]
+    if input.node is None:
+        return _decomposition("linalg.eigvals", input, vectors=False)[0]
+    return _general_parts(input, *_decomposition("linalg.eigvals", input))[0]

@@ -6,31 +6,33 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from wengert import shapes
 from wengert.api import api
 from wengert.ops.composite import matmul, named
-from wengert.ops.elementwise import abs, conj, gt, mul, where
+from wengert.ops.elementwise import abs, conj, eq, mul, where
 from wengert.ops.joining import cat
+from wengert.ops.linalg import lapack
 from wengert.ops.linalg.common import (
     check_square,
+    columns,
+    constant_in,
     eye,
     frozen,
-    known,
-    product,
+    mH,
+    rows,
 )
-from wengert.ops.linalg.lu import inv, solve, solve_ex
+from wengert.ops.linalg.lu import inv, solve
 from wengert.ops.movement import expand, permute, reshape, slice_, unsqueeze
 from wengert.ops.reduction import amax, sum
 from wengert.ops.source import full
-from wengert.record.value import Value
+from wengert.record.primitive import Library
+from wengert.record.value import Value, record
 
 # -- functions of a matrix --
 
 
 @api(namespace="linalg")
-def matrix_power(A: Value, n: int) -> Value:
+def matrix_power(input: Value, n: int) -> Value:
     """A to the n-th power, by squaring; of the inverse if n < 0.
 
     A: (*, m, m); any dtype if n >= 0.
@@ -44,18 +46,18 @@ def matrix_power(A: Value, n: int) -> Value:
             [0., 1.]])
     """
     name = "linalg.matrix_power"
-    if len(A.shape) < 2 or A.dtype.differentiable:
-        check_square(name, A, low_precision=True)
-    elif A.shape[-2] != A.shape[-1]:
-        m, k = A.shape[-2:]
+    if len(input.shape) < 2 or input.dtype.differentiable:
+        check_square(name, input, low_precision=True)
+    elif input.shape[-2] != input.shape[-1]:
+        m, k = input.shape[-2:]
         raise RuntimeError(f"{name}: A must be batches of square matrices, but they are {m} by {k} matrices")
     if n < 0:
-        return matrix_power(inv(A), -n)
+        return matrix_power(inv(input), -n)
     if n == 0:
-        return expand(eye(A.shape[-1], A.dtype), A.shape)
-    half = A if n == 1 else matrix_power(A, n // 2)
+        return constant_in(expand(eye(input.shape[-1], input.dtype), input.shape), input)
+    half = input if n == 1 else matrix_power(input, n // 2)
     even = half if n == 1 else matmul(half, half)
-    return matmul(even, A) if n % 2 and n > 1 else even
+    return matmul(even, input) if n % 2 and n > 1 else even
 
 
 @api(name="matrix_power")
@@ -64,62 +66,46 @@ def _root_matrix_power(input: Value, n: int) -> Value:
     return matrix_power(input, n)
 
 
-# Largest 1-norm at which the diagonal Padé approximant of degree 13 has a backward error below the unit roundoff, in
-# double precision (single takes it too): Higham, "The scaling and squaring method for the matrix exponential
-# revisited", 2005, table 2.3.
-_DEGREE, _THETA = 13, 5.371920351148152
+def _derivative_along(A: Value, E: Value) -> Value:
+    """The derivative of the exponential at A along E, which stands beside A in a block triangle: Mathias, 1996. It is
+    linear in E, which is brought to the size of 1 first."""
+    n = A.shape[-1]
+    size = reshape(amax(reshape(abs(frozen(E)), (*E.shape[:-2], n * n)), -1), (*E.shape[:-2], 1, 1))
+    size = where(eq(size, 0), 1, size)
+    above = cat([A, E / size], -1)
+    below = cat([full(A.shape, 0, A.dtype), A], -1)
+    return columns(rows(_exponential(cat([above, below], -2)), 0, n), n, 2 * n) * size
+
+
+MATRIX_EXP = Library(
+    "matrix_exp",
+    "self",
+    lapack.exponential,
+    node_name="LinalgMatrixExpBackward0",
+    vjp={"self": lambda g, self: _derivative_along(mH(self), g)},
+    jvp={"self": lambda t, self: _derivative_along(self, t)},
+)
+
+
+def _exponential(A: Value) -> Value:
+    return record(MATRIX_EXP, (A,), (), A.shape, A.dtype) if 0 not in A.shape else mul(A, 1)
 
 
 @api(namespace="linalg")
-def matrix_exp(A: Value) -> Value:
+def matrix_exp(input: Value) -> Value:
     """The exponential of a matrix (*, n, n), floating or complex.
 
     By scaling and squaring with a Padé approximant of degree 13: Higham, "The scaling and squaring method for the
-    matrix exponential revisited", 2005. How often to square follows from the norm of A, which is evaluated at the call.
+    matrix exponential revisited", 2005. Derivatives: Mathias, "A chain rule for matrix functions and applications",
+    1996.
 
     >>> import wengert as torch
     >>> torch.linalg.matrix_exp(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     tensor([[1., 1.],
             [0., 1.]])
     """
-    check_square("linalg.matrix_exp", A)
-    n = A.shape[-1]
-    if 0 in A.shape:
-        return mul(A, 1)
-    norms = known(amax(sum(abs(frozen(A)), -2), -1))
-    finite = np.where(np.isfinite(norms), norms, 0).max(initial=0)
-    times = max(0, math.ceil(math.log2(finite / _THETA))) if finite > _THETA else 0
-    halvings = _halvings(A, times)
-    x = A / halvings if times else A
-    out = _pade(x, n)
-    for k in range(times):
-        squared = product(out, out)
-        out = where(gt(halvings, 2.0**k), squared, out)
-    return named(out, "LinalgMatrixExpBackward0")
-
-
-def _halvings(A: Value, times: int) -> Value:
-    """2^s for each matrix of the batch, (*, 1, 1), where s is the number of squarings that its norm asks for."""
-    size = reshape(amax(sum(abs(frozen(A)), -2), -1), (*A.shape[:-2], 1, 1))
-    out = full(size.shape, 1, size.dtype)
-    for k in range(times):
-        out = where(gt(size, _THETA * 2.0**k), 2.0 ** (k + 1), out)
-    return out
-
-
-def _pade(x: Value, n: int) -> Value:
-    """The diagonal Padé approximant of exp: (V - U)⁻¹ (V + U), with the odd part U and the even part V."""
-    m = _DEGREE
-    b = [math.factorial(2 * m - j) // (math.factorial(m - j) * math.factorial(j)) for j in range(m + 1)]
-    weights = [k / b[0] for k in b]
-    square = product(x, x)
-    power = expand(eye(n, x.dtype), x.shape)
-    odd, even = power * weights[1], power
-    for j in range(2, m, 2):
-        power = product(power, square) if j > 2 else square
-        odd, even = odd + power * weights[j + 1], even + power * weights[j]
-    odd = product(x, odd)
-    return solve_ex(even - odd, even + odd).result
+    check_square("linalg.matrix_exp", input)
+    return _exponential(input)
 
 
 @api(name="matrix_exp")
@@ -138,8 +124,7 @@ def vander(x: Value, N: int | None = None) -> Value:
             [1., 2., 4.],
             [1., 3., 9.]])
     """
-    if not x.shape:
-        raise RuntimeError("linalg.vander: x must have at least 1 dimension.")
+    x = x if x.shape else reshape(x, (1,))
     N = x.shape[-1] if N is None else N
     if N <= 1:
         raise RuntimeError("N must be greater than 1.")
@@ -209,7 +194,7 @@ def multi_dot(tensors: Sequence[Value]) -> Value:
     return reshape(out, (*first.shape[:-1], *final.shape[1:]))
 
 
-@api()
+@api(method=False)
 def chain_matmul(*matrices: Value) -> Value:
     """The product of matrices, as `linalg.multi_dot`.
 
@@ -284,7 +269,7 @@ def vecdot(x: Value, y: Value, *, dim: int = -1) -> Value:
 
 
 @api(namespace="linalg")
-def tensorinv(A: Value, ind: int = 2) -> Value:
+def tensorinv(input: Value, ind: int = 2) -> Value:
     """The inverse of A as a map from its axes from `ind` on to those before: tensordot(tensorinv(A), A, ind) is the
     identity.
 
@@ -294,35 +279,35 @@ def tensorinv(A: Value, ind: int = 2) -> Value:
     """
     if ind <= 0:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
-    front, behind = A.shape[:ind], A.shape[ind:]
+    front, behind = input.shape[:ind], input.shape[ind:]
     if math.prod(front) != math.prod(behind):
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got"
             f" {math.prod(behind)} != {math.prod(front)}"
         )
-    return reshape(inv(reshape(A, (math.prod(front), math.prod(behind)))), (*behind, *front))
+    return reshape(inv(reshape(input, (math.prod(front), math.prod(behind)))), (*behind, *front))
 
 
 @api(namespace="linalg")
-def tensorsolve(A: Value, B: Value, dims: Sequence[int] | None = None) -> Value:
+def tensorsolve(input: Value, other: Value, dims: Sequence[int] | None = None) -> Value:
     """The X with tensordot(A, X, X.ndim) = B. The axes `dims` of A are moved to its end first.
 
     >>> import wengert as torch
     >>> torch.linalg.tensorsolve(torch.eye(6).reshape(2, 3, 6), torch.ones(2, 3))
     tensor([1., 1., 1., 1., 1., 1.])
     """
-    n = len(A.shape)
+    n = len(input.shape)
     if dims is not None:
         moved = [shapes.normalize_axis(d, n) for d in dims]
-        A = permute(A, (*[k for k in range(n) if k not in moved], *moved))
-    shape = A.shape[len(B.shape) :]
+        input = permute(input, (*[k for k in range(n) if k not in moved], *moved))
+    shape = input.shape[len(other.shape) :]
     size = math.prod(shape)
-    if size != math.prod(B.shape) or math.prod(A.shape) != size * size:
+    if size != math.prod(other.shape) or math.prod(input.shape) != size * size:
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]),"
-            f" but got {size} != {math.prod(A.shape[: len(B.shape)])}"
+            f" but got {size} != {math.prod(input.shape[: len(other.shape)])}"
         )
-    return reshape(solve(reshape(A, (size, size)), reshape(B, (size,))), shape)
+    return reshape(solve(reshape(input, (size, size)), reshape(other, (size,))), shape)
 
 
 @api(name="matmul", namespace="linalg")

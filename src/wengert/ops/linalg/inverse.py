@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wengert import dtypes, shapes
+from wengert import dtypes, return_types, shapes
 from wengert.api import api
 from wengert.ops.elementwise import abs, cast, eq, gt, maximum, where
 from wengert.ops.linalg import lapack
@@ -27,11 +27,9 @@ from wengert.ops.linalg.common import (
     product,
     row,
 )
-from wengert.ops.linalg.common import hermitian as symmetrized
 from wengert.ops.linalg.eigen import eigvalsh, hermitian_decomposition
 from wengert.ops.linalg.lu import inv_ex
 from wengert.ops.linalg.norms import matrix_norm
-from wengert.ops.linalg.results import LeastSquares
 from wengert.ops.linalg.svd import decomposed, singular_values
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
@@ -101,7 +99,7 @@ def _inverse_of_values(s: Value, limit: Value) -> Value:
 
 @api(namespace="linalg")
 def pinv(
-    A: Value, rcond: Operand | None = None, hermitian: bool = False, *, atol: Operand | None = None,
+    input: Value, rcond: Operand | None = None, hermitian: bool = False, *, atol: Operand | None = None,
     rtol: Operand | None = None,
 ) -> Value:  # fmt: skip
     """The Moore-Penrose pseudo-inverse (*, n, m) of (*, m, n), floating or complex.
@@ -116,20 +114,20 @@ def pinv(
     tensor([[0.5000, 0.0000],
             [0.0000, 0.0000]])
     """
-    if len(A.shape) < 2 or not A.dtype.differentiable:
+    if len(input.shape) < 2 or not input.dtype.differentiable:
         raise RuntimeError(
-            f"linalg.pinv({long_name(A.dtype)}{{{list(A.shape)}}}): expected a tensor with 2 or more dimensions of"
-            " float, double, cfloat or cdouble types"
+            f"linalg.pinv({long_name(input.dtype)}{{{list(input.shape)}}}): expected a tensor with 2 or more dimensions"
+            " of float, double, cfloat or cdouble types"
         )
     rtol = rcond if rtol is None else rtol
-    a = frozen(A)
+    a = frozen(input)
     if hermitian:
-        check_square("linalg.pinv", A)
+        check_square("linalg.pinv", input)
         w, v = hermitian_decomposition(a)
-        p = product(v * row(_inverse_of_values(w, _threshold(abs(w), A, atol, rtol))), mH(v))
-        return _differentiable(symmetrized(A), p)
+        p = product(v * row(_inverse_of_values(w, _threshold(abs(w), input, atol, rtol))), mH(v))
+        return _differentiable(input, p)
     u, s, vh = decomposed(a)
-    return _differentiable(A, product(mH(vh) * row(_inverse_of_values(s, _threshold(s, A, atol, rtol))), mH(u)))
+    return _differentiable(input, product(mH(vh) * row(_inverse_of_values(s, _threshold(s, input, atol, rtol))), mH(u)))
 
 
 @api(name="pinverse")
@@ -199,20 +197,19 @@ def _residuals(A: Value, B: Value, X: Value, rank: Value, driver: str) -> Value:
     """The squares of what is left, for each right-hand side; nothing unless there are more rows than columns, and all
     columns are independent."""
     m, n = A.shape[-2:]
-    full_rank = driver != "gelsy" and m > n and (known(rank) == n).all()
-    if not full_rank:
-        return full((0,), 0, A.dtype.real)
     left = abs(B - product(A, X))
+    if driver == "gelsy" or m <= n or not (known(rank) == n).all():
+        return columns(reshape(left, (math.prod(left.shape),)), 0, 0)
     return sum(left * left, -2)
 
 
 @api(namespace="linalg")
-def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
+def lstsq(input: Value, b: Value, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """(solution, residuals, rank, singular_values) of the least-squares problem min ||A X - B||, of least norm.
 
     Args:
-        A: (*, m, n), floating or complex.
-        B: (*, m, k); or a vector (m,), or vectors (*, m) with exactly the batch of A.
+        input: A, (*, m, n), floating or complex.
+        b: B, (*, m, k); or a vector (m,), or vectors (*, m) with exactly the batch of A.
         rcond: singular values up to rcond * largest count as 0; by default eps max(m, n).
         driver: LAPACK's "gelsy" (the default), "gelsd", "gelss", or "gels", which takes A to have full rank.
 
@@ -225,26 +222,25 @@ def lstsq(A: Value, B: Value, rcond: float | None = None, *, driver: str | None 
     True
     """
     driver = driver or "gelsy"
-    right = _check_least_squares(A, B, driver)
-    (m, n), k = A.shape[-2:], right.shape[-1]
-    batch = shapes.broadcast(A.shape[:-2], right.shape[:-2])
-    A, right = expand(A, (*batch, m, n)), expand(right, (*batch, m, k))
-    limit = float(np.finfo(A.dtype.np).eps) * max(m, n) if rcond is None else float(rcond)
+    right = _check_least_squares(input, b, driver)
+    vector = right is not b
+    (m, n), k = input.shape[-2:], right.shape[-1]
+    batch = shapes.broadcast(input.shape[:-2], right.shape[:-2])
+    input, right = expand(input, (*batch, m, n)), expand(right, (*batch, m, k))
+    limit = float(np.finfo(input.dtype.np).eps) * max(m, n) if rcond is None else float(rcond)
     routine = "gelsy" if driver in ("gels", "gelsy") else "gelsd"
     count = min(m, n) if routine == "gelsd" else 0
-    packed = record(LSTSQ, (frozen(A), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), A.dtype)
+    packed = record(LSTSQ, (frozen(input), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), input.dtype)
     x, rank, values = parts(packed, (n, k), (), (count,))
     rank = cast(_real(rank), dtypes.int64)
-    if A.node is not None or right.node is not None:
-        p = pinv(frozen(A), limit)
-        x = record(SOLUTION, (A, right, p, x), (), x.shape, x.dtype)
-    residuals = _residuals(A, right, x, rank, driver)
+    if input.node is not None or right.node is not None:
+        p = pinv(frozen(input), limit)
+        x = record(SOLUTION, (input, right, p, x), (), x.shape, x.dtype)
+    residuals = _residuals(input, right, x, rank, driver)
     if driver == "gels":
         rank = full((0,), 0, dtypes.int64)
-    values = _real(values) if count else full((0,), 0, A.dtype.real)
-    return LeastSquares(
-        reshape(x, x.shape[:-1]) if right is not B and len(B.shape) < len(x.shape) else x, residuals, rank, values
-    )
+    values = _real(values) if count else full((0,), 0, input.dtype.real)
+    return return_types.linalg_lstsq(reshape(x, x.shape[:-1]) if vector else x, residuals, rank, values)
 
 
 def _real(x: Value) -> Value:
@@ -256,7 +252,7 @@ def _real(x: Value) -> Value:
 
 @api(namespace="linalg")
 def matrix_rank(
-    A: Value, tol: Operand | None = None, hermitian: bool = False, *, atol: Operand | None = None,
+    input: Value, tol: Operand | None = None, hermitian: bool = False, *, atol: Operand | None = None,
     rtol: Operand | None = None,
 ) -> Value:  # fmt: skip
     """The number of singular values above max(atol, rtol * largest), int64; rtol is max(m, n) eps unless a tolerance is
@@ -266,17 +262,17 @@ def matrix_rank(
     >>> torch.linalg.matrix_rank(torch.ones(3, 3))
     tensor(1)
     """
-    check_matrix("torch.linalg.matrix_rank", A, "input")
+    check_matrix("torch.linalg.matrix_rank", input, "input")
     if hermitian:
-        check_square("torch.linalg.matrix_rank", A)
+        check_square("torch.linalg.matrix_rank", input)
     atol = tol if atol is None else atol
-    a = frozen(A)
+    a = frozen(input)
     s = abs(eigvalsh(a)) if hermitian else singular_values(a)
-    return sum(cast(gt(s, _threshold(s, A, atol, rtol)), dtypes.int64), -1)
+    return sum(cast(gt(s, _threshold(s, input, atol, rtol)), dtypes.int64), -1)
 
 
 @api(namespace="linalg")
-def cond(A: Value, p: Any = None) -> Value:
+def cond(input: Value, p: Any = None) -> Value:
     """The condition number ||A|| ||A⁻¹|| in the matrix norm p: None or 2, -2, "fro", "nuc", inf, -inf, 1, -1.
 
     With 2 and -2, A may be (*, m, n): the largest over the smallest singular value, or the other way round. A singular
@@ -287,23 +283,23 @@ def cond(A: Value, p: Any = None) -> Value:
     tensor(4.)
     """
     if p is None or p in (2, -2):
-        check_matrix("linalg.cond", A)
-        if 0 in A.shape[-2:]:
-            return full(A.shape[:-2], 0, A.dtype.real)
-        s = singular_values(A)
+        check_matrix("linalg.cond", input)
+        if 0 in input.shape[-2:]:
+            return full(input.shape[:-2], 0, input.dtype.real)
+        s = singular_values(input)
         ends = [reshape(_one(s, k), s.shape[:-1]) for k in (0, s.shape[-1] - 1)]
         return ends[1] / ends[0] if p == -2 else ends[0] / ends[1]
     if p not in ("fro", "nuc", math.inf, -math.inf, 1, -1):
         raise RuntimeError(f"linalg.cond got an invalid norm type: {p}")
-    check_square(f"linalg.cond(ord={p})", A)
-    inverse, info = inv_ex(A)
-    size = matrix_norm(A, p)
-    if A.shape[-1] == 0:
+    check_square(f"linalg.cond(ord={p})", input)
+    inverse, info = inv_ex(input)
+    size = matrix_norm(input, p)
+    if input.shape[-1] == 0:
         return size
     singular = known(info) != 0
     if not singular.any():
         return size * matrix_norm(inverse, p)
-    safe = where(reshape(eq(info, 0), (*info.shape, 1, 1)), A, eye(A.shape[-1], A.dtype))
+    safe = where(reshape(eq(info, 0), (*info.shape, 1, 1)), input, eye(input.shape[-1], input.dtype))
     return where(eq(info, 0), size * matrix_norm(inv_ex(safe).inverse, p), math.inf)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from wengert import openblas
 
-_BY_ROWS, _BY_COLUMNS = 101, 102
+_BY_ROWS, _BY_COLUMNS, _PLAIN, _ADJOINT = 101, 102, 111, 113
 _LETTERS = {"f4": "s", "f8": "d", "c8": "c", "c16": "z"}
 # Argument types: c a character, i an integer, p an array, r a real number of the routine's precision.
 _SIGNATURES = {
@@ -85,9 +85,8 @@ def _transposed(a: np.ndarray) -> np.ndarray:
 
 def pack(batch: tuple[int, ...], *parts: np.ndarray) -> np.ndarray:
     """Several results of one call side by side along a flat last axis, in the dtype of the first."""
-    return np.concatenate([p.reshape(*batch, -1) if p.size else np.zeros((*batch, 0)) for p in parts], -1).astype(
-        parts[0].dtype, copy=False
-    )
+    flat = [p.reshape(*batch, math.prod(p.shape[len(batch) :])) for p in parts]
+    return np.concatenate(flat, -1).astype(parts[0].dtype, copy=False)
 
 
 # -- factorizations --
@@ -145,34 +144,28 @@ def eigh(a: np.ndarray, upper: bool, vectors: bool) -> np.ndarray:
     if w.size:  # by columns it is the conjugate matrix, and its other triangle
         job, triangle = b"V" if vectors else b"N", b"L" if upper else b"U"
         info = _run("syevd", _kind(a), math.prod(batch), _BY_COLUMNS, job, triangle, n, v, n, w)
+        info[np.isnan(w).any(-1).reshape(-1)] = n
     parts = [np.swapaxes(v.conj(), -1, -2)] if vectors else []
     return pack(batch, w.astype(a.dtype), *parts, info)
 
 
 def eig(a: np.ndarray, vectors: bool) -> np.ndarray:
-    """(eigenvalues, eigenvectors as columns unless not wanted, info): complex.
-
-    The memory, by columns, is the transpose, whose left eigenvectors are the conjugates of what is wanted.
-    """
+    """(eigenvalues, eigenvectors as columns unless not wanted, info): complex."""
     batch, n, kind = a.shape[:-2], a.shape[-1], _kind(a)
-    count, copied = math.prod(batch), _copy(a)
-    left = np.zeros_like(copied)
+    count, by_columns = math.prod(batch), _transposed(a)
+    v = np.zeros_like(by_columns)
     w = np.zeros((*batch, n), np.result_type(a.dtype, np.complex64))
-    none = np.zeros(1, a.dtype)
+    none = (np.zeros(1, a.dtype).ctypes.data, 1)
     job = b"V" if vectors else b"N"
     info = _no_info(batch)
     if w.size and np.iscomplexobj(a):
-        info = _run("geev", kind, count, _BY_COLUMNS, job, b"N", n, copied, n, w, left, n, *_unused(none, count))
+        info = _run("geev", kind, count, _BY_COLUMNS, b"N", job, n, by_columns, n, w, *none, v, n)
     elif w.size:
         re, im = np.zeros((*batch, n), a.dtype), np.zeros((*batch, n), a.dtype)
-        info = _run("geev", kind, count, _BY_COLUMNS, job, b"N", n, copied, n, re, im, left, n, *_unused(none, count))
+        info = _run("geev", kind, count, _BY_COLUMNS, b"N", job, n, by_columns, n, re, im, *none, v, n)
         w.real, w.imag = re, im
-        left = _complex_vectors(left, im)
-    return pack(batch, w, *([np.swapaxes(left.conj(), -1, -2)] if vectors else []), info)
-
-
-def _unused(x: np.ndarray, count: int) -> tuple[int, int]:
-    return x.ctypes.data, 1
+        v = _complex_vectors(v, im)
+    return pack(batch, w, *([np.swapaxes(v, -1, -2)] if vectors else []), info)
 
 
 def _complex_vectors(rows: np.ndarray, im: np.ndarray) -> np.ndarray:
@@ -201,7 +194,7 @@ def svd(a: np.ndarray, full: bool, vectors: bool) -> np.ndarray:
         info = _run(
             "gesdd", kind, count, _BY_COLUMNS, job, n, m, _copy(a), n, s, vh, n, u, max(rows, 1) if vectors else 1
         )
-        info[~np.isfinite(a.reshape(count, -1)).all(-1)] = -4  # what LAPACK says of a NaN
+        info[~np.isfinite(a).all((-2, -1)).reshape(count)] = -4  # what LAPACK says of a NaN
     elif vectors and full:
         u[...], vh[...] = np.eye(m), np.eye(n)
     return pack(batch, *([u, s, vh] if vectors else [s.astype(a.dtype)]), info)
@@ -238,7 +231,7 @@ def _solve_triangular(a: np.ndarray, x: np.ndarray, upper: bool, unit: bool, adj
     if not x.size:
         return
     f, alpha = _trsm(_kind(x))
-    how = (_BY_ROWS, 141, 121 if upper else 122, 113 if adjoint else 111, 132 if unit else 131, n, k, alpha)
+    how = (_BY_ROWS, 141, 121 if upper else 122, _ADJOINT if adjoint else _PLAIN, 132 if unit else 131, n, k, alpha)
     p, q = a.ctypes.data, x.ctypes.data
     step_a, step_x = a.shape[-1] * n * a.itemsize, n * k * x.itemsize
     for j in range(math.prod(x.shape[:-2])):
@@ -249,12 +242,9 @@ def _solve_triangular(a: np.ndarray, x: np.ndarray, upper: bool, unit: bool, adj
 def _trsm(kind: str) -> tuple[Callable, Any]:
     letter = _LETTERS[kind]
     f = openblas.symbol(f"cblas_{letter}trsm")
-    number = {"s": ctypes.c_float, "d": ctypes.c_double}.get(letter, ctypes.c_void_p)
+    number, one = _number(letter, 1.0)
     f.argtypes = [*[ctypes.c_int] * 7, number, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
     f.restype = None
-    if letter in "sd":
-        return f, 1.0
-    one = (ctypes.c_float * 2)(1.0, 0.0) if letter == "c" else (ctypes.c_double * 2)(1.0, 0.0)
     return f, one
 
 
@@ -333,3 +323,76 @@ def lu_regular(packed: np.ndarray, n: int) -> np.ndarray:
     tiny = np.finfo(packed.dtype).eps * np.where(size == 0, 1, size)
     u[...] = np.where(u == 0, tiny, u)
     return out
+
+
+# -- the exponential --
+
+# Largest 1-norm at which the diagonal Padé approximant of degree 13 has a backward error below the unit roundoff of
+# double precision: Higham, 2005, table 2.3. Single precision takes the same.
+_DEGREE, _THETA = 13, 5.371920351148152
+
+
+def exponential(a: np.ndarray) -> np.ndarray:
+    """exp(A) by scaling and squaring: Higham, 2005."""
+    norms = np.abs(a).sum(-2).max(-1)
+    scaled = np.isfinite(norms) & (norms > _THETA)
+    times = np.ceil(np.log2(np.where(scaled, norms / _THETA, 1))).astype(int)
+    x = a * np.ldexp(1.0, -times).astype(a.real.dtype)[..., None, None]
+    odd, even = _pade(x)
+    out = lu_solve(lu(even - odd), even + odd, False)
+    for k in range(times.max()):
+        out = np.where((times > k)[..., None, None], _product(out, out), out)
+    return out
+
+
+def _pade(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The odd part U and the even part V of the approximant (V - U)⁻¹ (V + U) of exp."""
+    m, real = _DEGREE, x.real.dtype.type
+    b = [math.factorial(2 * m - j) // (math.factorial(m - j) * math.factorial(j)) for j in range(m + 1)]
+    square = _product(x, x)
+    power = even = np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
+    odd = power * real(b[1] / b[0])
+    for j in range(2, m, 2):
+        power = square if j == 2 else _product(power, square)
+        odd, even = odd + power * real(b[j + 1] / b[0]), even + power * real(b[j] / b[0])
+    return _product(x, odd), even
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A B of square matrices, by our BLAS."""
+    n, kind = a.shape[-1], _kind(a)
+    out = np.empty_like(a)
+    f, one, zero = _gemm(kind)
+    p, q, r, step = a.ctypes.data, b.ctypes.data, out.ctypes.data, n * n * a.itemsize
+    for k in range(math.prod(a.shape[:-2])):
+        at = k * step
+        f(_BY_ROWS, _PLAIN, _PLAIN, n, n, n, one, p + at, n, q + at, n, zero, r + at, n)
+    return out
+
+
+@functools.cache
+def _gemm(kind: str) -> tuple[Callable, Any, Any]:
+    letter = _LETTERS[kind]
+    f = openblas.symbol(f"cblas_{letter}gemm")
+    number, one = _number(letter, 1.0)
+    pointer = ctypes.c_void_p
+    f.argtypes = [
+        *[ctypes.c_int] * 6,
+        number,
+        pointer,
+        ctypes.c_int,
+        pointer,
+        ctypes.c_int,
+        number,
+        pointer,
+        ctypes.c_int,
+    ]
+    f.restype = None
+    return f, one, _number(letter, 0.0)[1]
+
+
+def _number(letter: str, x: float) -> tuple[Any, Any]:
+    """How cblas takes a factor: its type and value; complex ones by address."""
+    if letter in "sd":
+        return (ctypes.c_float if letter == "s" else ctypes.c_double), x
+    return ctypes.c_void_p, ((ctypes.c_float if letter == "c" else ctypes.c_double) * 2)(x, 0.0)

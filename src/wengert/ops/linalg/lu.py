@@ -7,8 +7,9 @@ matrix and that factorization, and whose rules solve with it again. So derivativ
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from wengert import dtypes
+from wengert import dtypes, return_types
 from wengert.api import api
 from wengert.ops.elementwise import cast, conj, cos, eq, log, real, sin, where
 from wengert.ops.elementwise import imag as imaginary
@@ -20,6 +21,7 @@ from wengert.ops.linalg.common import (
     check_matrix,
     check_square,
     columns,
+    constant_in,
     diagonal,
     eye,
     eye_mask,
@@ -34,7 +36,6 @@ from wengert.ops.linalg.common import (
     tril,
     triu,
 )
-from wengert.ops.linalg.results import PLU, InvEx, LUFactor, LUFactorEx, SignAndLog, SolveEx
 from wengert.ops.linalg.triangular import check_system, over_batches, triangular
 from wengert.ops.movement import expand, reshape, unsqueeze
 from wengert.ops.reduction import sum
@@ -140,7 +141,7 @@ def solve(A: Value, B: Value, *, left: bool = True) -> Value:
 
 
 @api(namespace="linalg")
-def solve_ex(A: Value, B: Value, *, left: bool = True, check_errors: bool = False) -> SolveEx:
+def solve_ex(A: Value, B: Value, *, left: bool = True, check_errors: bool = False) -> Any:
     """(result, info) of `solve` without waiting: info is the number of the first pivot that is 0, or 0.
 
     Raises:
@@ -149,7 +150,7 @@ def solve_ex(A: Value, B: Value, *, left: bool = True, check_errors: bool = Fals
     out, info = _solved("linalg.solve", A, B, left)
     if check_errors:
         check_info("torch.linalg.solve_ex", info, lambda _: "The solver failed because the input matrix is singular.")
-    return SolveEx(out, info)
+    return return_types.linalg_solve_ex(out, info)
 
 
 def _inverted(name: str, A: Value) -> tuple[Value, Value]:
@@ -189,7 +190,7 @@ def _root_inverse(input: Value) -> Value:
 
 
 @api(namespace="linalg")
-def inv_ex(A: Value, *, check_errors: bool = False) -> InvEx:
+def inv_ex(A: Value, *, check_errors: bool = False) -> Any:
     """(inverse, info) without waiting: info is the number of the first pivot that is 0, or 0.
 
     Raises:
@@ -198,7 +199,7 @@ def inv_ex(A: Value, *, check_errors: bool = False) -> InvEx:
     out, info = _inverted("linalg.inv_ex", A)
     if check_errors:
         check_info("linalg.inv_ex", info, _zero_pivot)
-    return InvEx(out, info)
+    return return_types.linalg_inv_ex(out, info)
 
 
 # -- determinants --
@@ -265,18 +266,18 @@ def _root_det(input: Value) -> Value:
     return det(input)
 
 
-def _sign_and_log(A: Value) -> SignAndLog:
+def _sign_and_log(A: Value) -> tuple[Value, Value]:
     lu, n, batch = factored(A), A.shape[-1], A.shape[:-2]
     size = record(LOG_DET, (A, lu), (n,), batch, A.dtype)
     if not A.dtype.is_complex:
-        return SignAndLog(record(SIGN, (lu,), (n,), batch, A.dtype), size)
+        return (constant_in(record(SIGN, (lu,), (n,), batch, A.dtype), size), size)
     turn, length = imaginary(size), real(size)
     sign = cast(cos(turn), A.dtype) + sin(turn) * 1j
-    return SignAndLog(where(eq(length, -math.inf), 0, sign), length)
+    return (where(eq(length, -math.inf), 0, sign), length)
 
 
 @api(namespace="linalg")
-def slogdet(A: Value) -> SignAndLog:
+def slogdet(A: Value) -> Any:
     """(sign, logabsdet): the sign of the determinant, of modulus 1 or 0, and the logarithm of its modulus.
 
     A: (*, n, n), floating or complex. A singular matrix gives (0, -inf). Both parts are differentiable; the sign of a
@@ -288,13 +289,13 @@ def slogdet(A: Value) -> SignAndLog:
     (tensor(-1.), tensor(0.))
     """
     check_square("linalg.slogdet", A)
-    return _sign_and_log(A)
+    return return_types.linalg_slogdet(*_sign_and_log(A))
 
 
 @api(name="slogdet")
-def _root_slogdet(input: Value) -> SignAndLog:
+def _root_slogdet(input: Value) -> Any:
     """`linalg.slogdet`."""
-    return slogdet(input)
+    return return_types.slogdet(*slogdet(input))
 
 
 @api()
@@ -367,7 +368,7 @@ def _differentiable(A: Value, packed: Value) -> Value:
 
 
 @api(namespace="linalg")
-def lu_factor_ex(A: Value, *, pivot: bool = True, check_errors: bool = False) -> LUFactorEx:
+def lu_factor_ex(A: Value, *, pivot: bool = True, check_errors: bool = False) -> Any:
     """(LU, pivots, info) as `lu_factor`, without waiting: info is the number of the first pivot that is 0, or 0."""
     check_matrix("linalg.lu_factor_ex", A)
     if not pivot:
@@ -376,7 +377,7 @@ def lu_factor_ex(A: Value, *, pivot: bool = True, check_errors: bool = False) ->
     _, pivots, _, info = _taken_apart(packed, *A.shape[-2:])
     if check_errors:
         check_info("torch.linalg.lu_factor_ex", info, _zero_on_diagonal)
-    return LUFactorEx(_differentiable(A, packed), pivots, info)
+    return return_types.linalg_lu_factor_ex(_differentiable(A, packed), pivots, info)
 
 
 def _zero_on_diagonal(code: int) -> str:
@@ -387,7 +388,7 @@ def _zero_on_diagonal(code: int) -> str:
 
 
 @api(namespace="linalg")
-def lu_factor(A: Value, *, pivot: bool = True) -> LUFactor:
+def lu_factor(A: Value, *, pivot: bool = True) -> Any:
     """(LU, pivots): the factors of P A = L U in one m x n matrix, and LAPACK's exchanges of rows, counted from 1.
 
     A: (*, m, n), floating or complex. `lu_solve` takes both.
@@ -402,11 +403,11 @@ def lu_factor(A: Value, *, pivot: bool = True) -> LUFactor:
     """
     LU, pivots, info = lu_factor_ex(A, pivot=pivot)
     check_info("torch.linalg.lu_factor", info, _zero_on_diagonal)
-    return LUFactor(LU, pivots)
+    return return_types.linalg_lu_factor(LU, pivots)
 
 
 @api(namespace="linalg")
-def lu(A: Value, *, pivot: bool = True) -> PLU:
+def lu(A: Value, *, pivot: bool = True) -> Any:
     """(P, L, U) with A = P L U: a permutation, a unit lower and an upper triangular (or trapezoidal) matrix.
 
     A: (*, m, n), floating or complex; with k = min(m, n), L is m x k and U is k x n.
@@ -424,7 +425,7 @@ def lu(A: Value, *, pivot: bool = True) -> PLU:
     k = min(m, n)
     both = _differentiable(A, packed)
     lower = tril(columns(both, 0, k), -1) + cast(eye_mask(m, k), A.dtype)
-    return PLU(_permutation(_taken_apart(packed, m, n)[2], A.dtype), lower, triu(rows(both, 0, k)))
+    return return_types.linalg_lu(_permutation(_taken_apart(packed, m, n)[2], A.dtype), lower, triu(rows(both, 0, k)))
 
 
 def _permutation(order: Value, d: dtypes.dtype) -> Value:

@@ -14,7 +14,7 @@ from wengert.dtypes import dtype as DType
 from wengert.ops.composite import named
 from wengert.ops.elementwise import abs, cast, eq, gt, ne, pow, sqrt, where
 from wengert.ops.gather import take
-from wengert.ops.linalg.common import check_floating, check_matrix, long_name
+from wengert.ops.linalg.common import check_floating, check_matrix, constant_in, long_name
 from wengert.ops.linalg.svd import singular_values
 from wengert.ops.movement import permute, reshape, unsqueeze
 from wengert.ops.reduction import amax, sum
@@ -58,7 +58,7 @@ def _norm(name: str, x: Value, p: float, axes: Any, keepdim: bool) -> Value:
     if p == 1:
         return sum(size, axes, keepdim)
     if p == 0:
-        return sum(cast(ne(x, 0), x.dtype.real), axes, keepdim)
+        return constant_in(sum(cast(ne(x, 0), x.dtype.real), axes, keepdim), sum(size, axes, keepdim))
     if p == math.inf:
         return amax(size, axes, keepdim)
     if p == -math.inf:
@@ -82,7 +82,7 @@ def _power_norm(size: Value, p: float, axes: Any, keepdim: bool) -> Value:
 
 @api(namespace="linalg")
 def vector_norm(
-    x: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, *,
+    input: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, *,
     dtype: DType | None = None,
 ) -> Value:  # fmt: skip
     """(sum of |x|^ord)^(1/ord) over the axes `dim`, or all: real.
@@ -99,7 +99,7 @@ def vector_norm(
     """
     name = "linalg.vector_norm"
     p = _number("linalg_vector_norm", ord)
-    out = _norm(name, _cast_for(name, x, dtype), p, dim, keepdim)
+    out = _norm(name, _cast_for(name, input, dtype), p, dim, keepdim)
     return named(out, "LinalgVectorNormBackward0")
 
 
@@ -124,7 +124,7 @@ def _restored(x: Value, axes: tuple[int, int], keepdim: bool) -> Value:
 
 @api(namespace="linalg")
 def matrix_norm(
-    A: Value, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
+    input: Value, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
 ) -> Value:
     """The norm of matrices, whose axes are `dim`: real.
 
@@ -137,15 +137,15 @@ def matrix_norm(
     (tensor(5.), tensor(7.), tensor(4.))
     """
     name = "linalg.matrix_norm"
-    check_matrix(name, A, low_precision=True)
-    first, second = _matrix_axes(name, A, dim)
-    A = _cast_for(name, A, dtype)
+    check_matrix(name, input, low_precision=True)
+    first, second = _matrix_axes(name, input, dim)
+    input = _cast_for(name, input, dtype)
     if ord == "fro":
-        return named(_norm(name, A, 2, (first, second), keepdim), "LinalgVectorNormBackward0")
+        return named(_norm(name, input, 2, (first, second), keepdim), "LinalgVectorNormBackward0")
     if ord not in ("nuc", 2, -2, 1, -1, math.inf, -math.inf):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
-    rest = tuple([k for k in range(len(A.shape)) if k not in (first, second)])
-    matrices = permute(A, (*rest, first, second))
+    rest = tuple([k for k in range(len(input.shape)) if k not in (first, second)])
+    matrices = permute(input, (*rest, first, second))
     if ord in ("nuc", 2, -2):
         s = singular_values(matrices)
         out = sum(s, -1) if ord == "nuc" else amax(s, -1) if ord == 2 else -amax(-s, -1)
@@ -157,7 +157,7 @@ def matrix_norm(
 
 @api(name="norm", namespace="linalg")
 def linalg_norm(
-    A: Value, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
+    input: Value, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Value:
     """A norm of vectors or of matrices: `vector_norm` if `dim` is one axis, `matrix_norm` if it is two.
 
@@ -168,17 +168,21 @@ def linalg_norm(
     tensor(4.)
     """
     if ord is None:
-        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
+        return vector_norm(input, 2, dim, keepdim, dtype=dtype)
     if isinstance(ord, str):
-        return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+        return matrix_norm(input, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     if dim is None:
-        if len(A.shape) not in (1, 2):
+        if len(input.shape) not in (1, 2):
             raise RuntimeError(
-                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {len(A.shape)}D."
+                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {len(input.shape)}D."
             )
-        dim = tuple(range(len(A.shape)))
+        dim = tuple(range(len(input.shape)))
     many = isinstance(dim, Sequence) and len(dim) == 2
-    return matrix_norm(A, ord, dim, keepdim, dtype=dtype) if many else vector_norm(A, ord, dim, keepdim, dtype=dtype)
+    return (
+        matrix_norm(input, ord, dim, keepdim, dtype=dtype)
+        if many
+        else vector_norm(input, ord, dim, keepdim, dtype=dtype)
+    )
 
 
 @api()
@@ -241,7 +245,7 @@ def _distances(x1: Value, x2: Value, p: float) -> Value:
 _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 
 
-@api()
+@api(method=False)
 def cdist(x1: Value, x2: Value, p: float = 2.0, compute_mode: str | None = _MODES[0]) -> Value:
     """The distances in the p-norm of each row of x1 to each row of x2.
 
@@ -272,7 +276,7 @@ def cdist(x1: Value, x2: Value, p: float = 2.0, compute_mode: str | None = _MODE
 PAIRS = Library("pairs", "", lambda n: np.flatnonzero(np.triu(np.ones((n, n), bool), 1)), params="n")
 
 
-@api()
+@api(method=False)
 def pdist(input: Value, p: float = 2.0) -> Value:
     """The distances in the p-norm of the rows i < j of (N, M), N (N - 1) / 2 of them, in the order of cdist's rows.
 

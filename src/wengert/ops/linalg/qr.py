@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from wengert import return_types
 from wengert.api import api
-from wengert.ops.composite import named
-from wengert.ops.elementwise import cast, conj
+from wengert.ops.elementwise import cast
 from wengert.ops.elementwise import imag as imaginary
 from wengert.ops.joining import cat
 from wengert.ops.linalg import lapack
@@ -14,20 +14,17 @@ from wengert.ops.linalg.common import (
     columns,
     diagonal,
     diagonal_matrix,
+    eye,
     eye_mask,
     frozen,
     last,
     mH,
     parts,
     product,
-    row,
     tril,
     triu,
 )
-from wengert.ops.linalg.results import QR
 from wengert.ops.linalg.triangular import triangular
-from wengert.ops.movement import expand
-from wengert.ops.reduction import sum
 from wengert.ops.source import full
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
@@ -141,7 +138,7 @@ def _factored(A: Value, complete: bool) -> tuple[Value, Value]:
 
 
 @api(namespace="linalg")
-def qr(A: Value, mode: str = "reduced") -> QR:
+def qr(A: Value, mode: str = "reduced") -> tuple[Value, Value]:
     """(Q, R) with A = Q R: orthonormal columns and an upper triangular (or trapezoidal) matrix.
 
     Args:
@@ -167,20 +164,24 @@ def qr(A: Value, mode: str = "reduced") -> QR:
     else:
         q, first = _factored(columns(A, 0, m), False)
         r = cat([first, product(mH(q), columns(A, m, n))], -1)
-    return QR(full((0,), 0, A.dtype) if mode == "r" else q, r)
+    out: tuple[Value, Value] = return_types.linalg_qr(full((0,), 0, A.dtype) if mode == "r" else q, r)
+    return out
 
 
 @api(name="qr")
-def _root_qr(input: Value, some: bool = True) -> QR:
+def _root_qr(input: Value, some: bool = True) -> tuple[Value, Value]:
     """`linalg.qr` under its older form: complete unless `some`."""
-    return qr(input, "reduced" if some else "complete")
+    out: tuple[Value, Value] = return_types.qr(*qr(input, "reduced" if some else "complete"))
+    return out
 
 
-@api(namespace="linalg")
+@api(namespace="linalg", label="LinalgHouseholderProductBackward0")
 def householder_product(input: Value, tau: Value) -> Value:
     """The first n columns of H_1 H_2 ... H_k, where H_i = I - tau_i v_i v_i*.
 
     v_i is column i of `input` (*, m, n) with 1 on the diagonal and zeros above; tau is (*, k), with m >= n >= k.
+    The product is I - V T V* with T⁻¹ = diag(1 / tau) + the strict upper triangle of V* V: Joffrain et al.,
+    "Accumulating Householder transformations, revisited", 2006.
 
     >>> import wengert as torch
     >>> torch.linalg.householder_product(torch.tensor([[1.0], [1.0]]), torch.tensor([1.0]))
@@ -199,13 +200,11 @@ def householder_product(input: Value, tau: Value) -> Value:
             f"{name}: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau.shape[:-1])}"
         )
     check_same_dtype(name, input, tau)
-    vectors = tril(input, -1) + cast(eye_mask(m, n), input.dtype)
-    out = expand(cast(eye_mask(m, n), input.dtype), input.shape)
-    for i in range(k - 1, -1, -1):
-        v = columns(vectors, i, i + 1)
-        scale = last(columns(tau, i, i + 1))
-        out = out - (scale * v) * row(sum(conj(v) * out, -2))
-    return named(out, "LinalgHouseholderProductBackward0")
+    identity = cast(eye_mask(m, n), input.dtype)
+    v = columns(tril(input, -1) + identity, 0, k)
+    inner = eye(k, v.dtype) + last(tau) * triu(product(mH(v), v), 1)
+    t = triangular(inner, diagonal_matrix(tau), True, True)
+    return identity - product(v, t, columns(mH(v), 0, n))
 
 
 @api()

@@ -7,6 +7,9 @@ complex vectors: Wan and Zhang, "Automatic differentiation for complex valued SV
 
 from __future__ import annotations
 
+from typing import Any
+
+from wengert import return_types
 from wengert.api import api
 from wengert.ops.elementwise import cast, conj, real
 from wengert.ops.elementwise import imag as imaginary
@@ -30,7 +33,6 @@ from wengert.ops.linalg.common import (
     rows,
     skew,
 )
-from wengert.ops.linalg.results import SVD, USV
 from wengert.ops.reduction import sum
 from wengert.ops.source import full
 from wengert.record.primitive import Library
@@ -189,7 +191,7 @@ def _check_driver(driver: str | None) -> None:
 
 
 @api(namespace="linalg")
-def svd(A: Value, full_matrices: bool = True, *, driver: str | None = None) -> SVD:
+def svd(A: Value, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """(U, S, Vh) with A = U diag(S) Vh: orthonormal columns of U and rows of Vh, S real and descending.
 
     Args:
@@ -210,7 +212,7 @@ def svd(A: Value, full_matrices: bool = True, *, driver: str | None = None) -> S
     """
     check_matrix("linalg.svd", A)
     _check_driver(driver)
-    return SVD(*decomposed(A, full_matrices))
+    return return_types.linalg_svd(*decomposed(A, full_matrices))
 
 
 @api(namespace="linalg")
@@ -227,12 +229,12 @@ def svdvals(A: Value, *, driver: str | None = None) -> Value:
 
 
 @api(name="svd")
-def _root_svd(input: Value, some: bool = True, compute_uv: bool = True) -> USV:
+def _root_svd(input: Value, some: bool = True, compute_uv: bool = True) -> Any:
     """(U, S, V) with A = U diag(S) V*: the older form of `linalg.svd`. Without `compute_uv`, U and V are zeros."""
     check_matrix("torch.svd", input)
     if compute_uv:
         u, s, vh = decomposed(input, not some)
-        return USV(u, s, mH(vh))
+        return return_types.svd(u, s, mH(vh))
     (m, n), batch = input.shape[-2:], input.shape[:-2]
     zeros = [full((*batch, k, k), 0, input.dtype) for k in (m, n)]
-    return USV(zeros[0], singular_values(input), zeros[1])
+    return return_types.svd(zeros[0], singular_values(input), zeros[1])

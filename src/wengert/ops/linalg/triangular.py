@@ -94,11 +94,11 @@ def check_system(name: str, a: Value, b: Value, left: bool = True) -> None:
 
 
 @api(namespace="linalg")
-def solve_triangular(A: Value, B: Value, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Value:
+def solve_triangular(input: Value, B: Value, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Value:
     """The X of A X = B for a triangular matrix (of X A = B if not `left`). Only one triangle of A is read.
 
     Args:
-        A: (*, n, n), floating or complex; batches broadcast.
+        input: A, (*, n, n), floating or complex; batches broadcast.
         B: (*, n, k), or (*, k, n) if not `left`.
         upper: whether A is upper triangular.
         unitriangular: take the diagonal as ones, and do not read it.
@@ -115,39 +115,39 @@ def solve_triangular(A: Value, B: Value, *, upper: bool, left: bool = True, unit
             [2.]])
     """
     name = "linalg.solve_triangular"
-    check_square(name, A)
+    check_square(name, input)
     if len(B.shape) < 2:
         raise RuntimeError(f"{name}: The input tensor B must have at least 2 dimensions. Its shape is {list(B.shape)}")
-    check_system(name, A, B, left)
+    check_system(name, input, B, left)
     if left:
-        return over_batches(lambda a, b: triangular(a, b, upper, unitriangular), (A,), B)
-    return mH(over_batches(lambda a, b: triangular(a, b, upper, unitriangular, True), (A,), mH(B)))
+        return over_batches(lambda a, b: triangular(a, b, upper, unitriangular), (input,), B)
+    return mH(over_batches(lambda a, b: triangular(a, b, upper, unitriangular, True), (input,), mH(B)))
 
 
 @api()
-def cholesky_solve(B: Value, L: Value, upper: bool = False) -> Value:
+def cholesky_solve(input: Value, input2: Value, upper: bool = False) -> Value:
     """The X of A X = B, where A = L L* (or U* U if `upper`) is given by its Cholesky factor.
 
     Args:
-        B: (*, n, k).
-        L: (*, n, n), lower triangular, or upper if `upper`; batches broadcast.
+        input: B, (*, n, k).
+        input2: L, (*, n, n), lower triangular, or upper if `upper`; batches broadcast.
 
     >>> import wengert as torch
     >>> torch.cholesky_solve(torch.tensor([[8.0]]), torch.tensor([[2.0]]))
     tensor([[2.]])
     """
-    for x, who in ((B, "b"), (L, "u")):
+    for x, who in ((input, "b"), (input2, "u")):
         if len(x.shape) < 2:
             raise RuntimeError(f"{who} should have at least 2 dimensions, but has {len(x.shape)} dimensions instead")
-    check_floating("cholesky_solve", L)
-    (m, n), (p, q) = L.shape[-2:], B.shape[-2:]
+    check_floating("cholesky_solve", input2)
+    (m, n), (p, q) = input2.shape[-2:], input.shape[-2:]
     if m != n:
         raise RuntimeError(f"A must be batches of square matrices, but they are {m} by {n} matrices")
     if n != p:
         raise RuntimeError(
             f"Incompatible matrix sizes for cholesky_solve: each A matrix is {m} by {n} but each b matrix is {p} by {q}"
         )
-    check_same_dtype("cholesky_solve", L, B)
+    check_same_dtype("cholesky_solve", input2, input)
     return over_batches(
-        lambda a, b: triangular(a, triangular(a, b, upper, False, upper), upper, False, not upper), (L,), B
+        lambda a, b: triangular(a, triangular(a, b, upper, False, upper), upper, False, not upper), (input2,), input
     )
