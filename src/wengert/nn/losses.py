@@ -14,6 +14,7 @@ class _Loss(Applied):
 
     hidden = ("size_average", "reduce")
     tensors = ("weight", "pos_weight")
+    reduction: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -143,6 +144,7 @@ class TripletMarginWithDistanceLoss(_Loss):
     """The triplet margin loss with a distance of one's own."""
 
     function = "triplet_margin_with_distance_loss"
+    distance_function: Any
     settings = {"distance_function": None, "margin": 1.0, "swap": False, "reduction": "mean"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -151,7 +153,9 @@ class TripletMarginWithDistanceLoss(_Loss):
             del self.distance_function
             self.distance_function = PairwiseDistance()
         if self.margin <= 0:
-            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} instead")
+            raise ValueError(
+                f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} instead"
+            )
 
 
 class MultiMarginLoss(_Loss):

@@ -80,9 +80,7 @@ def clip_grad_norm_(
     return total
 
 
-def clip_grad_value_(
-    parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
-) -> None:
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Limit all elements of all gradients, in place, to [-clip_value, clip_value]."""
     with no_grad():
         for g in _gradients(parameters):

@@ -228,7 +228,7 @@ def gaussian_nll_loss(
 
 def gaussian_variance(input: Value, var: Operand) -> Value:
     if not isinstance(var, Value):
-        if var < 0:
+        if isinstance(var, complex) or var < 0:
             raise ValueError("var has negative entry/entries")
         return ew.zeros_like(input) + var
     if var.shape == input.shape[:-1] and input.shape != var.shape:
