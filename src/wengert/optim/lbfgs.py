@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from wengert.autograd.modes import enable_grad
 from wengert.factories import zeros
-from wengert.joining import cat
 from wengert.optim.optimizer import Optimizer, State, positive, rate_of
+from wengert.publish import namespace
 from wengert.tensor import Tensor
 
 
@@ -64,7 +64,7 @@ class LBFGS(Optimizer):
 
     def _gradient(self) -> Tensor:
         parts = [zeros(p.numel(), dtype=p.dtype) if p.grad is None else p.grad.reshape(-1) for p in self._params]
-        return cat(parts)
+        return namespace("")["cat"](parts)
 
     def _move(self, length: float, direction: Tensor) -> None:
         at = 0
