@@ -48,8 +48,8 @@ class RReLU(Applied):
     settings = {"lower": 1 / 8, "upper": 1 / 3, "inplace": False}
     shown = ("lower", "upper")
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self._function()(input, self.lower, self.upper, self.training, self.inplace)
+    def forward(self, *inputs: Any) -> Any:
+        return self._function()(*inputs, self.lower, self.upper, self.training, self.inplace)
 
 
 class ELU(Applied):
@@ -202,7 +202,7 @@ class Softmax(Applied):
     """exp(x) over its sum along `dim`."""
 
     function = "softmax"
-    settings: dict[str, Any] = {"dim": None}
+    settings = {"dim": None}
     shown = ("dim",)
 
 

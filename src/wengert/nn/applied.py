@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from wengert.nn import functional
 from wengert.nn.module import Module
-from wengert.tensor import Tensor
 
 REQUIRED = inspect.Parameter.empty
 
@@ -46,7 +45,7 @@ class Applied(Module):
             else:
                 setattr(self, name, x)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         return self._function()(*inputs, **{k: getattr(self, k) for k in self.settings if k not in self.hidden})
 
     def _function(self) -> Callable[..., Any]:

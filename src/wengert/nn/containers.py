@@ -42,7 +42,8 @@ class _Numbered(Module):
         return self._modules[self._key(index)]
 
     def _part(self, items: list[tuple[str, Any]]) -> Any:
-        return type(self)([m for _, m in items])
+        made: Any = type(self)
+        return made([m for _, m in items])
 
     def __setitem__(self, index: Any, module: Module) -> None:
         setattr(self, self._key(index), module)
@@ -182,9 +183,8 @@ class ModuleDict(Module):
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add or replace modules from a dictionary or from pairs."""
         if not isinstance(modules, Mapping | Iterable):
-            raise TypeError(
-                f"ModuleDict.update should be called with an iterable of key/value pairs, but got {type(modules).__name__}"
-            )
+            what = type(modules).__name__
+            raise TypeError(f"ModuleDict.update should be called with an iterable of key/value pairs, but got {what}")
         for name, m in modules.items() if isinstance(modules, Mapping) else modules:
             self[name] = m
 

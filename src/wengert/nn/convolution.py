@@ -100,7 +100,7 @@ class _Conv(_Convolution):
     def forward(self, input: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
-            input, padding = functional.pad(input, self._margins(), mode=self.padding_mode), 0  # type: ignore[attr-defined]
+            input, padding = functional.pad(input, self._margins(), mode=self.padding_mode), 0
         args = self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         return type(self).function(input, *args)
 
@@ -116,7 +116,7 @@ class Conv1d(_Conv):
     """Cross-correlation of (N, C, L) with a weight (out_channels, in_channels / groups, kernel_size)."""
 
     ndim = 1
-    function = staticmethod(functional.conv1d)  # type: ignore[attr-defined]
+    function = staticmethod(functional.conv1d)
 
 
 class Conv2d(_Conv):
@@ -128,14 +128,14 @@ class Conv2d(_Conv):
     """
 
     ndim = 2
-    function = staticmethod(functional.conv2d)  # type: ignore[attr-defined]
+    function = staticmethod(functional.conv2d)
 
 
 class Conv3d(_Conv):
     """Cross-correlation of (N, C, D, H, W) with a weight (out_channels, in_channels / groups, *kernel_size)."""
 
     ndim = 3
-    function = staticmethod(functional.conv3d)  # type: ignore[attr-defined]
+    function = staticmethod(functional.conv3d)
 
 
 class _ConvTranspose(_Convolution):
@@ -203,21 +203,21 @@ class ConvTranspose1d(_ConvTranspose):
     """The transpose of a `Conv1d` from out_channels to in_channels."""
 
     ndim = 1
-    function = staticmethod(functional.conv_transpose1d)  # type: ignore[attr-defined]
+    function = staticmethod(functional.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTranspose):
     """The transpose of a `Conv2d` from out_channels to in_channels."""
 
     ndim = 2
-    function = staticmethod(functional.conv_transpose2d)  # type: ignore[attr-defined]
+    function = staticmethod(functional.conv_transpose2d)
 
 
 class ConvTranspose3d(_ConvTranspose):
     """The transpose of a `Conv3d` from out_channels to in_channels."""
 
     ndim = 3
-    function = staticmethod(functional.conv_transpose3d)  # type: ignore[attr-defined]
+    function = staticmethod(functional.conv_transpose3d)
 
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from wengert.nn.applied import Applied
-from wengert.tensor import Tensor
 
 
 class Dropout(Applied):
@@ -25,8 +24,8 @@ class Dropout(Applied):
         if not 0 <= self.p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {self.p}")
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self._function()(input, self.p, self.training, self.inplace)
+    def forward(self, *inputs: Any) -> Any:
+        return self._function()(*inputs, self.p, self.training, self.inplace)
 
 
 class Dropout1d(Dropout):

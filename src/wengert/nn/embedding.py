@@ -38,7 +38,8 @@ class _Table(Module):
         """A layer with a given table, which is not trained if `freeze`."""
         if embeddings.dim() != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        out = cls(*embeddings.shape, _weight=embeddings, **kwargs)
+        made: Any = cls
+        out = made(*embeddings.shape, _weight=embeddings, **kwargs)
         out.weight.requires_grad_(not freeze)
         return out
 

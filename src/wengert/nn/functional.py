@@ -24,7 +24,12 @@ from wengert.tensor import Tensor, make, tensor_value
 
 publish_all()
 globals().update(namespace("nn.functional"))
-sigmoid, tanh = Tensor.sigmoid, Tensor.tanh
+_methods: Any = Tensor
+sigmoid, tanh = _methods.sigmoid, _methods.tanh
+
+
+def __getattr__(name: str) -> Any:  # what is published above is not seen by type checkers
+    raise AttributeError(f"module 'wengert.nn.functional' has no attribute {name!r}")
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

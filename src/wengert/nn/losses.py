@@ -14,6 +14,7 @@ class _Loss(Applied):
 
     hidden = ("size_average", "reduce")
     tensors = ("weight", "pos_weight")
+    reduction: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -143,6 +144,7 @@ class TripletMarginWithDistanceLoss(_Loss):
     """The triplet margin loss with a distance of one's own."""
 
     function = "triplet_margin_with_distance_loss"
+    distance_function: Any
     settings = {"distance_function": None, "margin": 1.0, "swap": False, "reduction": "mean"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

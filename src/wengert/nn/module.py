@@ -344,6 +344,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or write zeros into them."""
+        p: Any
         for p in self.parameters():
             if p.grad is None:
                 continue
@@ -357,6 +358,7 @@ class Module:
         for m in self.children() if recurse else ():
             m._apply(fn)
         with no_grad():
+            p: Any
             for p in self._parameters.values():
                 if p is None:
                     continue
@@ -486,7 +488,8 @@ class Module:
     def register_forward_hook(
         self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
-        """Call hook(module, args, result), or (module, args, kwargs, result), after `forward`; it may replace the result."""
+        """Call hook(module, args, result), or (module, args, kwargs, result), after `forward`; it may replace the
+        result."""
         flags = (self._forward_hooks_with_kwargs,) if with_kwargs else ()
         flags += (self._forward_hooks_always_called,) if always_call else ()
         return hooks.add(self._forward_hooks, hook, prepend, flags)

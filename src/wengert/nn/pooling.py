@@ -16,6 +16,8 @@ _LP = {"norm_type": REQUIRED, "kernel_size": REQUIRED, "stride": None, "ceil_mod
 class _Pool(Applied):
     """Windows are `kernel_size` apart unless `stride` says otherwise."""
 
+    stride: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.stride is None:

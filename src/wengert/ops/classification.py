@@ -94,7 +94,7 @@ def nll_loss(
     _check_weight(weight, input.shape[axis])
     each, weights = _negative_log(input, target, weight, axis, ignore_index)
     out = _weighted_mean(each, weights, mode)
-    return named(out, "NllLoss2DBackward0" if len(input.shape) > 2 else "NllLossBackward0")
+    return named(out, "NllLoss2DBackward0" if len(input.shape) > 2 else "NllLossBackward0", input)
 
 
 def _negative_log(
@@ -203,7 +203,7 @@ def binary_cross_entropy(
         raise RuntimeError("all elements of input should be between 0 and 1")
     each = -(target * _bounded(input, ew.log) + (1 - target) * _bounded(-input, log1p))
     mode = mode_of(size_average, reduce, reduction)
-    return named(reduced(each if weight is None else each * weight, mode), "BinaryCrossEntropyBackward0")
+    return named(reduced(each if weight is None else each * weight, mode), "BinaryCrossEntropyBackward0", input)
 
 
 def _bounded(x: Value, log: Callable[[Value], Value]) -> Value:
@@ -234,7 +234,7 @@ def binary_cross_entropy_with_logits(
         each = (1 - target) * input + ((pos_weight - 1) * target + 1) * negative
     mode = mode_of(size_average, reduce, reduction)
     out = reduced(each if weight is None else each * weight, mode)
-    return named(out, "BinaryCrossEntropyWithLogitsBackward0")
+    return named(out, "BinaryCrossEntropyWithLogitsBackward0", input)
 
 
 # -- several classes, several labels --
@@ -288,7 +288,7 @@ def multi_margin_loss(
     if weight is not None:
         _check_weight(weight, input.shape[-1])
         each = each * picked(expand(weight, input.shape), target, axis)
-    return named(reduced(each, mode_of(size_average, reduce, reduction)), "MultiMarginLossBackward0")
+    return named(reduced(each, mode_of(size_average, reduce, reduction)), "MultiMarginLossBackward0", input)
 
 
 @loss
@@ -319,4 +319,4 @@ def multilabel_margin_loss(
     wanted = ew.logical_and(ew.lt(-1, label_k), ew.eq(_inserted(is_label, axis), 0))
     gap = ew.where(wanted, clamp(1 - of_label + _inserted(input, axis), 0), 0)
     each = sum(sum(gap, axis + 1), axis) / n
-    return named(reduced(each, mode_of(size_average, reduce, reduction)), "MultilabelMarginLossBackward0")
+    return named(reduced(each, mode_of(size_average, reduce, reduction)), "MultilabelMarginLossBackward0", input)

@@ -139,10 +139,11 @@ def _batched(x: Value, ndim: int) -> Value:
     return x if len(x.shape) == ndim + 2 else reshape(x, (1, *x.shape))
 
 
-def _finished(out: Value, input: Value, bias: Value | None) -> Value:
+def _finished(out: Value, input: Value, weight: Value, bias: Value | None) -> Value:
     if bias is not None:
         out = out + reshape(bias, (out.shape[1], *[1] * (len(out.shape) - 2)))
-    return named(out if len(out.shape) == len(input.shape) else reshape(out, out.shape[1:]), "ConvolutionBackward0")
+    out = out if len(out.shape) == len(input.shape) else reshape(out, out.shape[1:])
+    return named(out, "ConvolutionBackward0", input, weight, bias)
 
 
 def _conv(
@@ -166,7 +167,7 @@ def _conv(
             f"Calculated padded input size per channel: ({' x '.join(map(str, x.shape[2:]))}). Kernel size:"
             f" ({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size"
         )
-    return _finished(_contracted(x, weight, step, gap, groups), input, bias)
+    return _finished(_contracted(x, weight, step, gap, groups), input, weight, bias)
 
 
 @_api
@@ -272,7 +273,7 @@ def _conv_transpose(
     high = tuple([a + e for a, e in zip(low, extra, strict=True)])
     x = padded(_apart(_batched(input, d), step), low, high)
     out = _contracted(x, _flipped(weight, groups), (1,) * d, gap, groups)
-    return _finished(out, input, bias)
+    return _finished(out, input, weight, bias)
 
 
 @_api

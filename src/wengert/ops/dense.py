@@ -37,7 +37,8 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
             f" non-singleton dimension 1: a bias of {weight.shape[0]} elements is needed"
         )
     out = reshape(rows, (*lead, weight.shape[0]))
-    return named(out, ("MmBackward0" if bias is None else "AddmmBackward0") if len(lead) == 1 else "ViewBackward0")
+    label = ("MmBackward0" if bias is None else "AddmmBackward0") if len(lead) == 1 else "ViewBackward0"
+    return named(out, label, bias, input, weight)
 
 
 @api(namespace="nn.functional")

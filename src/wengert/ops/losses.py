@@ -106,7 +106,7 @@ def mse_loss(
     """
     _warn_sizes(input, target)
     d = input - target
-    return named(_weighted(d * d, weight, mode_of(size_average, reduce, reduction)), "MseLossBackward0")
+    return named(_weighted(d * d, weight, mode_of(size_average, reduce, reduction)), "MseLossBackward0", input, target)
 
 
 @loss
@@ -145,7 +145,7 @@ def smooth_l1_loss(
     size = ew.abs(d)
     if beta:
         size = ew.where(ew.lt(size, beta), d * d * (0.5 / beta), size - 0.5 * beta)
-    return named(reduced(size, mode_of(size_average, reduce, reduction)), "SmoothL1LossBackward0")
+    return named(reduced(size, mode_of(size_average, reduce, reduction)), "SmoothL1LossBackward0", input, target)
 
 
 @loss
@@ -159,7 +159,7 @@ def huber_loss(
     d = input - target
     size = ew.abs(d)
     each = ew.where(ew.lt(size, delta), d * d * 0.5, (size - 0.5 * delta) * delta)
-    return named(_weighted(each, weight, reduction), "HuberLossBackward0")
+    return named(_weighted(each, weight, reduction), "HuberLossBackward0", input, target)
 
 
 @loss
@@ -228,7 +228,7 @@ def gaussian_nll_loss(
 
 def gaussian_variance(input: Value, var: Operand) -> Value:
     if not isinstance(var, Value):
-        if var < 0:
+        if isinstance(var, complex) or var < 0:
             raise ValueError("var has negative entry/entries")
         return ew.zeros_like(input) + var
     if var.shape == input.shape[:-1] and input.shape != var.shape:
@@ -369,4 +369,4 @@ def soft_margin_loss(
 ) -> Value:
     """log(1 + exp(-target input)), for targets 1 and -1."""
     each = softplus(-target * input)
-    return named(reduced(each, mode_of(size_average, reduce, reduction)), "SoftMarginLossBackward0")
+    return named(reduced(each, mode_of(size_average, reduce, reduction)), "SoftMarginLossBackward0", input, target)

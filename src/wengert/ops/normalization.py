@@ -140,7 +140,7 @@ def batch_normalized(
     if len(centre.shape) == 1:
         centre, variance = (reshape(v, (v.shape[0], *[1] * (ndim - 2))) for v in (centre, variance))
     out = standardized(input, centre, variance, eps)
-    return named(scaled(out, per_channel(weight, ndim), per_channel(bias, ndim)), label)
+    return named(scaled(out, per_channel(weight, ndim), per_channel(bias, ndim)), label, input, weight, bias)
 
 
 @api(namespace="nn.functional")

@@ -118,13 +118,17 @@ def _max_pool(
     return_indices: bool,
 ) -> Value | tuple[Value, Value]:
     w = Windows(name, input, kernel, stride, padding, dilation, ceil)
-    if not input.dtype.is_floating_point:
-        raise NotImplementedError(f'"{name}" not implemented for {input.dtype!r}: convert it with .to()')
-    x = _batched(input, w.ndim)
-    out, place = along(w.of(_at_least(x, *w.margins())), 2 + w.ndim, False, "max")
+    out, place = _maxima(name, w, _batched(input, w.ndim))
     label = "SqueezeBackward1" if w.ndim == 1 else f"MaxPool{w.ndim}DWithIndicesBackward0"
-    out = named(_unbatched(out, input), label)
+    out = named(_unbatched(out, input), label, input)
     return (out, _unbatched(_flat_index(w, place), input)) if return_indices else out
+
+
+def _maxima(name: str, w: Windows, x: Value) -> tuple[Value, Value]:
+    """The maximum of each window, and which of its elements that is."""
+    if not x.dtype.is_floating_point:
+        raise NotImplementedError(f'"{name}" not implemented for {x.dtype!r}: convert it with .to()')
+    return along(w.of(_at_least(x, *w.margins())), 2 + w.ndim, False, "max")
 
 
 def _flat_index(w: Windows, place: Value) -> Value:
@@ -221,7 +225,7 @@ def _avg_pool(
         for k in range(w.ndim):
             out = out / _along(ew.cast(_lengths(w, k, count_include_pad), total.dtype), 2 + k, len(total.shape))
     label = "SqueezeBackward1" if w.ndim == 1 else f"AvgPool{w.ndim}DBackward0"
-    return named(_unbatched(out, input), label)
+    return named(_unbatched(out, input), label, input)
 
 
 def _within_padding(w: Windows) -> bool:
@@ -348,7 +352,7 @@ def _adaptive_avg_pool(name: str, input: Value, output_size: Sizes | None) -> Va
         each = reshape(out, (*out.shape[: 2 + k], 1, *out.shape[2 + k :]))
         total = sum_axis(ew.where(reshape(covers, (o, n, *tail)), each, 0), 3 + k)
         out = total / reshape(lengths, (o, *tail))
-    return named(_unbatched(out, input), f"AdaptiveAvgPool{d}DBackward0" if d > 1 else "SqueezeBackward1")
+    return named(_unbatched(out, input), f"AdaptiveAvgPool{d}DBackward0" if d > 1 else "SqueezeBackward1", input)
 
 
 def _adaptive_max_pool(
@@ -359,7 +363,9 @@ def _adaptive_max_pool(
     size, places = x.shape[2:], math.prod(wanted)
     if all(o and n % o == 0 for n, o in zip(size, wanted, strict=True)):
         kernel = tuple([n // o for n, o in zip(size, wanted, strict=True)])
-        out, index = _max_pool(f"max_pool{d}d", x, kernel, kernel, 0, 1, False, True)
+        w = Windows(name, x, kernel, kernel, 0, 1, False)
+        out, place = _maxima(name, w, x)
+        index = _flat_index(w, place)
     else:
         covers = full((1,) * (2 * d), True, dtypes.bool_)
         for k, (n, o) in enumerate(zip(size, wanted, strict=True)):
@@ -369,7 +375,7 @@ def _adaptive_max_pool(
         values = ew.where(reshape(covers, (places, math.prod(size))), each, -math.inf)
         out, index = (reshape(v, (*x.shape[:2], *wanted)) for v in along(values, 3, False, "max"))
     label = f"AdaptiveMaxPool{d}DBackward0" if d > 1 else "SqueezeBackward1"
-    out = named(_unbatched(out, input), label)
+    out = named(_unbatched(out, input), label, input)
     return (out, _unbatched(index, input)) if return_indices else out
 
 

@@ -13,9 +13,11 @@ True
 
 from __future__ import annotations
 
+from wengert.optim import lr_scheduler
 from wengert.optim.adaptive import *  # noqa: F403 -- the list is in __all__ there
 from wengert.optim.adaptive import __all__ as _adaptive
+from wengert.optim.lbfgs import LBFGS
 from wengert.optim.optimizer import Optimizer
 from wengert.optim.sgd import SGD
 
-__all__ = ["SGD", "Optimizer", *_adaptive]
+__all__ = ["LBFGS", "SGD", "Optimizer", "lr_scheduler", *_adaptive]

@@ -320,7 +320,8 @@ class Adadelta(Optimizer):
 
 
 class Rprop(Optimizer):
-    """Steps along the sign of the gradient, longer while it stays, shorter when it turns (Riedmiller and Braun, 1993)."""
+    """Steps along the sign of the gradient, longer while it stays, shorter when it turns (Riedmiller and Braun,
+    1993)."""
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ class Optimizer:
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         group = dict(param_group)
-        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        params: list[Any] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         if params and isinstance(params[0], tuple):
             group["param_names"] = [name for name, _ in params]
             params = [p for _, p in params]
