@@ -172,6 +172,7 @@ from wengert.random import (
     set_rng_state,
 )  # fmt: skip
 from wengert.record.value import counters
+from wengert.serialization import load, save
 from wengert.tensor import Tensor
 from wengert.views import (
     adjoint,
