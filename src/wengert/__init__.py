@@ -149,6 +149,7 @@ from wengert.parts import (
     unsafe_split_with_sizes,
     vsplit,
 )  # fmt: skip
+from wengert.printing import set_printoptions
 from wengert.publish import namespace as _namespace
 from wengert.random import (
     Generator,
