@@ -149,6 +149,7 @@ from wengert.parts import (
     unsafe_split_with_sizes,
     vsplit,
 )  # fmt: skip
+from wengert.printing import set_printoptions
 from wengert.publish import namespace as _namespace
 from wengert.random import (
     Generator,
@@ -172,6 +173,7 @@ from wengert.random import (
     set_rng_state,
 )  # fmt: skip
 from wengert.record.value import counters
+from wengert.serialization import load, save
 from wengert.tensor import Tensor
 from wengert.views import (
     adjoint,

@@ -37,7 +37,7 @@ def over(cls: type[Tensor], memory: Memory, lenses: tuple[Lens, ...]) -> Tensor:
     return t
 
 
-def _seen(t: Tensor) -> tuple[Storage | Memory, tuple[Lens, ...]] | None:
+def shared_by(t: Tensor) -> tuple[Storage | Memory, tuple[Lens, ...]] | None:
     """What t shares with others and the lenses it sees it through; None if it shares nothing."""
     s = t._store
     if s is None:
@@ -69,7 +69,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     requires_grad = v.node is not None
     if not Tensor.is_leaf.__get__(self):
         raise RuntimeError(DEEPCOPY)
-    seen = _seen(self)
+    seen = shared_by(self)
     if seen is None:
         out = fresh(type(self), alias(plain(v)))
     else:
@@ -92,7 +92,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
     v = value(self)
     requires_grad = v.node is not None
-    seen = _seen(self)
+    seen = shared_by(self)
     if seen is None:
         state: tuple = (_whole, (type(self), storage.bits(v).copy(), v.dtype, requires_grad))
     else:

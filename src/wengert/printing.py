@@ -11,48 +11,102 @@ from wengert import dtypes
 from wengert.dtypes import dtype
 from wengert.ops.joining import cat
 from wengert.ops.movement import slice_
+from wengert.overrides import Dispatching
 from wengert.record.graph import AccumulateGrad
 from wengert.record.value import Value, recorder
 from wengert.runtime.evaluate import read
 from wengert.storage import plain
 from wengert.tensor import Tensor, value
 
-PRECISION = 4
-THRESHOLD = 1000  # elements up to which everything is shown
-EDGE = 3
-WIDTH = 80
+
+class _Options:
+    """How tensors print."""
+
+    precision: int = 4
+    threshold: float = 1000  # elements up to which everything is shown
+    edgeitems: int = 3
+    linewidth: int = 80
+    sci_mode: bool | None = None
+
+
+_PROFILES = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, math.inf, 3, 80)}
+
+
+def set_printoptions(
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
+    """Say how tensors print.
+
+    Args:
+        precision: digits after the point (4).
+        threshold: elements up to which all are shown (1000).
+        edgeitems: elements shown at each end of a shortened axis (3).
+        linewidth: characters in a line (80).
+        profile: "default", "short" or "full", which the others then change.
+        sci_mode: whether numbers are scientific; by default, and again unless it is given, the numbers decide.
+
+    >>> import wengert
+    >>> wengert.set_printoptions(precision=2)
+    >>> wengert.tensor([1.2345])
+    tensor([1.23])
+    >>> wengert.set_printoptions(profile="default")
+    """
+    if profile is not None:
+        if profile not in _PROFILES:
+            raise ValueError(f"set_printoptions: profile {profile!r} is not one of {sorted(_PROFILES)}")
+        names = ("precision", "threshold", "edgeitems", "linewidth")
+        for name, x in zip(names, _PROFILES[profile]):
+            setattr(_Options, name, x)
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    for name, y in given.items():
+        if y is not None:
+            setattr(_Options, name, y)
+    _Options.sci_mode = sci_mode
 
 
 class Numbers:
     """One format for all of an array's numbers."""
 
     def __init__(self, x: np.ndarray) -> None:
-        self.kind = x.dtype.kind
-        self.digits = ""
-        self.dot = False
+        self.width = 1
+        self.whole, self.scientific = True, False  # without a finite number other than 0
         x = x.reshape(-1)
-        if self.kind == "f":
-            x = x[np.isfinite(x) & (x != 0)]  # the others fit, or stand out
-            good = np.abs(x.astype(np.float64))
-            if good.size:
-                low, high = float(good.min()), float(good.max())
-                wide = high / low > 1000 or high > 1e8
-                if bool(np.all(good == np.ceil(good))):
-                    self.dot = not wide
-                    self.digits = f".{PRECISION}e" if wide else ".0f"
-                else:
-                    self.digits = f".{PRECISION}e" if wide or low < 1e-4 else f".{PRECISION}f"
-            else:
-                self.digits, self.dot = ".0f", True
-        self.width = max([len(self.bare(n)) for n in x.tolist()], default=0)
+        self.floating = x.dtype.kind == "f"
+        if not self.floating:
+            self.width = max([len(str(n)) for n in x.tolist()], default=1)
+            return
+        shown = x[np.isfinite(x) & (x != 0)].astype(np.float64)
+        if shown.size:
+            self._choose(shown)
 
-    def bare(self, n: Any) -> str:
-        if self.kind != "f":
-            return str(n)
-        return format(n, self.digits) + ("." if self.dot and math.isfinite(n) else "")
+    def _choose(self, x: np.ndarray) -> None:
+        size = np.abs(x)
+        low, high = float(size.min()), float(size.max())
+        self.whole = bool((size == np.ceil(size)).all())
+        self.scientific = high / low > 1000 or high > 1e8 or (not self.whole and low < 1e-4)
+        if _Options.sci_mode is not None:
+            self.scientific = _Options.sci_mode
+        form = f".{_Options.precision}{'e' if self.scientific else 'f'}"
+        if self.whole and not self.scientific:
+            self.width = max([len(f"{n:.0f}") + 1 for n in x.tolist()])
+        else:
+            self.width = max([len(format(n, form)) for n in x.tolist()])
 
     def __call__(self, n: Any) -> str:
-        return self.bare(n).rjust(self.width)
+        if not self.floating:
+            out = str(n)
+        elif self.scientific:
+            out = f"{n:.{_Options.precision}e}"
+        elif self.whole:
+            out = f"{n:.0f}" + ("." if math.isfinite(n) else "")
+        else:
+            out = f"{n:.{_Options.precision}f}"
+        return out.rjust(self.width)
 
 
 class Complexes:
@@ -69,11 +123,12 @@ class Complexes:
 
 def _edges(v: Value) -> Value:
     """The ends of every long axis, joined; the middle is never computed."""
+    edge = _Options.edgeitems
     for k, n in enumerate(v.shape):
-        if n > 2 * EDGE:
-            sizes = (*v.shape[:k], EDGE, *v.shape[k + 1 :])
+        if n > 2 * edge:
+            sizes = (*v.shape[:k], edge, *v.shape[k + 1 :])
             ones = (1,) * len(v.shape)
-            last = tuple([n - EDGE if j == k else 0 for j in range(len(v.shape))])
+            last = tuple([n - edge if j == k else 0 for j in range(len(v.shape))])
             v = cat([slice_(v, (0,) * len(v.shape), sizes, ones), slice_(v, last, sizes, ones)], k)
     return v
 
@@ -81,17 +136,18 @@ def _edges(v: Value) -> Value:
 def _lines(x: np.ndarray, full: tuple[int, ...], indent: int, show: Any, cut: bool) -> str:
     if not full:
         return show(x.item())
-    dots = cut and full[0] > 2 * EDGE
+    edge = _Options.edgeitems
+    dots = cut and full[0] > 2 * edge
     if len(full) == 1:
-        per_line = max(1, (WIDTH - indent) // (show.width + 2))
+        per_line = max(1, (_Options.linewidth - indent) // (show.width + 2))
         items = [show(n) for n in x.tolist()]
         if dots:
-            items = [*items[:EDGE], " ...", *items[EDGE:]]
+            items = [*items[:edge], " ...", *items[edge:]] if edge else ["..."]
         rows = [items[i : i + per_line] for i in range(0, len(items), per_line)]
         return "[" + (",\n" + " " * (indent + 1)).join([", ".join(r) for r in rows]) + "]"
     parts = [_lines(y, full[1:], indent + 1, show, cut) for y in x]
     if dots:
-        parts = [*parts[:EDGE], "...", *parts[EDGE:]]
+        parts = [*parts[:edge], "...", *parts[edge:]]
     return "[" + ("," + "\n" * (len(full) - 1) + " " * (indent + 1)).join(parts) + "]"
 
 
@@ -100,7 +156,8 @@ def text(t: Tensor) -> str:
     v = value(t)
     numbers, size = plain(v), math.prod(v.shape)
     suffixes = []
-    prefix = "tensor("
+    named = issubclass(type(t), Dispatching)  # of a class that results keep
+    prefix = f"{type(t).__name__}(" if named else "tensor("
     if size == 0:
         body = "[]"
         if len(v.shape) != 1:
@@ -110,11 +167,11 @@ def text(t: Tensor) -> str:
     else:
         grad, recorder.grad = recorder.grad, False
         try:
-            x = read(_edges(numbers) if size > THRESHOLD else numbers)
+            x = read(_edges(numbers) if size > _Options.threshold else numbers)
         finally:
             recorder.grad = grad
         show = Complexes(x) if v.dtype.is_complex else Numbers(x)
-        body = _lines(x, v.shape, len(prefix), show, size > THRESHOLD)
+        body = _lines(x, v.shape, len(prefix), show, size > _Options.threshold)
         if not _evident(v.dtype):
             suffixes.append(f"dtype={v.dtype!r}")
     if v.node is not None:
@@ -130,7 +187,7 @@ def _evident(d: dtype) -> bool:
 def _with_suffixes(out: str, suffixes: list[str], indent: int) -> str:
     last = len(out) - out.rfind("\n") + 1
     for s in suffixes:
-        if last + len(s) + 2 > WIDTH:
+        if last + len(s) + 2 > _Options.linewidth:
             out += ",\n" + " " * indent + s
             last = indent + len(s)
         else:
