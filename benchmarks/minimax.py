@@ -138,7 +138,7 @@ FITS: dict[str, tuple] = {
     "erfcx f64": (fit, _erfcx_mapped(3.0), -1 + tiny, 1 - 1e-6, 25, ONE),
     "erfcx f32": (fit, _erfcx_mapped(3.0), -1 + tiny, 1 - 1e-6, 12, ONE),
     "erfinv near": (fit, _of_w, 1e-6, 6.25, 9, ONE),
-    "erfinv far": (fit, _of_inverse_root, 1 / 27.4, 0.4, 9, ONE),
+    "erfinv far": (fit, _of_inverse_root, 1 / 27.4, 0.4, 11, ONE),
     "lgamma near": (
         fit, lambda t: mpmath.loggamma(t + 1.5) / ((t + 0.5) * (t - 0.5)), -0.5 + tiny, 0.5 - tiny, 21, ONE,
     ),

@@ -76,6 +76,7 @@ MPMATH: dict[str, Callable[..., Any]] = {
 
 # Where functions are real, finite and not constant, for random arguments; others take any bits.
 RANGES: dict[str, tuple[float, float]] = {
+    "acosh": (1, 50), "asin": (-1, 1), "acos": (-1, 1), "atanh": (-1, 1), "log": (0, 50),
     "erf": (-6, 6), "erfc": (-6, 26.5), "erfcx": (-10, 100), "erfinv": (-1, 1), "ndtri": (1e-300, 1),
     "lgamma": (-20, 40), "digamma": (-20, 40), "i0": (-100, 100), "i1": (-100, 100), "i0e": (-300, 300),
     "i1e": (-300, 300), "entr": (0, 10), "xlogy": (0, 10), "xlog1py": (0, 10), "logaddexp": (-50, 50),

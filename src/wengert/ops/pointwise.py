@@ -37,6 +37,7 @@ from wengert.record.value import Value, record
 from wengert.shapes import broadcast
 
 Operand = Any  # a Value or a number
+_FULL = (dtypes.float32, dtypes.float64)
 
 COPYSIGN = Elementwise(
     "copysign",
@@ -48,6 +49,12 @@ COPYSIGN = Elementwise(
     },
 )
 NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter)
+EXPONENT = Elementwise(
+    "exponent",
+    "self",
+    lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(x.dtype),
+    vjp={"self": lambda g: zeros_like(g)},
+)
 MANTISSA = Elementwise(
     "mantissa",
     "self",
@@ -55,19 +62,17 @@ MANTISSA = Elementwise(
     node_name="FrexpBackward0",
     vjp={"self": lambda g, self: g * pow(2.0, -record(EXPONENT, (self,), (), self.shape, self.dtype))},
 )
-EXPONENT = Elementwise(
-    "exponent",
-    "self",
-    lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0).astype(x.dtype),
-    vjp={"self": lambda g: zeros_like(g)},
-)
 COMPLEX = Elementwise(
     "complex",
     "self other",
     lambda x, y: _complex_reference(x, y),
     vjp={"self": lambda g: real(g), "other": lambda g: imag(g)},
-    jvp={"self": lambda t: complex(t, zeros_like(t)), "other": lambda t: complex(zeros_like(t), t)},
+    jvp={"self": lambda t: _from_parts(t, zeros_like(t)), "other": lambda t: _from_parts(zeros_like(t), t)},
 )
+
+
+def _from_parts(a: Value, b: Value) -> Value:
+    return record(COMPLEX, (a, b), (), broadcast(a.shape, b.shape), a.dtype.to_complex())
 
 
 def _complex_reference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -99,7 +104,7 @@ def nextafter(input: Value, other: Value) -> Value:
     tensor([True])
     """
     _, _, d = _common("nextafter", input, other)
-    if not d.is_floating_point:
+    if d not in _FULL:
         raise NotImplementedError(f'"nextafter_cpu" not implemented for {d!r}; convert with .to()')
     return real_binary(NEXTAFTER, input, other)
 
@@ -173,7 +178,7 @@ def nan_to_num(
         return complex(nan_to_num(real(input), nan, posinf, neginf), nan_to_num(imag(input), nan, posinf, neginf))
     if not input.dtype.is_floating_point:
         return input
-    largest = float(np.finfo(input.dtype.np).max)
+    largest = float(dtypes.finfo(input.dtype).max)
     out = where(ne(input, input), 0.0 if nan is None else nan, input)
     out = where(eq(input, math.inf), largest if posinf is None else posinf, out)
     return where(eq(input, -math.inf), -largest if neginf is None else neginf, out)
@@ -376,9 +381,10 @@ def angle(input: Value) -> Value:
 
 
 def _parts(a: Value, b: Value, names: str) -> None:
-    if not a.dtype.is_floating_point or not b.dtype.is_floating_point:
+    if a.dtype not in _FULL or b.dtype not in _FULL:
         raise RuntimeError(
-            f"Expected both inputs to be Half, Float or Double tensors but got {a.dtype.name} and {b.dtype.name}"
+            f"Expected both inputs to be Half, Float or Double tensors but got {a.dtype.name} and {b.dtype.name};"
+            " float32 and float64 have complex dtypes here"
         )
     if a.dtype is not b.dtype:
         raise RuntimeError(
@@ -396,8 +402,7 @@ def complex(real: Value, imag: Value) -> Value:
     tensor([1.+2.j])
     """
     _parts(real, imag, "real and imag")
-    d = real.dtype.to_complex()
-    return record(COMPLEX, (real, imag), (), broadcast(real.shape, imag.shape), d)
+    return _from_parts(real, imag)
 
 
 @api(method=False, label="PolarBackward0")

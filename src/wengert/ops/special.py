@@ -159,8 +159,12 @@ def log_ndtr(input: Value) -> Value:
 
 # -- the gamma family --
 
-LGAMMA = _unary("lgamma", reference.each(reference.lgamma), lambda g, self: g * digamma(self))
-DIGAMMA = _unary("digamma", reference.each(reference.digamma), lambda g, self: g * polygamma(1, self))
+LGAMMA = _unary("lgamma", reference.each(reference.lgamma), lambda g, self: _times_polygamma(0, g, self))
+DIGAMMA = _unary("digamma", reference.each(reference.digamma), lambda g, self: _times_polygamma(1, g, self))
+
+
+def _times_polygamma(n: int, g: Value, x: Value) -> Value:
+    return g * polygamma(n, x)
 
 
 @api(inplace=True)
@@ -279,18 +283,31 @@ def zeta(input: Operand, other: Operand) -> Value:
 
 # -- Bessel functions --
 
-I0 = _unary("i0", reference.bessel(0), lambda g, self: g * i1(self))
+
+def _i0_slope(x: Value) -> Value:
+    return i1(x)
+
+
+def _i0e_slope(x: Value, y: Value) -> Value:
+    return i1e(x) - sgn(x) * y
+
+
+def _i1_slope(x: Value, y: Value) -> Value:
+    return i0(x) - _over(y, x)
+
+
+def _i1e_slope(x: Value, y: Value) -> Value:
+    return i0e(x) - sgn(x) * y - _over(y, x)
+
+
+I0 = _unary("i0", reference.bessel(0), lambda g, self: g * _i0_slope(self))
 I0E = _unary(
-    "i0e", reference.scaled_bessel(0), lambda g, self, result: g * (i1e(self) - sgn(self) * result),
-    "SpecialI0EBackward0",
-)  # fmt: skip
-I1 = _unary(
-    "i1", reference.bessel(1), lambda g, self, result: g * (i0(self) - _over(result, self)), "SpecialI1Backward0"
+    "i0e", reference.scaled_bessel(0), lambda g, self, result: g * _i0e_slope(self, result), "SpecialI0EBackward0"
 )
+I1 = _unary("i1", reference.bessel(1), lambda g, self, result: g * _i1_slope(self, result), "SpecialI1Backward0")
 I1E = _unary(
-    "i1e", reference.scaled_bessel(1),
-    lambda g, self, result: g * (i0e(self) - sgn(self) * result - _over(result, self)), "SpecialI1EBackward0",
-)  # fmt: skip
+    "i1e", reference.scaled_bessel(1), lambda g, self, result: g * _i1e_slope(self, result), "SpecialI1EBackward0"
+)
 
 
 def _over(y: Value, x: Value) -> Value:

@@ -64,6 +64,14 @@ def _sigmoid_reference(x: np.ndarray) -> np.ndarray:
     return np.where(left, e, 1).astype(x.dtype) / (1 + e)
 
 
+def _times_cosh(g: Value, x: Value) -> Value:
+    return g * conj(cosh(x))
+
+
+def _times_sinh(g: Value, x: Value) -> Value:
+    return g * conj(sinh(x))
+
+
 EXPM1 = _unary("expm1", np.expm1, lambda g, result: g * conj(result + 1))
 EXP2 = _unary("exp2", np.exp2, lambda g, result: g * conj(result) * math.log(2))
 LOG1P = _unary("log1p", np.log1p, lambda g, self: g / conj(self + 1), "Log1PBackward0")
@@ -71,8 +79,8 @@ LOG2 = _unary("log2", np.log2, lambda g, self: g / conj(self * math.log(2)))
 LOG10 = _unary("log10", np.log10, lambda g, self: g / conj(self * math.log(10)))
 SIGMOID = _unary("sigmoid", _sigmoid_reference, lambda g, result: g * conj((1 - result) * result))
 TAN = _unary("tan", np.tan, lambda g, result: g * conj(1 + result * result))
-SINH = _unary("sinh", np.sinh, lambda g, self: g * conj(cosh(self)))
-COSH = _unary("cosh", np.cosh, lambda g, self: g * conj(sinh(self)))
+SINH = _unary("sinh", np.sinh, lambda g, self: _times_cosh(g, self))
+COSH = _unary("cosh", np.cosh, lambda g, self: _times_sinh(g, self))
 ASIN = _unary("asin", np.arcsin, lambda g, self: g * _inverse_root(1 - self * self))
 ACOS = _unary("acos", np.arccos, lambda g, self: -(g * _inverse_root(1 - self * self)))
 ATAN = _unary("atan", np.arctan, lambda g, self: g / conj(self * self + 1))

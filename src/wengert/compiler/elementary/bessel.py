@@ -43,6 +43,8 @@ def _bessel(order: int, scaled: bool) -> Body:
         # exp(a) in two factors, which overflow only where the result does
         half = exp(a * (-0.5 if scaled else 0.5))
         y = small.where(near * half * half if scaled else near, far if scaled else far * half * half)
+        if not scaled:
+            y = a.eq(math.inf).where(a, y)
         if order:
             y = small.where(x * 0.5 * y, (x < 0.0).where(-y, y))
         return x.ne(x).where(x, y)
