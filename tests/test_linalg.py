@@ -1,4 +1,4 @@
-"""Linear algebra against NumPy, SciPy and its own definitions; what is raised, and when. Derivatives: `samples_linalg`."""
+"""Linear algebra against NumPy, SciPy and its own definitions; what is raised. Derivatives: `samples_linalg`."""
 
 from __future__ import annotations
 

@@ -111,12 +111,9 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
         if out is x:
             return twin(out)
     n = out.node
-    if n is not None and (label or n.label):
-        given = _flat(inputs)
-        if label:
-            named(out, label, *given)
-        elif n.bounds is None:
-            named(out, n.label, *given)
+    name = label or (n.label if n is not None and n.bounds is None else None)
+    if n is not None and name:
+        named(out, name, *_flat(inputs))
     return out
 
 

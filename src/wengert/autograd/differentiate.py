@@ -24,8 +24,8 @@ Root = Value | Node  # what a pass starts from or leads to
 
 NO_GRAPH = "element {} of tensors does not require grad and does not have a grad_fn"
 ONLY_INPUTS = (
-    "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other parts of"
-    " the graph, please use torch.autograd.backward."
+    "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other parts"
+    " of the graph, please use torch.autograd.backward."
 )
 UNUSED = (
     "The differentiated Tensor at index {} appears to not have been used in the graph. Set allow_unused=True if this is"
