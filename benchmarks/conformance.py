@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -279,7 +280,35 @@ def entry(op: Any, torch: Any, w: Any) -> dict:
     return out
 
 
-def worker(names: str) -> None:
+def errors(op: Any, torch: Any, w: Any) -> dict:
+    """Whether wengert refuses what torch's error samples say is refused, with the same type and sentence."""
+    out: dict[str, Any] = {"entry": op.formatted_name, "name": op.name, "samples": 0, "failed": 0, "messages": []}
+    f = operation(op, torch, w)
+    if f is None or op.error_inputs_func is None:
+        return {**out, "status": "left out" if op.error_inputs_func is None else "absent"}
+    for k, e in enumerate(op.error_inputs("cpu")):
+        args, kwargs = (e.sample_input.input, *e.sample_input.args), e.sample_input.kwargs
+        if any(x.is_sparse or x.device.type != "cpu" for x in leaves((args, kwargs), torch.Tensor)):
+            continue
+        out["samples"] += 1
+        text = ""
+        try:
+            given, named = translate((args, kwargs), torch, w)
+            f(*given, **named)
+            text = f"accepted; torch raises {e.error_type.__name__}: {e.error_regex}"
+        except TimeoutError:
+            raise
+        except Exception as found:
+            if not isinstance(found, e.error_type) or not re.search(e.error_regex, str(found)):
+                text = f"{type(found).__name__}: {found} -- torch {e.error_type.__name__}: {e.error_regex}"
+        if text:
+            out["failed"] += 1
+            out["messages"].append(f"{k}: {text}".replace("\n", " ")[:400])
+    out["status"] = "partial" if out["failed"] else "perfect"
+    return out
+
+
+def worker(check: Any) -> None:
     """Work through entries named on the standard input, one a line; a JSON line for each."""
     import torch  # noqa: PLC0415 -- only workers need it
     from torch.testing._internal.common_methods_invocations import op_db  # noqa: PLC0415
@@ -299,7 +328,7 @@ def worker(names: str) -> None:
         op = entries[line.strip()]
         signal.alarm(SECONDS)
         try:
-            result = entry(op, torch, w)
+            result = check(op, torch, w)
         except BaseException as e:
             result = {"entry": op.formatted_name, "name": op.name, "samples": 0, "failed": 1, "status": "partial"}
             result["messages"] = [f"{type(e).__name__}: {e}"[:300]]
@@ -325,7 +354,7 @@ def listed(tier: str, only: list[str] | None) -> list[tuple[str, str]]:
     return found
 
 
-def run(entries: list[tuple[str, str]], processes: int) -> list[dict]:
+def run(entries: list[tuple[str, str]], processes: int, mode: str) -> list[dict]:
     todo: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
     results: list[dict] = []
     for formatted, name in entries:
@@ -339,7 +368,7 @@ def run(entries: list[tuple[str, str]], processes: int) -> list[dict]:
         while not todo.empty():
             formatted, name = todo.get()
             if process is None or process.poll() is not None:
-                command = [sys.executable, str(HERE), "--worker"]
+                command = [sys.executable, str(HERE), "--worker", mode]
                 process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                 assert process.stdout
                 process.stdout.readline()
@@ -387,20 +416,24 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the results there")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--errors", action="store_true", help="bad input instead: types and sentences of exceptions")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        worker("")
+        worker({"entry": entry, "errors": errors}[args.worker])
         return
     start = time.time()
-    results = run(listed(args.tier, args.op), args.processes)
+    results = run(listed(args.tier, args.op), args.processes, "errors" if args.errors else "entry")
     for r in results:
         if r["status"] not in ("perfect", "left out"):
-            first = r["messages"][0] if r["messages"] else ""
-            print(f"{r['status']:8} {r['entry']:45} {r.get('failed', 0)}/{r.get('samples', 0)} {first}")
+            count = f"{r.get('failed', 0)}/{r.get('samples', 0)}"
+            print(f"{r['status']:8} {r['entry']:45} {count}", *r["messages"][: 20 if args.errors else 1])
     for name, count in totals(results):
         counted = sum(count.values()) - count["left out"]
         print(f"{name}: {count['perfect']} of {counted} perfect ({dict(count)})")
+    if args.errors:
+        wrong, all_ = (sum(r.get(k, 0) for r in results) for k in ("failed", "samples"))
+        print(f"{all_ - wrong} of {all_} error samples raise torch's type and sentence")
     print(f"{time.time() - start:.0f} s")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))

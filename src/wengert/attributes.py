@@ -12,6 +12,14 @@ LONG_NAMES = {
 }  # fmt: skip
 
 
+# What PyTorch's messages about scalar types call them in C++.
+CPP_NAMES = {
+    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int",
+    "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double",
+    "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+}  # fmt: skip
+
+
 class Size(tuple):
     """A shape: a tuple that prints as PyTorch's does and counts its elements."""
 
@@ -37,7 +45,9 @@ class Device:
             type, index = type.type, type.index
         kind, _, number = str(type).partition(":")
         if kind != "cpu" or not (number == "" or number.isdigit()):
-            raise RuntimeError(f"device {type!r} is not available: there is only 'cpu'")
+            if kind in ("cuda", "mps", "xpu", "meta"):
+                raise RuntimeError(f"device {type!r} is not available: there is only 'cpu'")
+            raise RuntimeError(f"Expected one of cpu device type at start of device string: {kind}")
         self.type = "cpu"
         self.index = int(number) if number else index
 

@@ -58,7 +58,7 @@ def sizes_in(name: str, size: tuple, options: Options) -> Shape:
         if size:
             raise TypeError(f"{name}() got multiple values for argument 'size'")
         size = (options["size"],)
-    return shapes.check_sizes(shapes.shape_argument(size))
+    return shapes.check_sizes(shapes.shape_argument(size, name), name)
 
 
 def made(v: Value, options: Options, depth: int = 2) -> Tensor:

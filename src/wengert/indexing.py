@@ -184,6 +184,8 @@ def _item(x: Any) -> Any:
     try:
         return operator.index(x)
     except TypeError:
+        if isinstance(x, str | bytes):
+            raise TypeError(f"new(): invalid data type '{type(x).__name__}': an index is made of integers") from None
         raise IndexError(NO_INDEX.format(type(x).__name__)) from None
 
 

@@ -77,19 +77,25 @@ def normalize_axes(axes: Any, ndim: int) -> tuple[int, ...]:
     return (normalize_axis(axes, ndim),)
 
 
-def shape_argument(args: tuple) -> Shape:
-    """`f(2, 3)`, `f((2, 3))` and `f([2, 3])` all name the shape (2, 3)."""
+def shape_argument(args: tuple, name: str = "size") -> Shape:
+    """`f(2, 3)`, `f((2, 3))` and `f([2, 3])` all name the shape (2, 3). `name` is that of f."""
     if len(args) == 1 and isinstance(args[0], Sequence):
         args = tuple(args[0])
     try:
         return tuple([operator.index(n) for n in args])
     except TypeError:
-        raise TypeError(f"a shape must be made of ints, got {args!r}") from None
+        wrong = next(n for n in args if not hasattr(n, "__index__"))
+        raise TypeError(
+            f"{name}(): argument 'size' (position 1) must be tuple of ints, not {type(wrong).__name__}: {args!r}"
+        ) from None
 
 
-def check_sizes(shape: Shape) -> Shape:
+def check_sizes(shape: Shape, name: str = "") -> Shape:
+    """The shape, if no size is negative; `name` is that of the function, which PyTorch's `zeros` tells."""
     for n in shape:
         if n < 0:
+            if name == "zeros":
+                raise RuntimeError(f"zeros: Dimension size must be non-negative: {list(shape)}")
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(shape)}")
     return shape
 

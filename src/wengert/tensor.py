@@ -245,12 +245,12 @@ class Tensor:
         s = self._store
         return self._v if s is None else s.current()
 
-    def _check_write(self) -> None:
+    def _check_write(self, part: bool = False) -> None:
         if self._v.__class__ is InferenceValue and not recorder.inference:
             raise RuntimeError(INFERENCE_WRITE)
         if recorder.grad:
             if type(self._base_value().node) is AccumulateGrad:
-                raise RuntimeError(("a view of a " if self._is_view() else "a ") + IN_PLACE_LEAF)
+                raise RuntimeError(("a view of a " if part or self._is_view() else "a ") + IN_PLACE_LEAF)
             if self._store is not None and self._store.untracked:
                 raise RuntimeError(UNTRACKED)
             if self._is_view() and isinstance(self._v.node, OutputNode):
@@ -501,8 +501,10 @@ class Tensor:
 
     def __setitem__(self, index: Any, x: Any) -> None:
         v = self._v if self._store is None else self._current()
-        self._check_write()
         m = indexing.meaning(v.shape, index)
+        self._check_write(bool(m.lenses))
+        if not isinstance(x, (Tensor, np.ndarray, *NUMBERS)):
+            raise TypeError(f"can't assign a {type(x).__name__} to a torch.{LONG_NAMES[v.dtype.name]}Tensor")
         new = value(x)
         if not isinstance(new, Value):
             dtypes.check_range(new, v.dtype)

@@ -98,7 +98,13 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Axis `dim` as several axes."""
     shape = tensor_value(input).shape
     k = shapes.normalize_axis(dim, len(shape))
-    new = shapes.infer_reshape((shape[k],), tuple(sizes))
+    try:
+        new = shapes.infer_reshape((shape[k],), tuple(sizes))
+    except RuntimeError:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {k} ({shape[k]}) in the"
+            f" input tensor of shape {list(shape)}"
+        ) from None
     return _view(input, Reshape(shape, (*shape[:k], *new, *shape[k + 1 :])), "ViewBackward0")
 
 

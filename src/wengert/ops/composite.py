@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wengert import shapes
 from wengert.api import api
+from wengert.attributes import CPP_NAMES, LONG_NAMES
 from wengert.ops.elementwise import (
     div,
     le,
@@ -19,11 +20,11 @@ from wengert.record.value import Value
 Shape = tuple[int, ...]
 
 
-def _same_dtype(name: str, a: Value, b: Value) -> None:
+def _same_dtype(a: Value, b: Value) -> None:
     if a.dtype is not b.dtype:
         raise RuntimeError(
-            f"{name}: expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name};"
-            " convert one with .to()"
+            f"expected m1 and m2 to have the same dtype, but got: {CPP_NAMES[a.dtype.name]} !="
+            f" {CPP_NAMES[b.dtype.name]} (shapes {list(a.shape)}, {list(b.shape)}); convert one with .to()"
         )
 
 
@@ -43,7 +44,11 @@ def dot(input: Value, tensor: Value) -> Value:
             f"1D tensors expected, but got {len(input.shape)}D and {len(tensor.shape)}D tensors (shapes"
             f" {list(input.shape)}, {list(tensor.shape)})"
         )
-    _same_dtype("dot", input, tensor)
+    if input.dtype is not tensor.dtype:
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {LONG_NAMES[input.dtype.name]} and"
+            f" {LONG_NAMES[tensor.dtype.name]}; convert one with .to()"
+        )
     if input.shape != tensor.shape:
         raise RuntimeError(
             "inconsistent tensor size, expected tensor"
@@ -64,11 +69,9 @@ def mm(input: Value, mat2: Value) -> Value:
     tensor([[2.]])
     """
     if len(input.shape) != 2 or len(mat2.shape) != 2:
-        raise RuntimeError(
-            f"self must be a matrix and mat2 must be a matrix, got {len(input.shape)}-D and {len(mat2.shape)}-D; use"
-            " matmul"
-        )
-    _same_dtype("mm", input, mat2)
+        wrong, x = ("self", input) if len(input.shape) != 2 else ("mat2", mat2)
+        raise RuntimeError(f"{wrong} must be a matrix, got {len(x.shape)}-D {list(x.shape)}; use matmul")
+    _same_dtype(input, mat2)
     if input.shape[1] != mat2.shape[0]:
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({input.shape[0]}x{input.shape[1]} and"
@@ -93,7 +96,7 @@ def matmul(input: Value, other: Value) -> Value:
         return dot(input, other)
     if len(input.shape) == 2 and len(other.shape) == 2:
         return mm(input, other)
-    _same_dtype("matmul", input, other)
+    _same_dtype(input, other)
     left = input if len(input.shape) > 1 else reshape(input, (1, *input.shape))
     right = other if len(other.shape) > 1 else reshape(other, (*other.shape, 1))
     if left.shape[-1] != right.shape[-2]:

@@ -47,7 +47,7 @@ def cat(tensors: Sequence[Value], dim: int = 0) -> Value:
     tensor([1, 2, 3])
     """
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for at, p in enumerate(tensors):
         if not p.shape:
             raise RuntimeError(

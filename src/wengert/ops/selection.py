@@ -120,7 +120,7 @@ def masked_fill(input: Value, mask: Value, value: Operand) -> Value:
 def _clamped(name: str, input: Value, low: Any, high: Any) -> Value:
     for x in (input, low, high):
         if isinstance(x, complex) or (isinstance(x, Value) and x.dtype.is_complex):
-            raise RuntimeError(f"{name} is not supported for complex types; it needs an order")
+            raise NotImplementedError(f"{name} is not supported for complex types; it needs an order")
     out = input
     if low is not None:
         out = _bounded(out, lt(out, low), low)
