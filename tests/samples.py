@@ -314,7 +314,7 @@ SAMPLES: dict[str, list[Sample]] = {
         _one(lambda a, b, k=k: scan.recurrence(a, b, k), s, s)
         for s, k in (((3, 4), 0), ((3, 4), 1), ((2, 0), 1), ((1,), 0))
     ]
-    + _scans(scan.logcumsumexp_axis),
+    + [_one(lambda x, k=k: scan.logcumsumexp_axis(x, k), s) for s, k in (((3, 4), 0), ((2, 3, 4), 1), ((7,), 0))],
     "full": [Sample(lambda d: [], lambda: full((3, 4), 1.5, dtypes.float64))],
     "iota": [Sample(lambda d: [], lambda: iota(9, dtypes.int64, 3, -2))],
 }

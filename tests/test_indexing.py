@@ -437,6 +437,10 @@ def test_running_results():
     inf = float("inf")
     assert tensor([-inf, -1000.0, 1.0, inf, 3.0]).logcumsumexp(0).tolist() == [-inf, -1000, 1, inf, inf]
     assert tensor([-inf, -inf]).logcumsumexp(0).tolist() == [-inf, -inf]
+    z = 2 * np.random.default_rng(9).standard_normal(20) + 9j * np.linspace(-1, 1, 20)
+    got = tensor(z).logcumsumexp(0).numpy()
+    np.testing.assert_allclose(np.exp(got), np.exp(z).cumsum(), rtol=1e-12)
+    assert abs(got[0] - z[0]) < 1e-14  # not its principal value
 
 
 def test_a_long_running_sum_of_float32_is_exact_to_float32():

@@ -282,3 +282,32 @@ def test_writes_by_index_through_views_and_what_was_read_before(seed):
             t.sum().item()
     for t, b in [*held, *shown]:
         np.testing.assert_allclose(t.numpy(), b, rtol=1e-13, atol=1e-13)
+
+
+def test_reductions_inside_and_around_walks():
+    a, b = numbers(F64, 200, 20), numbers(F64, 190, 20, seed=1)
+    i, w = places(200, 70), places(6, 200)
+    products = a @ b.T
+    weights = np.exp(products - products.max(1, keepdims=True))
+    weights /= weights.sum(1, keepdims=True)
+
+    def table(a, b):  # (200, 190), virtual: each element is a sum over 20
+        x = ew.mul(movement.reshape(a, (200, 1, 20)), movement.reshape(b, (1, 190, 20)))
+        return reduction.sum(x, 2)
+
+    def softmax(x):
+        e = ew.exp(x - movement.expand(reduction.amax(x, 1, keepdim=True), x.shape))
+        return e / movement.expand(reduction.sum(e, 1, keepdim=True), x.shape)
+
+    va, vb, vi, vj, vw = value(a), value(b), value(i), value(i % 190), value(w)
+    added = np.zeros((6, 190))
+    np.add.at(added, w, products)
+    for got, expected in (
+        (gather.take(table(va, vb), vi, 0), products[i]),
+        (reduction.sum(gather.take(table(va, vb), vi, 0), 1), products[i].sum(1)),
+        (reduction.sum(gather.take(softmax(table(va, vb)), vj, 1) * 2.0, 1), 2 * weights[:, i % 190].sum(1)),
+        (gather.put_add(full((6, 190), 0, F64), vw, table(va, vb), 0), added),
+        (reduction.sum(scan.cumsum_axis(table(va, vb), 1), 0), products.cumsum(1).sum(0)),
+        (scan.cumsum_axis(reduction.sum(table(va, vb), 1), 0), products.sum(1).cumsum()),
+    ):
+        np.testing.assert_allclose(read(got), expected, rtol=1e-10, atol=1e-10)

@@ -7,6 +7,7 @@ recurrences that run backwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +15,22 @@ import numpy as np
 
 from wengert import dtypes, shapes
 from wengert.api import api
-from wengert.ops.elementwise import cast, conj, eq, exp, log, logical_not, logical_or, minimum, ne, real, where
+from wengert.ops.division import round
+from wengert.ops.elementwise import (
+    cast,
+    conj,
+    eq,
+    exp,
+    ge,
+    imag,
+    log,
+    logical_not,
+    logical_or,
+    minimum,
+    ne,
+    real,
+    where,
+)
 from wengert.ops.gather import take_along
 from wengert.ops.movement import embed, reshape, slice_
 from wengert.ops.reduction import ramp
@@ -163,11 +179,24 @@ def _descending(v: Value) -> Value:
 
 def logcumsumexp_axis(x: Value, axis: int) -> Value:
     """log(sum of exp) of all elements so far, relative to the largest so far."""
+    if x.shape[axis] < 2:
+        return x
     top = running_maximum(real(x), axis)
     finite = eq(top - top, 0)
     top = where(finite, top, 0.0)
     factor = exp(minimum(_shift(top, axis, 1, 0) - top, 0.0))  # what is not finite stands at 0, perhaps above
-    return top + log(recurrence(cast(factor, x.dtype), exp(x - top), axis))
+    out = top + log(recurrence(cast(factor, x.dtype), exp(x - top), axis))
+    return out + cast(_turns(alias(out), alias(x), axis), x.dtype) * 2j * math.pi if x.dtype.is_complex else out
+
+
+def _turns(out: Value, x: Value, axis: int) -> Value:
+    """How often the imaginary part goes round beyond the principal value: it continues that of the sum before, or of
+    the new element, whichever is larger (as PyTorch adds them one by one).
+    """
+    angle = imag(out)
+    on = ge(_shift(real(out), axis, 1, -math.inf), real(x))
+    start = where(on, _shift(angle, axis, 1, 0), imag(x))
+    return recurrence(cast(on, angle.dtype), round((start - angle) / (2 * math.pi)), axis)
 
 
 # -- as users see them --
