@@ -349,6 +349,9 @@ def test_nodes():
     assert isinstance(node, Node)
     node.metadata["note"] = 1
     assert node.metadata == {"note": 1}
+    assert type(node).__name__ == node.name() == "MulBackward0"
+    assert type((x * 3).grad_fn) is type(node)
+    assert type(x.mean().grad_fn.next_functions[0][0]).__name__ == "AccumulateGrad"
     assert node._sequence_nr() > 0
     assert node.next_functions[1] == (None, 0)
     with pytest.raises(AttributeError, match="has no attribute 'unknown'"):
