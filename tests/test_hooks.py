@@ -430,6 +430,18 @@ def test_numbers_are_not_saved_tensors():
         out.backward()
 
 
+def test_variables_of_old_programs():
+    x = leaf(1.0, 2.0)
+    v = torch.autograd.Variable(x * 2, requires_grad=True)
+    assert isinstance(v, torch.autograd.Variable)
+    assert torch.autograd.variable.Variable is torch.autograd.Variable
+    assert v.is_leaf
+    with pytest.warns(UserWarning, match="volatile was removed"):
+        assert not torch.autograd.Variable(x, volatile=True).requires_grad
+    with pytest.raises(TypeError, match="Variable data has to be a tensor, but got list"):
+        torch.autograd.Variable([1.0])
+
+
 def test_arguments_of_backward_and_grad():
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
     torch.autograd.backward((x * y).sum(), inputs={"y": y})
