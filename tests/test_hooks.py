@@ -141,6 +141,11 @@ def test_a_composition_is_one_node():
         (g,) = torch.autograd.grad(out.sum(), x)
         np.testing.assert_allclose(found[0].numpy(), expected.numpy(), rtol=1e-6)
         np.testing.assert_allclose(g.numpy(), expected.numpy(), rtol=1e-6)
+    for node in (torch.add(x, w, alpha=2).grad_fn, torch.lerp(x, w, 0.5).grad_fn):
+        assert [n.name() for n, _ in node.next_functions] == ["AccumulateGrad"] * 2
+    (only,) = torch.var_mean(x)[1].grad_fn.next_functions
+    assert only[0].variable is x
+    assert [k for n, k in torch.where(x > 0, x, 1.0).grad_fn.next_functions] == [0, 0]  # and none for the condition
     cat = torch.cat([x, w * 1, w])
     assert [n.name() for n, _ in cat.grad_fn.next_functions] == ["AccumulateGrad", "MulBackward0", "AccumulateGrad"]
 
