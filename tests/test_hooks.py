@@ -297,6 +297,21 @@ def test_multi_grad_hooks():
         register_multi_grad_hook([x], print, mode="some")
 
 
+def test_a_hook_that_raises_leaves_everything_as_it_was():
+    x, w = leaf(2.0), leaf(5.0)
+    y = x * w
+
+    def hook(g):
+        raise KeyError("mine")
+
+    with y.register_hook(hook), pytest.raises(KeyError, match="mine"):
+        (y * 2 + w).sum().backward(retain_graph=True)
+    assert torch.is_grad_enabled()
+    assert (x.grad, w.grad) == (None, None)
+    y.backward()
+    assert (x.grad.item(), w.grad.item()) == (5, 2)
+
+
 def test_backward_inside_a_hook():
     x, w = leaf(2.0), leaf(5.0)
     y = x * x
