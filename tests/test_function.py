@@ -46,7 +46,7 @@ def test_node_of_a_function():
     x, b = leaf(1.0, 2.0), torch.ones(2)
     y = Scale.apply(x, 3, b)
     node = y.grad_fn
-    assert node.name() == "ScaleBackward"
+    assert type(node).__name__ == node.name() == "ScaleBackward"
     assert node.next_functions == ((get_gradient_edge(x).node, 0), (None, 0))
     assert (node.k, node.saved_tensors[0] is x, node.needs_input_grad) == (3, True, (True, False, False))
     assert repr(y) == "tensor([3., 6.], grad_fn=<ScaleBackward>)"

@@ -141,6 +141,11 @@ def test_a_composition_is_one_node():
         (g,) = torch.autograd.grad(out.sum(), x)
         np.testing.assert_allclose(found[0].numpy(), expected.numpy(), rtol=1e-6)
         np.testing.assert_allclose(g.numpy(), expected.numpy(), rtol=1e-6)
+    for node in (torch.add(x, w, alpha=2).grad_fn, torch.lerp(x, w, 0.5).grad_fn):
+        assert [n.name() for n, _ in node.next_functions] == ["AccumulateGrad"] * 2
+    (only,) = torch.var_mean(x)[1].grad_fn.next_functions
+    assert only[0].variable is x
+    assert [k for n, k in torch.where(x > 0, x, 1.0).grad_fn.next_functions] == [0, 0]  # and none for the condition
     cat = torch.cat([x, w * 1, w])
     assert [n.name() for n, _ in cat.grad_fn.next_functions] == ["AccumulateGrad", "MulBackward0", "AccumulateGrad"]
 
@@ -292,6 +297,21 @@ def test_multi_grad_hooks():
         register_multi_grad_hook([x], print, mode="some")
 
 
+def test_a_hook_that_raises_leaves_everything_as_it_was():
+    x, w = leaf(2.0), leaf(5.0)
+    y = x * w
+
+    def hook(g):
+        raise KeyError("mine")
+
+    with y.register_hook(hook), pytest.raises(KeyError, match="mine"):
+        (y * 2 + w).sum().backward(retain_graph=True)
+    assert torch.is_grad_enabled()
+    assert (x.grad, w.grad) == (None, None)
+    y.backward()
+    assert (x.grad.item(), w.grad.item()) == (5, 2)
+
+
 def test_backward_inside_a_hook():
     x, w = leaf(2.0), leaf(5.0)
     y = x * x
@@ -349,6 +369,9 @@ def test_nodes():
     assert isinstance(node, Node)
     node.metadata["note"] = 1
     assert node.metadata == {"note": 1}
+    assert type(node).__name__ == node.name() == "MulBackward0"
+    assert type((x * 3).grad_fn) is type(node)
+    assert type(x.mean().grad_fn.next_functions[0][0]).__name__ == "AccumulateGrad"
     assert node._sequence_nr() > 0
     assert node.next_functions[1] == (None, 0)
     with pytest.raises(AttributeError, match="has no attribute 'unknown'"):
@@ -425,6 +448,18 @@ def test_numbers_are_not_saved_tensors():
     out.backward()
     with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
         out.backward()
+
+
+def test_variables_of_old_programs():
+    x = leaf(1.0, 2.0)
+    v = torch.autograd.Variable(x * 2, requires_grad=True)
+    assert isinstance(v, torch.autograd.Variable)
+    assert torch.autograd.variable.Variable is torch.autograd.Variable
+    assert v.is_leaf
+    with pytest.warns(UserWarning, match="volatile was removed"):
+        assert not torch.autograd.Variable(x, volatile=True).requires_grad
+    with pytest.raises(TypeError, match="Variable data has to be a tensor, but got list"):
+        torch.autograd.Variable([1.0])
 
 
 def test_arguments_of_backward_and_grad():

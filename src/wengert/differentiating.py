@@ -187,6 +187,6 @@ wrap["adopt"], wrap["through"], wrap["rebase"] = _adopt, _through, _rebase
 wrap["bump"] = _bump
 for _f in (register_hook, register_post_accumulate_grad_hook, retain_grad):
     setattr(Tensor, _f.__name__, _f)
-Tensor.grad = property(_grad, _set_grad, lambda self: _set_grad(self, None))  # type: ignore[attr-defined]
+Tensor.grad = property(_grad, _set_grad, lambda self: _set_grad(self, None))
 Tensor.retains_grad = property(_retains_grad)  # type: ignore[attr-defined]
 Tensor.grad_dtype = property(_grad_dtype, _set_grad_dtype)  # type: ignore[attr-defined]

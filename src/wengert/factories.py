@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -528,6 +529,27 @@ LEGACY = {
 }  # fmt: skip
 
 
-def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
-    """The old way to ask for gradients: a leaf that shares `data`'s memory."""
-    return data.detach().requires_grad_(requires_grad)
+class _VariableMeta(type):
+    def __instancecheck__(cls, x: object) -> bool:
+        return isinstance(x, Tensor)
+
+
+class Variable(metaclass=_VariableMeta):
+    """The old way to ask for gradients: a leaf that shares `data`'s memory. Every tensor is an instance.
+
+    >>> import wengert
+    >>> x = wengert.autograd.Variable(wengert.tensor([2.0]), requires_grad=True)
+    >>> x.requires_grad, isinstance(x, wengert.autograd.Variable)
+    (True, True)
+    """
+
+    def __new__(cls, data: Tensor, requires_grad: bool = False, volatile: bool | None = None) -> Any:
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
+        if volatile is not None:
+            warnings.warn(
+                "volatile was removed and now has no effect. Use `with torch.no_grad():` instead.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return data.detach().requires_grad_(requires_grad)

@@ -481,6 +481,7 @@ class Tensor:
         return id(self)
 
     if TYPE_CHECKING:  # what the modules above attach
+        grad: Any
 
         def __getattr__(self, name: str) -> Any: ...
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import threading
 from collections.abc import Sequence
 from operator import attrgetter
@@ -34,6 +35,16 @@ Scaled = tuple[float, Value | None, Value, Value | None]
 
 _by_seq = attrgetter("seq")
 _accumulating = threading.RLock()  # passes of several threads may share leaves
+
+
+def _after_fork_in_child() -> None:
+    global _accumulating
+    _accumulating = threading.RLock()  # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 # Their rules put zeros beside the gradient. A uniform factor, which may be inf or nan, is multiplied in before.
 _MASKS = frozenset({ew.WHERE, ew.MAXIMUM, ew.MINIMUM, ew.POW, mv.SLICE, mv.EMBED, mv.WRITE})
 

@@ -85,9 +85,7 @@ def gradcheck(
     >>> wengert.autograd.gradcheck(lambda x: x.exp().sum(), x)
     True
     """
-    if not (check_forward_ad or check_backward_ad):
-        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
-    _refuse(masked, check_batched_grad or check_batched_forward_grad)
+    _refuse(masked, check_batched_grad or check_batched_forward_grad, not (check_forward_ad or check_backward_ad))
     check = _Check(func, inputs, _Tolerance(eps, atol, rtol))
     try:
         check.constants()
@@ -107,7 +105,9 @@ def gradcheck(
     return True
 
 
-def _refuse(masked: bool | None, batched: bool) -> None:
+def _refuse(masked: bool | None, batched: bool, nothing: bool) -> None:
+    if nothing:
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
     if masked:
         raise NotImplementedError("gradcheck: masked=True is for sparse tensors, which are not supported")
     if batched:

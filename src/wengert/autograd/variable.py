@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-Variable: Callable[..., Any]  # handles are above this floor: the package puts it here
+Variable: Any  # handles are above this floor: the package puts the class here

@@ -34,7 +34,9 @@ def add(input: Operand, other: Operand, *, alpha: Any = 1) -> Value:
     >>> wengert.add(wengert.tensor([1, 2]), wengert.tensor([10, 20]), alpha=2)
     tensor([21, 42])
     """
-    return ew.add(input, _scaled(other, alpha))
+    scaled = _scaled(other, alpha)
+    out = ew.add(input, scaled)
+    return out if scaled is other else named(out, "AddBackward0", input, other)
 
 
 @api(inplace=True, aliases=("subtract",))
@@ -45,7 +47,9 @@ def sub(input: Operand, other: Operand, *, alpha: Any = 1) -> Value:
     >>> wengert.sub(wengert.tensor([1, 2]), 3)
     tensor([-2, -1])
     """
-    return ew.sub(input, _scaled(other, alpha))
+    scaled = _scaled(other, alpha)
+    out = ew.sub(input, scaled)
+    return out if scaled is other else named(out, "SubBackward0", input, other)
 
 
 @api(method=False, label="RsubBackward1")

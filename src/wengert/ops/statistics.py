@@ -254,7 +254,7 @@ def _with_mean(spread: Value, center: Value, x: Value, dim: Any, keepdim: bool) 
     return spread, center
 
 
-@api(method=False)
+@api(method=False, label="VarMeanBackward0")
 def var_mean(
     input: Value, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
 ) -> tuple[Value, Value]:
@@ -268,7 +268,7 @@ def var_mean(
     return _with_mean(*_moments(input, dim, freedom, keepdim), input, dim, keepdim)
 
 
-@api(method=False)
+@api(method=False, label="StdMeanBackward0")
 def std_mean(
     input: Value, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
 ) -> tuple[Value, Value]:

@@ -197,7 +197,24 @@ class OutputNode(Node):
 
 def shown(n: Node | None) -> tuple[Node | None, int]:
     """A node as users see it: (node, which of its results)."""
-    return (n.owner, n.index) if isinstance(n, OutputNode) else (n, 0)
+    if isinstance(n, OutputNode):
+        return _typed(n.owner), n.index
+    return n if n is None else _typed(n), 0
+
+
+def _typed(n: Node) -> Node:
+    """n, of a class with its name: programs that draw graphs ask for that. Nodes that nobody looks at share one."""
+    name = n.name()
+    if type(n).__name__ != name:
+        base = type(n).__bases__[0] if type(n) in _CLASSES.values() else type(n)
+        found = _CLASSES.get((base, name))
+        if found is None:
+            found = _CLASSES[base, name] = type(name, (base,), {"__slots__": ()})
+        n.__class__ = found
+    return n
+
+
+_CLASSES: dict[tuple[type, str], type] = {}
 
 
 def hidden(last: Node) -> list[Node]:
