@@ -103,9 +103,7 @@ from wengert.factories import (
 from wengert.factories import range_ as range
 from wengert.gradients import grad, value_and_grad
 from wengert.joining import (
-    allclose,
     clone,
-    equal,
     is_tensor,
     numel,
 )  # fmt: skip
@@ -186,6 +184,8 @@ from wengert.views import (
     permute,
     ravel,
     reshape,
+    resolve_conj,
+    resolve_neg,
     squeeze,
     swapaxes,
     swapdims,

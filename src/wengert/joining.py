@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from wengert import dtypes
 from wengert.attributes import LONG_NAMES, Device
 from wengert.dtypes import dtype
@@ -13,8 +11,7 @@ from wengert.factories import LEGACY, Legacy
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
 from wengert.record.value import Value
-from wengert.runtime.evaluate import read
-from wengert.storage import plain, twin
+from wengert.storage import twin
 from wengert.tensor import Tensor, _operand, make, tensor_value
 
 # -- products --
@@ -117,19 +114,7 @@ def cuda(self: Tensor, *_: Any) -> Tensor:
     raise RuntimeError("wengert runs on the CPU only: no GPU is available; check torch.cuda.is_available() first")
 
 
-# -- comparisons of whole tensors --
-
-
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether |input - other| <= atol + rtol |other| everywhere."""
-    a, b = (read(plain(tensor_value(x))) for x in (input, other))
-    return bool(np.allclose(a, b, rtol, atol, equal_nan))
-
-
-def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether shapes and elements are equal."""
-    a, b = (read(plain(tensor_value(x))) for x in (input, other))
-    return a.shape == b.shape and bool(np.array_equal(a, b))
+# -- questions --
 
 
 def numel(input: Tensor) -> int:
@@ -148,8 +133,6 @@ METHODS = (
     type_as,
     cpu,
     cuda,
-    allclose,
-    equal,
 )
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)

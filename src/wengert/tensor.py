@@ -387,7 +387,7 @@ class Tensor:
             return None
         s: Any = self._store
         owner = s.owner()
-        if owner is None or owner._store is not s:
+        if owner is None or owner._store is not s or owner._lenses:
             owner = handle(s.current())
             owner._store, owner._lenses, owner._tick = s, (), s.tick
             s.owner = weakref.ref(owner)

@@ -284,6 +284,16 @@ def mH(input: Tensor) -> Tensor:
     return adjoint(input)
 
 
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor itself: conjugation is never put off."""
+    return input
+
+
+def resolve_neg(input: Tensor) -> Tensor:
+    """The tensor itself: negation is never put off."""
+    return input
+
+
 def detach(input: Tensor) -> Tensor:
     """The same memory, with no history."""
     return input.detach()
@@ -316,7 +326,7 @@ def _in_place(name: str, f: Callable[..., Tensor]) -> Callable[..., Tensor]:
 METHODS = (
     stride, storage_offset, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
     unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, diagonal, unfold,
-    adjoint,
+    adjoint, resolve_conj, resolve_neg,
 )  # fmt: skip
 _f: Any
 for _f in METHODS:

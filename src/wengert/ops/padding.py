@@ -59,7 +59,7 @@ def _reflected(x: Value, k: int, before: int, behind: int) -> list[Value]:
 def _replicated(x: Value, k: int, before: int, behind: int) -> list[Value]:
     n = x.shape[k]
     if n == 0:
-        raise RuntimeError(f"Expected a non-empty dimension {k} of input {list(x.shape)} to replicate its ends")
+        raise RuntimeError(f"input {list(x.shape)} has no elements at dimension {k} to replicate")
     sizes = [(*x.shape[:k], m, *x.shape[k + 1 :]) for m in (before, behind)]
     return [expand(part(x, k, 0, 1), sizes[0]), x, expand(part(x, k, n - 1, 1), sizes[1])]
 
@@ -116,11 +116,14 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
             " padding:\n  - 2D or 3D input: padding size = 2 (pads last dimension)\n  - 3D or 4D input: padding size ="
             " 4 (pads last 2 dimensions)\n  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
         )
-    out = _cropped(input, margins)
+    inside = mode == "circular"  # what is taken away does not come back on the other side, but is seen by a mirror
+    out = _cropped(input, margins) if inside else input
     for k, (a, b) in enumerate(margins):
         if a > 0 or b > 0:
             parts = _MODES[mode](out, k, builtins.max(a, 0), builtins.max(b, 0))
             out = cat([p for p in parts if p.shape[k]], k)
+    if not inside:
+        out = _cropped(out, [(builtins.min(a, 0), builtins.min(b, 0)) for a, b in margins])
     return named(out, _LABELS[mode].format(count), input)
 
 

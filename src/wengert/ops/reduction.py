@@ -88,7 +88,7 @@ def sum(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     elif x.dtype.wide is not x.dtype:
         return cast(sum(cast(x, x.dtype.wide), axes, keepdim), x.dtype)
     full_shape, out = x.shape, x
-    axes = shapes.normalize_axes(axes, len(full_shape)) if full_shape else ()
+    axes = shapes.normalize_axes(axes, len(full_shape))[: len(full_shape)]  # a 0-d value has dims, but no axes
     for axis in reversed(axes):
         out = sum_axis(out, axis)
     if out is x:
@@ -102,7 +102,7 @@ def amax(x: Value, axes: Any = None, keepdim: bool = False, name: str = "amax") 
             f'"{name}_cpu" not implemented for {x.dtype!r}: complex numbers have no order; compare abs() or real'
         )
     full_shape, out = x.shape, x
-    axes = shapes.normalize_axes(axes, len(full_shape)) if full_shape else ()
+    axes = shapes.normalize_axes(axes, len(full_shape))[: len(full_shape)]  # a 0-d value has dims, but no axes
     for axis in reversed(axes):
         n = out.shape[axis]
         rest = (*out.shape[:axis], *out.shape[axis + 1 :])

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from wengert import dtypes, shapes
+from wengert import dtypes, return_types, shapes
 from wengert.api import api
 from wengert.ops.division import round
 from wengert.ops.elementwise import (
@@ -202,18 +201,6 @@ def _turns(out: Value, x: Value, axis: int) -> Value:
 # -- as users see them --
 
 
-class _Running(NamedTuple):
-    values: Value
-    indices: Value
-
-    def __repr__(self) -> str:
-        return f"wengert.return_types.{type(self).__name__}(\nvalues={self.values},\nindices={self.indices})"
-
-
-cummax_result = type("cummax", (_Running,), {"__slots__": ()})
-cummin_result = type("cummin", (_Running,), {"__slots__": ()})
-
-
 def _as_summed(v: Value, dtype: dtypes.dtype | None) -> Value:
     return cast(v, dtype or (v.dtype if v.dtype.differentiable else dtypes.int64))
 
@@ -263,7 +250,7 @@ def cummax(input: Value, dim: int) -> tuple[Value, Value]:
     >>> wengert.cummax(wengert.tensor([1.0, 3.0, 2.0]), 0).indices
     tensor([0, 1, 1])
     """
-    return cummax_result(*_running(input, dim, 1, "cummax"))
+    return return_types.cummax(*_running(input, dim, 1, "cummax"))
 
 
 @api(label="CumminBackward0")
@@ -274,7 +261,7 @@ def cummin(input: Value, dim: int) -> tuple[Value, Value]:
     >>> wengert.cummin(wengert.tensor([2.0, 1.0, 3.0]), 0).values
     tensor([2., 1., 1.])
     """
-    return cummin_result(*_running(input, dim, -1, "cummin"))
+    return return_types.cummin(*_running(input, dim, -1, "cummin"))
 
 
 @api(label="LogcumsumexpBackward0")

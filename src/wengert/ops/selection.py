@@ -10,8 +10,9 @@ from wengert.api import api
 from wengert.ops import elementwise as ew
 from wengert.ops.elementwise import abs, cast, eq, logical_and, logical_or, lt, named, ne
 from wengert.ops.indexing import places
+from wengert.ops.reduction import sum as total
 from wengert.ops.source import Operand, as_value, full
-from wengert.record.value import Value
+from wengert.record.value import Value, evaluator
 
 # -- sums --
 
@@ -253,3 +254,50 @@ def isclose(input: Value, other: Value, rtol: float = 1e-05, atol: float = 1e-08
     distance = abs(ew.sub(a, b))
     allowed = ew.add(abs(ew.mul(b, rtol)), atol)
     return logical_or(near, logical_and(lt(distance, math.inf), ew.le(distance, allowed)))
+
+
+def _truth(x: Value) -> bool:
+    """A single bool, evaluated."""
+    evaluator["settle"]([x])
+    return bool(x.data.array(x.shape, x.dtype))
+
+
+@api()
+def allclose(input: Value, other: Value, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether |input - other| <= atol + rtol |other| everywhere. Evaluates both.
+
+    Raises:
+        RuntimeError: for different dtypes, or a negative tolerance.
+
+    >>> import wengert
+    >>> wengert.allclose(wengert.tensor([1.0]), wengert.tensor([1.0 + 1e-7]))
+    True
+    """
+    far = ew.logical_not(isclose(input, other, rtol, atol, equal_nan))
+    return _truth(eq(total(cast(far, dtypes.int64)), 0))
+
+
+@api()
+def equal(input: Value, other: Value) -> bool:
+    """Whether shapes and elements are equal. Evaluates both.
+
+    >>> import wengert
+    >>> wengert.equal(wengert.tensor([1, 2]), wengert.tensor([1, 2]))
+    True
+    """
+    return input.shape == other.shape and _truth(eq(total(cast(ne(input, other), dtypes.int64)), 0))
+
+
+# -- conjugation and negation are never put off --
+
+
+@api()
+def is_conj(input: Value) -> bool:
+    """Whether the tensor is to be conjugated yet: never."""
+    return False
+
+
+@api()
+def is_neg(input: Value) -> bool:
+    """Whether the tensor is to be negated yet: never."""
+    return False

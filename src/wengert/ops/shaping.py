@@ -11,7 +11,7 @@ import numpy as np
 from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
-from wengert.ops.elementwise import add, cast, ge, le, where
+from wengert.ops.elementwise import add, cast, ge, le, named, where
 from wengert.ops.gather import take
 from wengert.ops.joining import cat
 from wengert.ops.movement import expand, permute, reshape, slice_, unsqueeze, write
@@ -322,7 +322,7 @@ def diag(input: Value, diagonal: int = 0) -> Value:
             [0, 2]])
     """
     if len(input.shape) == 1:
-        return diag_embed(input, diagonal)
+        return named(diag_embed(input, diagonal), "DiagEmbedBackward0", input)
     if len(input.shape) != 2:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {len(input.shape)}D")
     return diagonal_of(input, diagonal, 0, 1)
@@ -337,7 +337,7 @@ def diagflat(input: Value, offset: int = 0) -> Value:
     tensor([[1, 0],
             [0, 2]])
     """
-    return diag_embed(flat(input), offset)
+    return named(diag_embed(flat(input), offset), "DiagEmbedBackward0", input)
 
 
 # -- with a part replaced --
