@@ -135,6 +135,15 @@ def qr(a: np.ndarray, complete: bool) -> np.ndarray:
     return pack(batch, _transposed(q), r)
 
 
+def geqrf(a: np.ndarray) -> np.ndarray:
+    """(LAPACK's R and vectors of reflections in one matrix, tau) of m x n matrices."""
+    batch, (m, n) = a.shape[:-2], a.shape[-2:]
+    out, tau = _transposed(a), np.zeros((*batch, min(m, n)), a.dtype)
+    if out.size:
+        _run("geqrf", _kind(a), math.prod(batch), _BY_COLUMNS, m, n, out, m, tau)
+    return pack(batch, _transposed(out), tau)
+
+
 def eigh(a: np.ndarray, upper: bool, vectors: bool) -> np.ndarray:
     """(eigenvalues ascending, eigenvectors as columns unless not wanted, info) of Hermitian matrices."""
     batch, n = a.shape[:-2], a.shape[-1]
@@ -261,9 +270,9 @@ def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
     return out
 
 
-def row_order(pivots: np.ndarray, back: bool) -> np.ndarray:
+def row_order(pivots: np.ndarray, rows: int, back: bool) -> np.ndarray:
     """The permutation that pivots stand for, or its inverse."""
-    order = permutation(pivots, pivots.shape[-1])
+    order = permutation(pivots, rows)
     return np.argsort(order, axis=-1) if back else order
 
 
