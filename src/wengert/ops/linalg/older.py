@@ -37,8 +37,8 @@ def lu(A: Value, pivot: bool = True, get_infos: bool = False) -> tuple[Value, ..
     """(LU, pivots), or (LU, pivots, info), as `linalg.lu_factor_ex`.
 
     >>> import wengert as torch
-    >>> torch.lu(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))[1]
-    tensor([2, 2], dtype=torch.int32)
+    >>> torch.lu(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))[1].tolist()
+    [2, 2]
     """
     factors, pivots, info = lu_factor_ex(A, pivot=pivot)
     return (factors, pivots, info) if get_infos else (factors, pivots)
