@@ -12,7 +12,7 @@ from samples import Sample, _one
 from wengert import dtypes
 from wengert.ops import elementwise as ew
 from wengert.ops.einsum import einsum, tensordot
-from wengert.ops.linalg import cholesky, eigen, inverse, lu, norms, qr, svd, triangular
+from wengert.ops.linalg import cholesky, eigen, inverse, lu, norms, older, qr, svd, triangular
 from wengert.ops.linalg import functions as fn
 from wengert.ops.linalg.common import eye, frozen, hermitian, mH, product, row
 from wengert.ops.movement import expand, reshape, slice_, unsqueeze
@@ -92,6 +92,8 @@ def _triangular() -> list[Sample]:
         _one(lambda a, b: lu.lu_solve(*lu.lu_factor(a), b, adjoint=True), S3, (3, 2)),
     ]
     out += [_one(qr.householder_product, s, (*s[:-2], k)) for s, k in (((4, 3), 3), ((2, 4, 3), 2), ((1, 1), 1))]
+    out.append(_one(lambda a, t, c: older.ormqr(a, t, c), (4, 3), (3,), (4, 2)))
+    out.append(_one(lambda a, t, c: older.ormqr(a, t, c, False, True), (4, 3), (2,), (3, 4)))
     return [*out, _one(lambda b, a: triangular.cholesky_solve(b, _regular(a)), (3, 2), S3)]
 
 
@@ -156,7 +158,8 @@ LINALG: dict[str, list[Sample]] = {
     "lu_sign": [_one(_from_lu(lu.SIGN), s, complex=False) for s in (S3, B3)],
     "lu_order": [
         Sample(
-            lambda d: [np.array([[3, 3, 3], [1, 2, 3]])], lambda p, b=b: record(lu.ORDER, (p,), (b,), p.shape, p.dtype)
+            lambda d: [np.array([[3, 3, 3], [1, 2, 3]])],
+            lambda p, b=b: record(lu.ORDER, (p,), (3, b), p.shape, p.dtype),
         )
         for b in (False, True)
     ],
@@ -191,6 +194,8 @@ LINALG: dict[str, list[Sample]] = {
     ],
     "qr_q": [_one(lambda x: qr.qr(x).Q, s) for s in WIDE],
     "qr_r": [_one(lambda x: qr.qr(x, mode="r").R, s) for s in WIDE],
+    "geqrf_factor": [_one(_raw(older.FACTOR, size=lambda s: (15,)), (4, 3))],
+    "geqrf": [_one(lambda x: older.geqrf(x).a, (4, 3), real=False, complex=False)],
     "qr_complete": [_one(lambda x: qr.qr(x, mode="complete").Q, (4, 3), real=False, complex=False)],
     "pinv": [
         *[_one(inverse.pinv, s) for s in WIDE],

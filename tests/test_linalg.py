@@ -248,6 +248,29 @@ def test_householder_product(dtype):
 
 
 @each
+def test_older_names(dtype):
+    a, c = draw((5, 3), dtype), draw((5, 2), dtype, 1)
+    t = torch.tensor(a)
+    raw, tau = torch.geqrf(t)
+    close(torch.orgqr(raw, tau), LA.qr(t).Q.numpy())
+    whole = LA.qr(t, "complete").Q.numpy()
+    close(torch.ormqr(raw, tau, torch.tensor(c)), whole @ c)
+    close(torch.ormqr(raw, tau, torch.tensor(c), transpose=True), adjoint(whole) @ c)
+    close(torch.ormqr(raw, tau, torch.tensor(c.T), left=False), c.T @ whole)
+    p, lower, upper = torch.lu_unpack(*t.lu())
+    close(p @ lower @ upper, a)
+    b = regular((4, 4), dtype)
+    close(torch.lu_solve(torch.tensor(c[:4]), *torch.lu(torch.tensor(b))), np.linalg.solve(b, c[:4]))
+    close(torch.triangular_solve(torch.tensor(c[:4]), torch.tensor(b)).solution, np.linalg.solve(np.triu(b), c[:4]))
+    back = torch.triangular_solve(torch.tensor(c[:4]), torch.tensor(b), transpose=True).solution
+    close(back, np.linalg.solve(np.triu(b).T, c[:4]))
+    u, s, v = torch.svd(t)
+    close((u * s) @ torch.tensor(adjoint(v.numpy())), a)
+    close(torch.qr(t).R, LA.qr(t).R.numpy())
+    close(t.pinverse(), np.linalg.pinv(a), 1000)
+
+
+@each
 @rectangular
 def test_pinv(shape, dtype):
     a = draw(shape, dtype)

@@ -14,9 +14,21 @@ tensor([[-0.4000, -0.4000],
 
 from __future__ import annotations
 
+from wengert import views
 from wengert.errors import LinAlgError
 from wengert.publish import namespace
+from wengert.tensor import Tensor
 
 globals().update(namespace("linalg"))
 
-__all__ = ["LinAlgError", *namespace("linalg")]
+__all__ = ["LinAlgError", "diagonal", *namespace("linalg")]
+
+
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The diagonals of matrices: a view, as `wengert.diagonal` along the last two axes.
+
+    >>> import wengert
+    >>> wengert.linalg.diagonal(wengert.ones(2, 3, 4)).shape
+    wengert.Size([2, 3])
+    """
+    return views.diagonal(A, offset, dim1, dim2)

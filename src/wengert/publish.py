@@ -200,28 +200,40 @@ def _as(made: Callable, p: Published, name: str) -> Callable:
 
 
 def namespace(name: str) -> dict[str, Callable[..., Any]]:
-    """The functions of `wengert` ("") or of one of its parts, by name."""
+    """The functions of `wengert` ("") or of one of its parts, by name. Those of a part are made when it is imported."""
+    publish_all()
+    waiting = _WAITING.pop(name, [])
+    for p in waiting:
+        _publish(p)
     return dict(_FUNCTIONS.get(name, {}))
 
 
 _FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {}
+_WAITING: dict[str, list[Published]] = {}
 
 
 def publish_all() -> None:
     """Make the functions and methods of everything collected since the last call."""
     for p in PUBLISHED:
-        flagged = p.inplace and p.namespace == "nn.functional"
-        f = with_flag(p) if flagged else function_of(p)
-        for name in (p.name, *p.aliases):
-            functions = _FUNCTIONS.setdefault(p.namespace, {})
-            functions[name] = f
-            if p.method:
-                setattr(Tensor, name, f)
-            if p.inplace and p.method:
-                setattr(Tensor, name + "_", in_place_of(p))
-            elif p.inplace:
-                functions[name + "_"] = in_place_of(p)
+        if p.namespace and not p.method:
+            _WAITING.setdefault(p.namespace, []).append(p)
+        else:
+            _publish(p)
     PUBLISHED.clear()
+
+
+def _publish(p: Published) -> None:
+    flagged = p.inplace and p.namespace == "nn.functional"
+    f = with_flag(p) if flagged else function_of(p)
+    functions = _FUNCTIONS.setdefault(p.namespace, {})
+    for name in (p.name, *p.aliases):
+        functions[name] = f
+        if p.method:
+            setattr(Tensor, name, f)
+        if p.inplace and p.method:
+            setattr(Tensor, name + "_", in_place_of(p))
+        elif p.inplace:
+            functions[name + "_"] = in_place_of(p)
 
 
 publish_all()

@@ -24,6 +24,7 @@ from wengert.ops.linalg import functions as functions
 from wengert.ops.linalg import inverse as inverse
 from wengert.ops.linalg import lu as lu
 from wengert.ops.linalg import norms as norms
+from wengert.ops.linalg import older as older
 from wengert.ops.linalg import qr as qr
 from wengert.ops.linalg import svd as svd
 from wengert.ops.linalg import triangular as triangular

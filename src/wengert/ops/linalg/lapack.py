@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -53,22 +54,21 @@ def _routine(name: str, kind: str) -> Callable[..., int]:
     return out
 
 
-class _Each:
-    """An array of which each matrix of the batch takes its part in turn."""
+def _parts_of(x: Any, batch: int) -> Iterable:
+    """An argument for each matrix of the batch: the addresses of an array's parts, or the same one again."""
+    if isinstance(x, np.ndarray) and x.nbytes:
+        return range(x.ctypes.data, x.ctypes.data + x.nbytes, x.nbytes // batch)
+    return itertools.repeat(x.ctypes.data if isinstance(x, np.ndarray) else x, batch)
 
-    def __init__(self, array: np.ndarray, batch: int) -> None:
-        self.address = array.ctypes.data
-        self.step = array.nbytes // batch if batch else 0
+
+def _each(f: Callable, batch: int, *arguments: Any) -> list:
+    """f called once for each matrix of the batch."""
+    return list(map(f, *[_parts_of(x, batch) for x in arguments])) if batch else []
 
 
 def _run(name: str, kind: str, batch: int, *arguments: Any) -> np.ndarray:
-    """Call the routine once for each matrix; arrays stand for their parts. Returns what each call returned."""
-    f = _routine(name, kind)
-    parts = [_Each(x, batch) if isinstance(x, np.ndarray) else x for x in arguments]
-    info = np.zeros(batch, np.int64)
-    for k in range(batch):
-        info[k] = f(*[x.address + k * x.step if isinstance(x, _Each) else x for x in parts])
-    return info
+    """Call the routine once for each matrix. Returns what each call returned."""
+    return np.array(_each(_routine(name, kind), batch, *arguments), np.int64)
 
 
 def _kind(a: np.ndarray) -> str:
@@ -133,6 +133,15 @@ def qr(a: np.ndarray, complete: bool) -> np.ndarray:
     elif wide:
         q[...] = np.eye(m, dtype=a.dtype)
     return pack(batch, _transposed(q), r)
+
+
+def geqrf(a: np.ndarray) -> np.ndarray:
+    """(LAPACK's R and vectors of reflections in one matrix, tau) of m x n matrices."""
+    batch, (m, n) = a.shape[:-2], a.shape[-2:]
+    out, tau = _transposed(a), np.zeros((*batch, min(m, n)), a.dtype)
+    if out.size:
+        _run("geqrf", _kind(a), math.prod(batch), _BY_COLUMNS, m, n, out, m, tau)
+    return pack(batch, _transposed(out), tau)
 
 
 def eigh(a: np.ndarray, upper: bool, vectors: bool) -> np.ndarray:
@@ -232,10 +241,7 @@ def _solve_triangular(a: np.ndarray, x: np.ndarray, upper: bool, unit: bool, adj
         return
     f, alpha = _trsm(_kind(x))
     how = (_BY_ROWS, 141, 121 if upper else 122, _ADJOINT if adjoint else _PLAIN, 132 if unit else 131, n, k, alpha)
-    p, q = a.ctypes.data, x.ctypes.data
-    step_a, step_x = a.shape[-1] * n * a.itemsize, n * k * x.itemsize
-    for j in range(math.prod(x.shape[:-2])):
-        f(*how, p + j * step_a, n, q + j * step_x, k)
+    _each(f, math.prod(x.shape[:-2]), *how, a, n, x, k)
 
 
 @functools.cache
@@ -261,9 +267,9 @@ def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
     return out
 
 
-def row_order(pivots: np.ndarray, back: bool) -> np.ndarray:
+def row_order(pivots: np.ndarray, rows: int, back: bool) -> np.ndarray:
     """The permutation that pivots stand for, or its inverse."""
-    order = permutation(pivots, pivots.shape[-1])
+    order = permutation(pivots, rows)
     return np.argsort(order, axis=-1) if back else order
 
 
@@ -363,10 +369,8 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     n, kind = a.shape[-1], _kind(a)
     out = np.empty_like(a)
     f, one, zero = _gemm(kind)
-    p, q, r, step = a.ctypes.data, b.ctypes.data, out.ctypes.data, n * n * a.itemsize
-    for k in range(math.prod(a.shape[:-2])):
-        at = k * step
-        f(_BY_ROWS, _PLAIN, _PLAIN, n, n, n, one, p + at, n, q + at, n, zero, r + at, n)
+    batch = math.prod(a.shape[:-2])
+    _each(f, batch, _BY_ROWS, _PLAIN, _PLAIN, n, n, n, one, a, n, b, n, zero, out, n)
     return out
 
 

@@ -434,11 +434,17 @@ def _permutation(order: Value, d: dtypes.dtype) -> Value:
     return cast(eq(unsqueeze(order, len(order.shape) - 1), reshape(iota(n, dtypes.int64), (n, 1))), d)
 
 
+def permutation_of(pivots: Value, rows: int, d: dtypes.dtype) -> Value:
+    """The matrix P that pivots stand for."""
+    order = record(ORDER, (pivots,), (rows, False), (*pivots.shape[:-1], rows), dtypes.int64)
+    return _permutation(order, d)
+
+
 ORDER = Library(
     "lu_order",
     "pivots",
-    lambda pivots, back: lapack.row_order(pivots, back),
-    params="back",
+    lapack.row_order,
+    params="rows back",
 )
 
 
@@ -465,7 +471,7 @@ def lu_solve(LU: Value, pivots: Value, B: Value, *, left: bool = True, adjoint: 
         )
     check_system(name, LU, B, left)
     adjointly = adjoint if left else not adjoint
-    order = record(ORDER, (pivots,), (adjointly,), pivots.shape, dtypes.int64)
+    order = record(ORDER, (pivots,), (LU.shape[-1], adjointly), pivots.shape, dtypes.int64)
     right = B if left else mH(B)
     out = over_batches(lambda a, p, b: _substituted(a, p, b, adjointly), (LU, order), right)
     return out if left else mH(out)

@@ -175,6 +175,14 @@ def _root_qr(input: Value, some: bool = True) -> tuple[Value, Value]:
     return out
 
 
+def compact(vectors: Value, tau: Value) -> tuple[Value, Value]:
+    """V and T with H_1 ... H_k = I - V T V*: Joffrain et al., 2006."""
+    m, k = vectors.shape[-2], tau.shape[-1]
+    v = tril(columns(vectors, 0, k), -1) + cast(eye_mask(m, k), vectors.dtype)
+    inner = eye(k, v.dtype) + last(tau) * triu(product(mH(v), v), 1)
+    return v, triangular(inner, diagonal_matrix(tau), True, True)
+
+
 @api(namespace="linalg", label="LinalgHouseholderProductBackward0")
 def householder_product(input: Value, tau: Value) -> Value:
     """The first n columns of H_1 H_2 ... H_k, where H_i = I - tau_i v_i v_i*.
@@ -200,11 +208,8 @@ def householder_product(input: Value, tau: Value) -> Value:
             f"{name}: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau.shape[:-1])}"
         )
     check_same_dtype(name, input, tau)
-    identity = cast(eye_mask(m, n), input.dtype)
-    v = columns(tril(input, -1) + identity, 0, k)
-    inner = eye(k, v.dtype) + last(tau) * triu(product(mH(v), v), 1)
-    t = triangular(inner, diagonal_matrix(tau), True, True)
-    return identity - product(v, t, columns(mH(v), 0, n))
+    v, t = compact(input, tau)
+    return cast(eye_mask(m, n), input.dtype) - product(v, t, columns(mH(v), 0, n))
 
 
 @api()
