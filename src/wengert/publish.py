@@ -16,7 +16,9 @@ from wengert.tensor import NUMBERS, Tensor, make, tensor_value, value
 
 Converter = Callable[[Any, str], Any]
 
-_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's words for PyTorch's
+_SPELLINGS = {  # NumPy's words for PyTorch's
+    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
+}  # fmt: skip
 
 
 class _Asked(Exception):

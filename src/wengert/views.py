@@ -12,6 +12,7 @@ from wengert.messages import NO_VIEW
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import RESHAPE
 from wengert.ops.windows import diagonal_axes
+from wengert.overrides import with_axis
 from wengert.record.value import record
 from wengert.shapes import Shape
 from wengert.storage import Diagonal, Expand, Lens, Permute, Reshape, Slice, Windows, twin
@@ -94,6 +95,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return _reshaped(input, (*shape[:a], shapes.numel(shape[a : b + 1]), *shape[b + 1 :]))
 
 
+@with_axis
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Axis `dim` as several axes."""
     shape = tensor_value(input).shape
@@ -102,7 +104,8 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return _view(input, Reshape(shape, (*shape[:k], *new, *shape[k + 1 :])), "ViewBackward0")
 
 
-def squeeze(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
+@with_axis
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without axes of size 1: all of them, or those named."""
     shape = tensor_value(input).shape
     dim = axis if dim is None else dim
@@ -111,6 +114,7 @@ def squeeze(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
     return _view(input, Reshape(shape, new), "SqueezeBackward0" if dim is None else "SqueezeBackward1")
 
 
+@with_axis
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new axis of size 1 at `dim`."""
     shape = tensor_value(input).shape
