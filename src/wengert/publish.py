@@ -113,8 +113,7 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
         if out is x:
             return twin(out)
     n = out.node
-    name = label or (n.label if n is not None and n.bounds is None else None)
-    if n is not None and name:
+    if n is not None and (name := label or (n.label if n.bounds is None else None)):
         named(out, name, *_flat(inputs))
     return out
 

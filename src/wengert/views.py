@@ -108,7 +108,6 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without axes of size 1: all of them, or those named."""
     shape = tensor_value(input).shape
-    dim = axis if dim is None else dim
     drop = () if dim == () else shapes.normalize_axes(dim, len(shape))
     new = tuple([n for k, n in enumerate(shape) if n != 1 or k not in drop])
     return _view(input, Reshape(shape, new), "SqueezeBackward0" if dim is None else "SqueezeBackward1")
