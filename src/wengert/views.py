@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wengert import dtypes, shapes
-from wengert.memory import view_bits
+from wengert.memory import conj, view_bits
 from wengert.messages import NO_VIEW
-from wengert.ops import elementwise as ew
 from wengert.ops.movement import RESHAPE
 from wengert.ops.windows import diagonal_axes
 from wengert.overrides import with_axis
@@ -257,12 +256,7 @@ def adjoint(input: Tensor) -> Tensor:
     n = len(tensor_value(input).shape)
     if n < 2:
         raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {n}-D tensor.")
-    return _conjugated(_swapped(input, -2, -1, "TransposeBackward0"))
-
-
-def _conjugated(x: Tensor) -> Tensor:
-    v = tensor_value(x)
-    return make(ew.conj(v)) if v.dtype.is_complex else x
+    return conj(_swapped(input, -2, -1, "TransposeBackward0"))
 
 
 def H(input: Tensor) -> Tensor:
@@ -270,7 +264,7 @@ def H(input: Tensor) -> Tensor:
     n = len(tensor_value(input).shape)
     if n not in (0, 2):
         raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {n}-D tensor.")
-    return _conjugated(_swapped(input, 0, 1, "TransposeBackward0") if n else input)
+    return conj(_swapped(input, 0, 1, "TransposeBackward0") if n else input)
 
 
 def mH(input: Tensor) -> Tensor:
