@@ -147,6 +147,14 @@ def test_memory_taken_for_another_dtype(d):
     assert not z.requires_grad
 
 
+def test_bits_of_exposed_memory():
+    a = np.arange(2.0)
+    b = wengert.from_numpy(a).view(wengert.int64)
+    b[1] = 0
+    a[0] = 2
+    assert (a.tolist(), b.tolist()) == ([2.0, 0.0], [0x4000000000000000, 0])
+
+
 def test_bits_of_narrow_types():
     x = wengert.tensor([1.0, -2.0], dtype=wengert.bfloat16)
     y = x.view(wengert.int16)
@@ -199,6 +207,32 @@ def test_gradients_through_parts():
 
     assert wengert.autograd.gradcheck(written, (z,))
     assert wengert.view_as_real(z).grad_fn.name() == "ViewAsRealBackward0"
+
+
+def test_conjugates_are_views():
+    z = wengert.tensor([1 + 2j, 3 + 4j])
+    c = z.conj()
+    assert (c.is_conj(), c._is_view(), c.is_contiguous(), c.conj().is_conj(), z.is_conj()) == (True,) * 3 + (False,) * 2
+    c[0] = 5 + 6j
+    z[1] = 1j
+    assert (z.tolist(), c.tolist()) == ([5 - 6j, 1j], [5 + 6j, -1j])
+    assert (c.imag.is_neg(), c.real.is_neg(), c.imag.tolist()) == (True, False, [6.0, -1.0])
+    c.imag.zero_()
+    assert z.tolist() == [5, 0]
+    assert c.resolve_conj().is_conj() is False
+    assert z.resolve_conj() is z
+    x = wengert.ones(1)
+    assert x.conj() is x
+    with pytest.raises(RuntimeError, match="conjugate bit set"):
+        c.numpy()
+    a = np.array([1 + 1j])
+    d = wengert.from_numpy(a).conj().detach()
+    d += 1j
+    assert a.tolist() == [1 + 0j]
+    assert wengert.tensor([[1j, 2]]).mH.tolist() == [[-1j], [2]]
+    z = wengert.randn(3, dtype=wengert.complex128, requires_grad=True)
+    assert wengert.autograd.gradcheck(lambda t: t.conj() * t * t, (z,))
+    assert z.conj().grad_fn.name() == "ConjBackward0"
 
 
 # -- storages and layout --

@@ -109,14 +109,19 @@ from wengert.joining import (
 )  # fmt: skip
 from wengert.memory import (
     as_strided,
+    conj,
     empty_permuted,
     empty_strided,
     get_device,
     imag,
+    is_conj,
+    is_neg,
     is_nonzero,
     is_same_size,
     is_storage,
     real,
+    resolve_conj,
+    resolve_neg,
     view_as_complex,
     view_as_real,
 )  # fmt: skip

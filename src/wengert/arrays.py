@@ -225,7 +225,7 @@ def _looks(f: Callable) -> Callable:
 
 
 _SAME = (
-    "reshape", "swapaxes", "moveaxis", "broadcast_to", "ravel", "roll", "einsum", "kron", "outer", "inner", "vdot",
+    "reshape", "swapaxes", "moveaxis", "broadcast_to", "ravel", "roll", "einsum", "kron", "inner", "vdot",
     "tensordot", "cross", "diag", "tril", "triu", "diff", "real", "imag", "angle", "nan_to_num", "zeros_like",
     "ones_like", "full_like", "empty_like", "atleast_1d", "atleast_2d", "atleast_3d", "isclose", "rot90", "tile",
     "nansum", "bincount", "searchsorted", "sinc", "i0",
@@ -252,6 +252,7 @@ FUNCTIONS |= {
     "stack": lambda arrays, axis=0: _of_tensors("stack")(arrays, dim=axis),
     **{name: _of_tensors(name) for name in ("vstack", "hstack", "dstack", "column_stack")},
     "dot": _dot,
+    "outer": lambda a, b: wengert.outer(*[wengert.as_tensor(x).reshape(-1) for x in (a, b)]),
     "clip": _clip,
     "sort": _sort,
     "argsort": lambda a, axis=-1: a.argsort(dim=axis),

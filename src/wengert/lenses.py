@@ -63,7 +63,38 @@ def _box(n: int, strides: list[int], counts: list[int], offset: int) -> tuple[Sh
 # -- complex numbers --
 
 
-class Part:
+class Conjugate(Lens):
+    """The complex conjugate. No array shows the same memory so."""
+
+    __slots__ = ()
+    computed = True
+
+    def get(self, v: Value) -> Value:
+        return ew.conj(v)
+
+    def put(self, base: Value, v: Value) -> Value:
+        return ew.conj(v)
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
+        return shape, strides, offset
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        raise RuntimeError(
+            "Can't call numpy() on Tensor that has conjugate bit set. Use tensor.resolve_conj().numpy() instead."
+        )
+
+
+def is_conjugated(chain: tuple[Lens, ...]) -> bool:
+    """Whether the lenses show the conjugate of what is in memory."""
+    return sum(type(lens) is Conjugate for lens in chain) % 2 == 1
+
+
+def is_imaginary(chain: tuple[Lens, ...]) -> bool:
+    """Whether the lenses show an imaginary part."""
+    return any(isinstance(lens, Part) and lens.which == 1 for lens in chain)
+
+
+class Part(Lens):
     """The real (0) or the imaginary (1) part."""
 
     __slots__ = ("which",)
@@ -84,7 +115,7 @@ class Part:
         return x.imag if self.which else x.real
 
 
-class Pairs:
+class Pairs(Lens):
     """Complex numbers as pairs along a new last axis."""
 
     __slots__ = ()
@@ -103,7 +134,7 @@ class Pairs:
         return np.lib.stride_tricks.as_strided(real, (*x.shape, 2), (*x.strides, real.itemsize))
 
 
-class Joined:
+class Joined(Lens):
     """Pairs along the last axis as complex numbers."""
 
     __slots__ = ()
@@ -136,7 +167,7 @@ def _halves(v: Value) -> list[Value]:
 # -- bits --
 
 
-class Bits:
+class Bits(Lens):
     """Memory taken for another dtype: with a wider one, neighbours along the last axis are joined. It shows what is
     stored, and no history."""
 

@@ -12,7 +12,7 @@ from wengert import lenses, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, channels_last, channels_last_3d, contiguous_format, strided
 from wengert.dtypes import dtype
 from wengert.factories import dtype_in, made
-from wengert.lenses import Bits, Joined, Pairs, Part
+from wengert.lenses import Bits, Conjugate, Joined, Pairs, Part
 from wengert.ops.source import full
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
@@ -30,6 +30,45 @@ def _viewed(x: Tensor, chain: tuple[Lens, ...], label: str) -> Tensor:
     if out.node is not None:
         out.node.label = label
     return x._through(chain, out, _frame(2))
+
+
+def conj(input: Tensor) -> Tensor:
+    """The complex conjugate, a view; a real tensor itself.
+
+    >>> import wengert
+    >>> z = wengert.tensor([1 + 2j])
+    >>> z.conj()[0] = 3 + 4j
+    >>> z
+    tensor([3.-4.j])
+    """
+    return _viewed(input, (Conjugate(),), "ConjBackward0") if tensor_value(input).dtype.is_complex else input
+
+
+def is_conj(input: Tensor) -> bool:
+    """Whether it is a view of the conjugate of what is in memory."""
+    v = tensor_value(input)
+    return v.dtype.is_complex and lenses.is_conjugated(_chain(input))
+
+
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor itself, or a copy if it is a view of a conjugate."""
+    return input.clone() if is_conj(input) else input
+
+
+def is_neg(input: Tensor) -> bool:
+    """Whether it is a view of the negative of what is in memory: the imaginary part of a conjugate."""
+    v = tensor_value(input)
+    return not v.dtype.is_complex and lenses.is_conjugated(_chain(input)) and lenses.is_imaginary(_chain(input))
+
+
+def resolve_neg(input: Tensor) -> Tensor:
+    """The tensor itself, or a copy if it is a view of a negative."""
+    return input.clone() if is_neg(input) else input
+
+
+def _chain(t: Tensor) -> tuple[Lens, ...]:
+    s = t._store
+    return () if s is None else storage.compose(s.lenses, t._lenses)
 
 
 def real(input: Tensor) -> Tensor:
@@ -374,6 +413,7 @@ def untyped_storage(self: Tensor) -> UntypedStorage:
 METHODS: dict[str, Callable] = {
     f.__name__: f
     for f in (
+        conj, is_conj, resolve_conj, is_neg, resolve_neg,
         as_strided, new_empty_strided, set_, resize_, resize_as_, is_contiguous, dim_order, is_set_to, is_same_size,
         share_memory_, pin_memory, untyped_storage, is_nonzero, apply_, map_, get_device,
         _constant("is_shared", False, "Whether other processes see the memory: never."),

@@ -131,6 +131,22 @@ def asking(f: Callable) -> Any:
     return made
 
 
+def with_axis(f: Callable) -> Any:
+    """The function f, which also takes NumPy's word `axis` for `dim`."""
+
+    @functools.wraps(f)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if "axis" in kwargs:
+            if "dim" in kwargs:
+                raise TypeError(f"{f.__name__}() got values for both 'dim' and its other spelling")
+            kwargs["dim"] = kwargs.pop("axis")
+        return f(*args, **kwargs)
+
+    made: Any = function
+    passed.add(id(made.__code__))
+    return made
+
+
 # -- what `Tensor` answers, and the class that asks --
 
 

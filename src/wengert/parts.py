@@ -16,6 +16,7 @@ from wengert.dtypes import dtype as Dtype
 from wengert.ops.gather import take
 from wengert.ops.joining import padded_shape, stack
 from wengert.ops.shaping import flat
+from wengert.overrides import with_axis
 from wengert.runtime.evaluate import constant
 from wengert.storage import Lens, Reshape, Slice, twin
 from wengert.tensor import Tensor, make, tensor_value
@@ -40,6 +41,7 @@ def _part(x: Tensor, axis: int, start: int, size: int, label: str, drop: bool = 
     return x._through(lenses, out, _frame(depth))
 
 
+@with_axis
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """Elements start to start + length along `dim`."""
     shape = tensor_value(input).shape
@@ -56,6 +58,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     return _part(input, k, first, length, "SliceBackward0")
 
 
+@with_axis
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """One element along `dim`, which is dropped."""
     shape = tensor_value(input).shape
@@ -67,6 +70,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return _part(input, k, index % shape[k], 1, "SelectBackward0", drop=True)
 
 
+@with_axis
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The elements along `dim`."""
     shape = tensor_value(input).shape
@@ -76,6 +80,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple([_part(input, k, i, 1, "UnbindBackward0", drop=True) for i in range(shape[k])])
 
 
+@with_axis
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """Elements start to start + length along `dim`, as a copy."""
     return make(twin(tensor_value(narrow(input, dim, start, length))))
@@ -93,6 +98,7 @@ def _cut(x: Tensor, axis: int, sizes: Sequence[int], label: str) -> tuple[Tensor
     return tuple(out)
 
 
+@with_axis
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of the sizes listed, along `dim`.
 
@@ -110,6 +116,7 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     return _cut(input, k, sizes, "SplitWithSizesBackward0")
 
 
+@with_axis
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts along `dim`: of one size (the last may be smaller), or of the sizes listed.
 
@@ -133,6 +140,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     return _cut(tensor, k, sizes, "SplitBackward0")
 
 
+@with_axis
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` parts of equal size along `dim`; the last may be smaller.
 
@@ -149,6 +157,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, -(-n // chunks), dim) if n else split_with_sizes(input, [0] * chunks, dim)
 
 
+@with_axis
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts along `dim`: so many, the first ones larger by one where needed; or cut at the indices listed.
 

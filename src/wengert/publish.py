@@ -16,7 +16,9 @@ from wengert.tensor import NUMBERS, Tensor, make, tensor_value, value
 
 Converter = Callable[[Any, str], Any]
 
-_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's words for PyTorch's
+_SPELLINGS = {  # NumPy's words for PyTorch's
+    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
+}  # fmt: skip
 
 
 class _Asked(Exception):
@@ -111,8 +113,7 @@ def _own(out: Value, inputs: list, label: str | None) -> Value:
         if out is x:
             return twin(out)
     n = out.node
-    name = label or (n.label if n is not None and n.bounds is None else None)
-    if n is not None and name:
+    if n is not None and (name := label or (n.label if n.bounds is None else None)):
         named(out, name, *_flat(inputs))
     return out
 

@@ -32,7 +32,21 @@ from wengert.runtime.evaluate import settle
 Shape = tuple[int, ...]
 
 
-class Slice:
+class Lens(Protocol):
+    """What shows one value as another: the kinds below, and those in `lenses`."""
+
+    computed: bool = False  # whether it shows what is nowhere in memory
+
+    def get(self, v: Value) -> Value: ...
+
+    def put(self, base: Value, v: Value) -> Value: ...
+
+    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]: ...
+
+    def array(self, x: np.ndarray) -> np.ndarray: ...
+
+
+class Slice(Lens):
     """Elements starts + steps * [0, sizes) of each axis."""
 
     __slots__ = ("sizes", "starts", "steps")
@@ -59,7 +73,7 @@ class Slice:
         return x[movement._slices(self.starts, self.sizes, self.steps)]
 
 
-class Reshape:
+class Reshape(Lens):
     """The same elements under another shape, in row-major order."""
 
     __slots__ = ("new", "old")
@@ -81,7 +95,7 @@ class Reshape:
         return x.reshape(self.new)
 
 
-class Permute:
+class Permute(Lens):
     """The axes in another order."""
 
     __slots__ = ("dims",)
@@ -105,7 +119,7 @@ class Permute:
         return x.transpose(self.dims)
 
 
-class Expand:
+class Expand(Lens):
     """Axes of size 1, and new leading axes, repeated. It cannot be written through."""
 
     __slots__ = ("shape",)
@@ -128,7 +142,7 @@ class Expand:
         return np.broadcast_to(x, self.shape)
 
 
-class Diagonal:
+class Diagonal(Lens):
     """The elements with equal index along two axes (`offset` more along the second), as a last axis."""
 
     __slots__ = ("first", "offset", "second")
@@ -154,7 +168,7 @@ class Diagonal:
         return _strided(x, self)
 
 
-class Windows:
+class Windows(Lens):
     """Windows of `size` elements, `step` apart, along an axis; a last axis goes through each. Those that overlap cannot
     be written through."""
 
@@ -180,7 +194,7 @@ class Windows:
         return _strided(x, self)
 
 
-class Strided:
+class Strided(Lens):
     """Elements offset + sum(index * strides) of one axis, wherever they are and however often."""
 
     __slots__ = ("offset", "sizes", "strides")
@@ -213,18 +227,6 @@ def _strided(x: np.ndarray, lens: Diagonal | Windows | Strided) -> np.ndarray:
     sizes, strides, offset = lens.layout(x.shape, tuple([s // item for s in x.strides]), 0)
     flat = as_strided(x, (offset + 1,), (item,))[offset:] if math.prod(sizes) else x
     return as_strided(flat, sizes, tuple([s * item for s in strides]))
-
-
-class Lens(Protocol):
-    """What shows one value as another: the kinds above, and those in `lenses`."""
-
-    def get(self, v: Value) -> Value: ...
-
-    def put(self, base: Value, v: Value) -> Value: ...
-
-    def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]: ...
-
-    def array(self, x: np.ndarray) -> np.ndarray: ...
 
 
 def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...]:
@@ -328,11 +330,14 @@ class Memory:
             self.value = put(lenses, self.value, plain(v))
         else:
             self._look()  # NumPy's writes elsewhere come first
-            place = x
-            for lens in lenses:
-                place = lens.array(place)
-            place[...] = bits(v)
-            self.value = snapshot(x, v.dtype)
+            if any(lens.computed for lens in lenses):
+                x[...] = bits(put(lenses, self.value, plain(v)))
+            else:
+                place = x
+                for lens in lenses:
+                    place = lens.array(place)
+                place[...] = bits(v)
+            self.value = snapshot(x, self.value.dtype)
         self.tick += 1
         self.version += 1
 

@@ -55,7 +55,7 @@ passed: set[int] = set()  # the codes of wrappers around functions: not the call
 
 def stamp(v: Value, frame: Any) -> None:
     """Note in v, and in its node, the call that recorded it."""
-    if id(frame.f_code) in passed:
+    while id(frame.f_code) in passed:
         frame = frame.f_back
     v.code, v.lasti = frame.f_code, frame.f_lasti
     if v.node is not None:

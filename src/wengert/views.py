@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wengert import dtypes, shapes
-from wengert.memory import view_bits
+from wengert.memory import conj, view_bits
 from wengert.messages import NO_VIEW
-from wengert.ops import elementwise as ew
 from wengert.ops.movement import RESHAPE
 from wengert.ops.windows import diagonal_axes
+from wengert.overrides import with_axis
 from wengert.record.value import record
 from wengert.shapes import Shape
 from wengert.storage import Diagonal, Expand, Lens, Permute, Reshape, Slice, Windows, twin
@@ -94,6 +94,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return _reshaped(input, (*shape[:a], shapes.numel(shape[a : b + 1]), *shape[b + 1 :]))
 
 
+@with_axis
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Axis `dim` as several axes."""
     shape = tensor_value(input).shape
@@ -108,15 +109,16 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return _view(input, Reshape(shape, (*shape[:k], *new, *shape[k + 1 :])), "ViewBackward0")
 
 
-def squeeze(input: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
+@with_axis
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without axes of size 1: all of them, or those named."""
     shape = tensor_value(input).shape
-    dim = axis if dim is None else dim
     drop = () if dim == () else shapes.normalize_axes(dim, len(shape))
     new = tuple([n for k, n in enumerate(shape) if n != 1 or k not in drop])
     return _view(input, Reshape(shape, new), "SqueezeBackward0" if dim is None else "SqueezeBackward1")
 
 
+@with_axis
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new axis of size 1 at `dim`."""
     shape = tensor_value(input).shape
@@ -260,12 +262,7 @@ def adjoint(input: Tensor) -> Tensor:
     n = len(tensor_value(input).shape)
     if n < 2:
         raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {n}-D tensor.")
-    return _conjugated(_swapped(input, -2, -1, "TransposeBackward0"))
-
-
-def _conjugated(x: Tensor) -> Tensor:
-    v = tensor_value(x)
-    return make(ew.conj(v)) if v.dtype.is_complex else x
+    return conj(_swapped(input, -2, -1, "TransposeBackward0"))
 
 
 def H(input: Tensor) -> Tensor:
@@ -273,7 +270,7 @@ def H(input: Tensor) -> Tensor:
     n = len(tensor_value(input).shape)
     if n not in (0, 2):
         raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {n}-D tensor.")
-    return _conjugated(_swapped(input, 0, 1, "TransposeBackward0") if n else input)
+    return conj(_swapped(input, 0, 1, "TransposeBackward0") if n else input)
 
 
 def mH(input: Tensor) -> Tensor:

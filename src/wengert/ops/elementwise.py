@@ -119,12 +119,12 @@ def _widened(x: Any) -> Any:
     return cast(x, x.dtype.wide) if isinstance(x, Value) and x.dtype.is_floating_point else x
 
 
-@api()
+@api(name="conj_physical", inplace=True, label="ConjPhysicalBackward0")
 def conj(input: Value) -> Value:
-    """The complex conjugate of each element; a real tensor itself.
+    """The complex conjugate of each element, written out; `conj` is a view.
 
     >>> import wengert
-    >>> wengert.conj(wengert.tensor([3 + 4j]))
+    >>> wengert.conj_physical(wengert.tensor([3 + 4j]))
     tensor([3.-4.j])
     """
     x = input
