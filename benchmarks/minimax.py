@@ -133,7 +133,7 @@ FITS: dict[str, tuple] = {
     "asin f32": (fit, asin_rest, tiny, 0.25, 6, lambda z: z),
     "atan f32": (fit, atan_rest, tiny, 0.25, 6, lambda z: z),
     "erf f64": (fit, erf_rest, tiny, 1.0, 13, ONE),
-    "erf f32": (rounded, erf_rest, tiny, 0.86, 6, ONE),
+    "erf f32": (rounded, erf_rest, tiny, 0.86, 7, ONE),
     "log erfc f32": (rounded, lambda a: -mpmath.log(mpmath.erfc(a)), 0.92, 3.95, 8, lambda a: mpmath.erfc(a)),
     "erfcx f64": (fit, _erfcx_mapped(3.0), -1 + tiny, 1 - 1e-6, 25, ONE),
     "erfcx f32": (fit, _erfcx_mapped(3.0), -1 + tiny, 1 - 1e-6, 12, ONE),

@@ -182,6 +182,7 @@ def celu(input: Value, alpha: float = 1.0) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="LeakyReluBackward0")
+@once_rounded
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
     """The input where positive, else negative_slope times it.
 
@@ -210,6 +211,7 @@ def rrelu(input: Value, lower: float = 1 / 8, upper: float = 1 / 3, training: bo
 
 @api(method=True, label="PreluKernelBackward0")
 @api(namespace=FUNCTIONAL, label="PreluKernelBackward0")
+@once_rounded
 def prelu(input: Value, weight: Value) -> Value:
     """The input where positive, else weight times it; one weight, or one for each channel (axis 1).
 

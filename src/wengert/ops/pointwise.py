@@ -10,7 +10,6 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.api import api
-from wengert.ops.composite import named
 from wengert.ops.elementwise import (
     _common,
     abs,
@@ -23,6 +22,7 @@ from wengert.ops.elementwise import (
     logical_or,
     lt,
     mul,
+    named,
     ne,
     once_rounded,
     pow,
@@ -267,6 +267,7 @@ def float_power(input: Operand, exponent: Operand) -> Value:
 
 
 @api(inplace=True, label="LdexpBackward0")
+@once_rounded
 def ldexp(input: Value, other: Value) -> Value:
     """input * 2 ** other.
 
@@ -297,9 +298,9 @@ def lerp(input: Value, end: Value, weight: Operand) -> Value:
     step = end - input
     if not isinstance(weight, Value):
         near = weight.real < 0.5 if isinstance(weight, builtins.complex) else weight < 0.5
-        return named(input + step * weight if near else end - step * (1 - weight), "LerpBackward0")
+        return named(input + step * weight if near else end - step * (1 - weight), "LerpBackward0", input, end)
     near = lt(abs(weight), 0.5)
-    return named(where(near, input + step * weight, end - step * (1 - weight)), "LerpBackward1")
+    return named(where(near, input + step * weight, end - step * (1 - weight)), "LerpBackward1", input, end, weight)
 
 
 @api(inplace=True, label="AddcmulBackward0")

@@ -27,6 +27,7 @@ from wengert.ops.elementwise import (
     logical_and,
     logical_or,
     lt,
+    once_rounded,
     pow,
     sgn,
     sin,
@@ -122,6 +123,7 @@ def erfinv(input: Value) -> Value:
 
 
 @api(namespace="special")
+@once_rounded
 def ndtr(input: Value) -> Value:
     """The normal distribution function, P(X <= input).
 
@@ -144,6 +146,7 @@ def ndtri(input: Value) -> Value:
 
 
 @api(namespace="special", label="SpecialLogNdtrBackward0")
+@once_rounded
 def log_ndtr(input: Value) -> Value:
     """log(ndtr(input)), on the left by the scaled erfc.
 

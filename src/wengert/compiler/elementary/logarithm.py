@@ -293,8 +293,8 @@ BODIES: dict[str, tuple[Body, Body]] = {
     "asinh": (in_double(_asinh_short), _asinh_f64),
     "acosh": (in_double(_acosh_short), _acosh_f64),
     "atanh": (in_double(_atanh_short), _atanh_f64),
-    "xlogy": (_xlogy, _xlogy),
-    "xlog1py": (_xlog1py, _xlog1py),
+    "xlogy": (in_double(_xlogy), _xlogy),
+    "xlog1py": (in_double(_xlog1py), _xlog1py),
     "logit": (in_double(_logit), _logit),
-    "entr": (_entr, _entr),
+    "entr": (in_double(_entr), _entr),
 }

@@ -66,7 +66,7 @@ BODIES: dict[str, tuple[Body, Body]] = {
     "copysign": (_copysign, _copysign),
     "nextafter": (_nextafter, _nextafter),
     "logaddexp": (_logaddexp, _logaddexp),
-    "logaddexp2": (_logaddexp2, _logaddexp2),
+    "logaddexp2": (in_double(_logaddexp2), _logaddexp2),
     "mantissa": (_mantissa, _mantissa),
     "exponent": (_exponent, _exponent),
     "sinc": (in_double(_sinc), _sinc),
