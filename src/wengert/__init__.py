@@ -189,8 +189,6 @@ from wengert.views import (
     permute,
     ravel,
     reshape,
-    resolve_conj,
-    resolve_neg,
     squeeze,
     swapaxes,
     swapdims,

@@ -281,16 +281,6 @@ def mH(input: Tensor) -> Tensor:
     return adjoint(input)
 
 
-def resolve_conj(input: Tensor) -> Tensor:
-    """The tensor itself: conjugation is never put off."""
-    return input
-
-
-def resolve_neg(input: Tensor) -> Tensor:
-    """The tensor itself: negation is never put off."""
-    return input
-
-
 def detach(input: Tensor) -> Tensor:
     """The same memory, with no history."""
     return input.detach()
@@ -323,7 +313,7 @@ def _in_place(name: str, f: Callable[..., Tensor]) -> Callable[..., Tensor]:
 METHODS = (
     stride, storage_offset, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
     unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, diagonal, unfold,
-    adjoint, resolve_conj, resolve_neg,
+    adjoint, 
 )  # fmt: skip
 _f: Any
 for _f in METHODS:
