@@ -313,7 +313,7 @@ def _in_place(name: str, f: Callable[..., Tensor]) -> Callable[..., Tensor]:
 METHODS = (
     stride, storage_offset, view, view_as, reshape, reshape_as, ravel, flatten, unflatten, squeeze,
     unsqueeze, permute, transpose, t, movedim, expand, expand_as, broadcast_to, diagonal, unfold,
-    adjoint, 
+    adjoint,
 )  # fmt: skip
 _f: Any
 for _f in METHODS:
