@@ -150,6 +150,14 @@ class _Passes(threading.local):
 passes = _Passes()
 
 
+class _Everything:
+    def __contains__(self, x: object) -> bool:
+        return True
+
+
+_EVERYTHING = _Everything()
+
+
 class _Walk:
     """The state of one pass."""
 
@@ -192,13 +200,13 @@ class _Walk:
         self.pending[node] = new if old is None else _sum(old, new)
 
     def run(self, order: list[Node]) -> None:
-        r, pending, wanted, targets = recorder, self.pending, self.wanted, self.targets
-        eager, careful, retain_graph = config.eager, self.careful, self.retain_graph
+        r, pending, wanted, eager, retain_graph = recorder, self.pending, self.wanted, config.eager, self.retain_graph
+        watched: Any = _EVERYTHING if self.careful else self.targets
         limit = config.pending_limit if self.may_cut else 1 << 62
         while order:
             node = order.pop()
             total = pending.pop(node, None)
-            if node.special or node.hooks is not None or node in targets or careful:
+            if node.hooks is not None or node in watched:
                 total = self.visit(node, total)
             if total is None:
                 continue

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wengert.record.primitive import Primitive, Rules
     from wengert.record.value import Value
 
+NOTHING = Hooks()  # of nodes that the engine must look at though nobody hung anything on them
 # The tensor floor registers how saved values are shown to users.
 wrap: dict[str, Callable] = {}
 
@@ -34,7 +35,7 @@ class Node:
     )  # fmt: skip
 
     bounds: tuple[Node | None, ...] | None
-    special = False  # whether the engine does something else with it than running its rules
+    special = False  # whether the engine does something else with it than running its rules; has `hooks` then
 
     def __init__(self, v: Value, rules: Rules, saved: tuple[Value, ...], edges: tuple[Node | None, ...]) -> None:
         self.prim: Primitive = v.prim
@@ -76,7 +77,7 @@ class Node:
 
     def own_hooks(self) -> Hooks:
         """The node's hooks, made if there were none."""
-        if self.hooks is None:
+        if self.hooks is None or self.hooks is NOTHING:
             self.hooks = Hooks()
         return self.hooks
 
@@ -127,6 +128,7 @@ class AccumulateGrad(Node):
 
     def __init__(self, v: Value, tensor: Any) -> None:
         super().__init__(v, NO_RULES, (), ())
+        self.hooks = NOTHING
         self._variable = weakref.ref(tensor)
         self.any_dtype = False  # whether `.grad` may have another dtype than `dtype`
 
@@ -154,7 +156,8 @@ class MultiNode(Node):
         self.edges = edges
         self.rules = NO_RULES
         self.saved = ()
-        self.code = self.label = self.hooks = None
+        self.hooks = NOTHING
+        self.code = self.label = None
         self.lasti = 0
         self.results: list[tuple[tuple[int, ...], dtype]] = []
 
@@ -185,6 +188,7 @@ class OutputNode(Node):
 
     def __init__(self, v: Value, owner: MultiNode, index: int) -> None:
         super().__init__(v, NO_RULES, (), (owner,))
+        self.hooks = NOTHING
         self.index = index
 
     @property

@@ -137,16 +137,20 @@ class Primitive:
             out = Value(ALIAS, (v,), (), v.shape, v.dtype)
             everything = (*inputs, v)
             saved: tuple[Value, ...] = tuple([everything[k] for k in save])
-            _check_saved(saved)
+            for x in saved:
+                if x.__class__ is not Value:
+                    raise RuntimeError(INFERENCE_SAVED)
             out.node = Node(v, rules, saved, edges)
             return out
         if len(save) == 1:
             saved = (inputs[save[0]],)
             if saved[0].__class__ is not Value:
-                _check_saved(saved)
+                raise RuntimeError(INFERENCE_SAVED)
         elif save:
             saved = tuple([inputs[k] for k in save])
-            _check_saved(saved)
+            for x in saved:
+                if x.__class__ is not Value:
+                    raise RuntimeError(INFERENCE_SAVED)
         else:
             saved = ()
         node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
@@ -166,12 +170,6 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
-
-
-def _check_saved(saved: tuple[Value, ...]) -> None:
-    for x in saved:
-        if x.__class__ is not Value:
-            raise RuntimeError(INFERENCE_SAVED)
 
 
 def _defining_module() -> str:
