@@ -50,7 +50,7 @@ def both(f, *arrays):
 
 
 @pytest.mark.parametrize("steps", [(1, 1), (2, 1), (1, -1), (-2, 3), (3, -3)])
-@pytest.mark.parametrize("dt", dtypes.ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("dt", [d for d in dtypes.ALL if d is not dtypes.bfloat16], ids=lambda d: d.name)
 def test_write_and_embed(dt, steps):
     x = ramp(9, 10).astype(dt.np)
     sizes = tuple([3, 3] if abs(steps[0]) == 3 else [4, 3])

@@ -10,7 +10,7 @@ from wengert import dtypes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.dtypes import dtype
-from wengert.ops.elementwise import _binary, _common
+from wengert.ops.promotion import _binary, _common
 from wengert.ops.source import Operand
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record

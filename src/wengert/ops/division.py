@@ -15,7 +15,7 @@ from wengert.api import api
 from wengert.dtypes import encode
 from wengert.ops import elementwise as ew
 from wengert.ops.bits import not_implemented
-from wengert.ops.elementwise import ARITHMETIC, _binary, _common, cast, once_rounded
+from wengert.ops.promotion import ARITHMETIC, _binary, _common, cast, once_rounded
 from wengert.ops.source import FULL, Operand, zeros_like
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, evaluator, record

@@ -7,57 +7,19 @@ before and after, for a holomorphic function of complex numbers).
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from wengert import dtypes, shapes
 from wengert.api import api
-from wengert.dtypes import dtype, encode
-from wengert.ops.source import Operand, as_value, full, scalar, zeros_like
+from wengert.dtypes import dtype
+from wengert.ops.promotion import ARITHMETIC, _binary, _common, _floating, cast
+from wengert.ops.promotion import named as named
+from wengert.ops.promotion import once_rounded as once_rounded
+from wengert.ops.source import Operand, as_value, full, zeros_like
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
-
-# -- recording --
-
-
-def _common(name: str, a: Any, b: Any) -> tuple[Value, Value, dtype]:
-    """Both operands as values, and their common dtype: a Python number, and then a 0-d tensor, yields to a tensor
-    with axes unless it is of a higher category. A number is given in the dtype that is computed in."""
-    if not isinstance(a, Value):
-        if not isinstance(b, Value):
-            raise TypeError(f"{name}(): expected a tensor among ({type(a).__name__}, {type(b).__name__})")
-        d = dtypes.promote_scalar(b.dtype, a)
-        return scalar(a, d.wide), b, d
-    if not isinstance(b, Value):
-        d = dtypes.promote_scalar(a.dtype, b)
-        return a, scalar(b, d.wide), d
-    if a.dtype is b.dtype:
-        return a, b, a.dtype
-    if (len(a.shape) == 0) == (len(b.shape) == 0):
-        return a, b, dtypes.promote(a.dtype, b.dtype)
-    full_, zero_d = (a, b) if a.shape else (b, a)
-    return a, b, dtypes.yielding(full_.dtype, zero_d.dtype)
-
-
-def _binary(prim: Elementwise, a: Any, b: Any, d: dtype | None = None) -> Value:
-    """The operation on operands converted to their common dtype, or to d."""
-    if d is None and type(a) is Value and type(b) is Value and a.dtype is b.dtype:
-        d = a.dtype
-    else:
-        if d is None:
-            a, b, d = _common(prim.name, a, b)
-        fitted = _wide_number if d.wide is not d and d.is_floating_point and prim in ARITHMETIC else cast
-        a, b = fitted(a, d), fitted(b, d)
-    return record(prim, (a, b), (), a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape), d)
-
-
-def _wide_number(x: Value, d: dtype) -> Value:
-    """An operand of arithmetic on halves: not rounded before, as PyTorch has it, where it is a number or a 0-d tensor
-    of a larger floating dtype."""
-    return cast(x, d.wide if not x.shape and x.dtype.is_floating_point and x.dtype.wide is x.dtype else d)
 
 
 def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
@@ -67,56 +29,6 @@ def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
             f'"{prim.name}_cpu" not implemented for {d!r}: complex numbers have no order; compare abs() or real'
         )
     return record(prim, (cast(a, d), cast(b, d)), (), shapes.broadcast(a.shape, b.shape), dtypes.bool_)
-
-
-def _floating(prim: Elementwise, x: Value) -> Value:
-    if not x.dtype.differentiable:
-        x = cast(x, dtypes.get_default_dtype())
-    return record(prim, (x,), (), x.shape, x.dtype)
-
-
-def cast(x: Value, d: dtype) -> Value:
-    if x.dtype is d:
-        return x
-    if x.prim.name == "full" and x.node is None and x.data is None and not x.shape and d.category >= x.dtype.category:
-        if x.dtype.wide is x.dtype:
-            return scalar(x.slots[0], d)
-    return record(CAST, (x,), (d,), x.shape, d)
-
-
-def named(v: Value, name: str, *inputs: Any) -> Value:
-    """v as the result of one operation, under PyTorch's name: users see one node, which leads to the inputs.
-
-    Inputs that are no values, or not differentiable, are left out; without any, the node leads where its own operation
-    does.
-    """
-    n = v.node
-    if n is not None:
-        n.label = name
-        n.bounds = (
-            tuple([x.node for x in inputs if isinstance(x, Value) and x.dtype.differentiable]) if inputs else None
-        )
-    return v
-
-
-def once_rounded(f: Callable[..., Value]) -> Callable[..., Value]:
-    """A composition that is computed in float32 where its first tensor is float16 or bfloat16, and rounded at its
-    end."""
-
-    @functools.wraps(f)
-    def computed(*args: Any, **kwargs: Any) -> Value:
-        d = next(x.dtype for x in (*args, *kwargs.values()) if isinstance(x, Value))
-        if d.wide is d or not d.is_floating_point:
-            return f(*args, **kwargs)
-        wide = {k: _widened(x) for k, x in kwargs.items()}
-        out = f(*[_widened(x) for x in args], **wide)
-        return named(cast(out, d), out.node.name() if out.node is not None else "", *args)
-
-    return computed
-
-
-def _widened(x: Any) -> Any:
-    return cast(x, x.dtype.wide) if isinstance(x, Value) and x.dtype.is_floating_point else x
 
 
 @api(name="conj_physical", inplace=True, label="ConjPhysicalBackward0")
@@ -148,7 +60,7 @@ DIV = Elementwise(
     vjp={"self": lambda g, other: g / conj(other), "other": lambda g, self, other: -(g * conj(self / other / other))},
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
-ARITHMETIC = {ADD, SUB, MUL, DIV}  # takes a number beside halves as it is
+ARITHMETIC.update((ADD, SUB, MUL, DIV))
 
 
 def add(a: Any, b: Any) -> Value:
@@ -590,16 +502,6 @@ SIGN = Elementwise("sign", "self", np.sign, vjp={"self": lambda g: zeros_like(g)
 CONJ = Elementwise("conj", "self", np.conj, vjp={"self": lambda g: conj(g)}, jvp={"self": lambda t: conj(t)})
 REAL = Elementwise("real", "self", np.real, vjp={"self": lambda g: g}, jvp={"self": lambda t: real(t)})
 IMAG = Elementwise("imag", "self", np.imag, vjp={"self": lambda g: g * 1j}, jvp={"self": lambda t: imag(t)})
-# The engine casts gradients to the dtype of what they belong to, so there is nothing left for the rule to do.
-CAST = Elementwise(
-    "cast",
-    "self",
-    lambda x, to: encode(x, to.wide),
-    params="to",
-    node_name="ToCopyBackward0",
-    vjp={"self": lambda g: g},
-    jvp={"self": lambda t, to: cast(t, to)},
-)
 
 
 @api(inplace=True, aliases=("absolute",))
