@@ -330,3 +330,16 @@ def test_names():
     y = torch.tensor([0.5])
     assert y.expm1_() is y
     assert y.item() == pytest.approx(math.expm1(0.5))
+
+
+def test_multivariate_gamma():
+    x = np.array([2.3, 7.0])
+    agree(torch.mvlgamma(torch.from_numpy(x), 3), [scipy.special.multigammaln(v, 3) for v in x])
+    with pytest.raises(RuntimeError, match="p has to be greater than or equal to 1"):
+        torch.mvlgamma(torch.ones(2), 0)
+
+
+def test_complex_logaddexp():
+    a, b = np.array([1 + 1j, 800 - 2j, -3j]), np.array([2 - 1j, 1j, 1 - 1j])
+    found = torch.logaddexp(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    agree(found, [complex(mpmath.log(mpmath.exp(p) + mpmath.exp(q))) for p, q in zip(a, b)])

@@ -32,7 +32,7 @@ from wengert.ops.elementwise import (
 )
 from wengert.ops.source import as_value, full, zeros_like
 from wengert.ops.transcendental import atan2, real_binary
-from wengert.record.primitive import ZERO, Elementwise
+from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
 from wengert.shapes import broadcast
 
@@ -45,7 +45,7 @@ COPYSIGN = Elementwise(
     np.copysign,
     vjp={
         "self": lambda g, self, result: where(eq(self, 0), 0, g * (result / where(eq(self, 0), 1, self))),
-        "other": ZERO,
+        "other": lambda g: zeros_like(g),
     },
 )
 NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter)

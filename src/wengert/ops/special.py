@@ -17,10 +17,13 @@ from wengert import dtypes
 from wengert.api import api
 from wengert.ops import definitions as reference
 from wengert.ops.elementwise import (
+    _common,
+    abs,
     cast,
     cos,
     eq,
     exp,
+    ge,
     gt,
     le,
     log,
@@ -29,6 +32,7 @@ from wengert.ops.elementwise import (
     lt,
     once_rounded,
     pow,
+    real,
     sgn,
     sin,
     where,
@@ -192,6 +196,24 @@ def digamma(input: Value) -> Value:
     tensor([-0.5772,  0.4228])
     """
     return real_unary(DIGAMMA, input)
+
+
+@api(inplace=True, label="MvlgammaBackward0")
+@api(namespace="special", name="multigammaln", label="MvlgammaBackward0")
+def mvlgamma(input: Value, p: int) -> Value:
+    """The logarithm of the multivariate gamma function of dimension p; the input is above (p - 1) / 2.
+
+    >>> import wengert
+    >>> wengert.mvlgamma(wengert.tensor([3.0]), 2)
+    tensor([1.5502])
+    """
+    if p < 1:
+        raise RuntimeError(f"p has to be greater than or equal to 1; got {p}")
+    x = real_only("mvlgamma", input)
+    total = lgamma(x) + p * (p - 1) / 4 * math.log(math.pi)
+    for k in range(1, p):
+        total = total + lgamma(x - k / 2)
+    return total
 
 
 @api(method=False, label="PolygammaBackward0")
@@ -420,7 +442,14 @@ def logaddexp(input: Value, other: Value) -> Value:
     >>> wengert.logaddexp(wengert.tensor([0.0, 100.0]), wengert.tensor([0.0, 0.0]))
     tensor([  0.6931, 100.0000])
     """
-    return real_binary(LOGADDEXP, input, other)
+    a, b, d = _common("logaddexp", input, other)
+    if not d.is_complex:
+        return real_binary(LOGADDEXP, input, other)
+    a, b = cast(a, d), cast(b, d)
+    first = ge(real(a), real(b))
+    larger, smaller = where(first, a, b), where(first, b, a)
+    infinite = logical_and(eq(larger, smaller), eq(abs(real(a)), math.inf))
+    return larger + log1p(exp(where(infinite, 0, smaller - larger)))
 
 
 @api()
