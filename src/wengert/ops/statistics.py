@@ -39,13 +39,14 @@ Shape = tuple[int, ...]
 
 def axes_of(x: Value, dim: Any) -> tuple[int, ...]:
     """The axes meant by `dim`, sorted; a 0-d tensor has none, and only the dims 0 and -1."""
-    axes = shapes.normalize_axes(list(dim) if isinstance(dim, tuple | range) else dim, len(x.shape))
-    return axes if x.shape else ()
+    if dim is None:
+        return tuple(range(len(x.shape)))
+    return shapes.normalize_axes(dim, len(x.shape))[: len(x.shape)]
 
 
 def count(x: Value, dim: Any) -> int:
     """How many elements are reduced to one."""
-    return math.prod([x.shape[k] for k in axes_of(x, dim)])
+    return math.prod(x.shape) if dim is None else math.prod([x.shape[k] for k in axes_of(x, dim)])
 
 
 def _floating_only(name: str, d: Dtype, what: str = "Input") -> None:
