@@ -47,6 +47,8 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     shape = tensor_value(input).shape
     if not shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.category != dtypes.INTEGER):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     k, start = shapes.normalize_axis(dim, len(shape)), operator.index(start)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
@@ -75,7 +77,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The elements along `dim`."""
     shape = tensor_value(input).shape
     if not shape:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     k = shapes.normalize_axis(dim, len(shape))
     return tuple([_part(input, k, i, 1, "UnbindBackward0", drop=True) for i in range(shape[k])])
 
@@ -397,6 +399,9 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Dtype | None = N
 
 
 METHODS = (narrow, narrow_copy, select, unbind, split, split_with_sizes, chunk, tensor_split, hsplit, vsplit, dsplit)
+_f: Any
 for _f in METHODS:
     setattr(Tensor, _f.__name__, _f)
 unsafe_split, unsafe_split_with_sizes, unsafe_chunk = split, split_with_sizes, chunk
+for _name, _f in {"unsafe_split": split, "unsafe_split_with_sizes": split_with_sizes, "unsafe_chunk": chunk}.items():
+    setattr(Tensor, _name, _f)

@@ -26,13 +26,19 @@ class _Asked(Exception):
 
 
 def _tensor(x: Any, name: str) -> Value:
-    if type(x) is not Tensor and has_torch_function((x,)):
+    if type(x) is Tensor:
+        return x._v if x._store is None else x._current()
+    if has_torch_function((x,)):
         raise _Asked
     return tensor_value(x, name)
 
 
 def _operand(x: Any, name: str) -> Any:
-    if type(x) is not Tensor and not isinstance(x, NUMBERS) and has_torch_function((x,)):
+    if type(x) is Tensor:
+        return x._v if x._store is None else x._current()
+    if type(x) is float or type(x) is int:
+        return x
+    if not isinstance(x, NUMBERS) and has_torch_function((x,)):
         raise _Asked
     return value(x)
 
@@ -86,7 +92,9 @@ class Arguments:
     def convert(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list, dict[str, Any]]:
         left = len(args) - len(self.in_order)
         places = self.in_order if left <= 0 else [*self.in_order, *[self.rest] * left]
-        plain = [c(x, k) if c is not None else x for x, (c, k) in zip(args, places)]
+        plain = []
+        for x, (c, k) in zip(args, places):
+            plain.append(x if c is None else c(x, k))
         return plain, self._named(kwargs) if kwargs else kwargs
 
     def _named(self, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -148,13 +156,14 @@ def function_of(p: Published) -> Callable[..., Any]:
             except _Asked:
                 return ask(function, overloaded(args, kwargs), args, kwargs)
             out = f(*values, **by_name)
+        inputs = [*values, *by_name.values()] if by_name else values
         if isinstance(out, Value):
-            return make(_own(out, [*values, *by_name.values()], label))
+            return make(_own(out, inputs, label))
         if not isinstance(out, tuple | list):
             return out
         parts = []
         for x in out:  # a comprehension would be one more frame between the user and `make`
-            parts.append(make(_own(x, [*values, *by_name.values()], label)) if isinstance(x, Value) else x)
+            parts.append(make(_own(x, inputs, label)) if isinstance(x, Value) else x)
         return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
     return _as(function, p, p.name)

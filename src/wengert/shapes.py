@@ -110,13 +110,13 @@ def infer_reshape(old: Shape, new: Shape) -> Shape:
             raise RuntimeError(f"invalid shape dimension {n}")
     if -1 in new:
         rest = math.prod(n for n in new if n != -1)
-        if rest == 0:
+        if rest == 0 and total == 0:
             raise RuntimeError(
                 f"cannot reshape tensor of {total} elements into shape {list(new)} because the unspecified"
                 " dimension size -1"
                 " can be any value and is ambiguous"
             )
-        if total % rest == 0:
+        if rest and total % rest == 0:
             return tuple([total // rest if n == -1 else n for n in new])
     elif math.prod(new) == total:
         return new

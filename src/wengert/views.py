@@ -183,12 +183,16 @@ def mT(input: Tensor) -> Tensor:
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes moved from `source` to `destination`, the others in their order."""
     n = len(tensor_value(input).shape)
-    a = [shapes.normalize_axis(d, n) for d in ([source] if isinstance(source, int) else source)]
-    b = [shapes.normalize_axis(d, n) for d in ([destination] if isinstance(destination, int) else destination)]
-    if len(a) != len(b) or len(set(a)) < len(a) or len(set(b)) < len(b):
+    old, new = ([d] if isinstance(d, int) else list(d) for d in (source, destination))
+    if len(old) != len(new):
         raise RuntimeError(
-            f"movedim: repeated or unequal numbers of dims in source ({source}) and destination ({destination})"
+            f"movedim: Invalid source or destination dims: source ({old} dims) should contain the same number of dims"
+            f" as destination ({new} dims)"
         )
+    a, b = ([shapes.normalize_axis(d, n) for d in dims] for dims in (old, new))
+    for name, dims, axes in (("source", old, a), ("destination", new, b)):
+        if len(set(axes)) < len(axes):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({dims})")
     rest = iter([d for d in range(n) if d not in a])
     order = tuple([a[b.index(k)] if k in b else next(rest) for k in range(n)])
     return _view(input, Permute(order), "PermuteBackward0")

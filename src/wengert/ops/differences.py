@@ -171,7 +171,7 @@ def _spacings(spacing: Any, count: int) -> list[Any]:
         if len(spacing) != count:
             raise RuntimeError(
                 "torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to"
-                f" 'self.dim() = {count}', but got a list of length {len(spacing)}"
+                f" 'self.dim() = {count}', since dim argument was not given, but got a list of length {len(spacing)}"
             )
         return list(spacing)
     return [spacing] * count

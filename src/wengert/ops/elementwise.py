@@ -417,13 +417,6 @@ def where(condition: Value, a: Any, b: Any) -> Value:
     return record(WHERE, (condition, cast(a, d), cast(b, d)), (), shape, d)
 
 
-def _ordered(name: str, *operands: Any) -> None:
-    """Refuse complex numbers, which have no order."""
-    for x in operands:
-        if isinstance(x, Value) and x.dtype.is_complex:
-            raise RuntimeError(f"{name} not implemented for complex tensors. Compare abs() or real")
-
-
 @api()
 def maximum(input: Value, other: Operand) -> Value:
     """The larger of two elements; NaN if either is. Equal ones share the gradient.
@@ -432,8 +425,10 @@ def maximum(input: Value, other: Operand) -> Value:
     >>> wengert.maximum(wengert.tensor([1, 2]), wengert.tensor([3, 2]))
     tensor([3, 2])
     """
-    _ordered("maximum", input, other)
-    return _binary(MAXIMUM, input, other)
+    out = _binary(MAXIMUM, input, other)
+    if out.dtype.is_complex:
+        raise RuntimeError("maximum not implemented for complex tensors. Compare abs() or real")
+    return out
 
 
 @api()
@@ -444,8 +439,10 @@ def minimum(input: Value, other: Operand) -> Value:
     >>> wengert.minimum(wengert.tensor([1, 2]), wengert.tensor([3, 2]))
     tensor([1, 2])
     """
-    _ordered("minimum", input, other)
-    return _binary(MINIMUM, input, other)
+    out = _binary(MINIMUM, input, other)
+    if out.dtype.is_complex:
+        raise RuntimeError("minimum not implemented for complex tensors. Compare abs() or real")
+    return out
 
 
 WHERE = Elementwise(

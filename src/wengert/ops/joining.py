@@ -40,7 +40,8 @@ def cat(tensors: Sequence[Value], dim: int = 0) -> Value:
     tensors of size 0 are left out.
 
     Raises:
-        RuntimeError: for an empty list, 0-d tensors, or sizes that do not agree.
+        ValueError: for an empty list.
+        RuntimeError: for 0-d tensors, or sizes that do not agree.
 
     >>> import wengert
     >>> wengert.cat([wengert.tensor([1, 2]), wengert.tensor([3])])

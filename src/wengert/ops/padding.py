@@ -82,8 +82,8 @@ _LABELS = {
 }
 
 
-@api(namespace="nn.functional")
-def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
+@api(name="pad", namespace="nn.functional")
+def pad_(input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
     """The input with margins: (before, behind) of the last axis, then of the one before it, and so on; negative ones
     take away. They are filled with a number ("constant"), or from inside: "reflect", "replicate", "circular".
 
@@ -125,6 +125,12 @@ def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float |
     if not inside:
         out = _cropped(out, [(builtins.min(a, 0), builtins.min(b, 0)) for a, b in margins])
     return named(out, _LABELS[mode].format(count), input)
+
+
+@api(method=False, label="ConstantPadNdBackward0")
+def constant_pad_nd(input: Value, pad: Sequence[int], value: float = 0) -> Value:
+    """The input with margins of one number: `nn.functional.pad` in its first mode."""
+    return pad_(input, pad, value=value)
 
 
 # -- patches --

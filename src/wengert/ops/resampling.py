@@ -144,3 +144,23 @@ def interpolate(
             out = _blended(out, 2 + j, new[j], scales[j], bool(align_corners), mode == "bicubic")
     title = mode.replace("-exact", "").capitalize() + ("Exact" if mode.endswith("exact") else "")
     return named(out, f"Upsample{title}{d}DBackward0", input)
+
+
+@api(namespace="nn.functional")
+def upsample(
+    input: Value, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Value:
+    """`interpolate` under its old name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+@api(namespace="nn.functional")
+def upsample_nearest(input: Value, size: Any = None, scale_factor: Any = None) -> Value:
+    """`interpolate` with mode="nearest"."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+@api(namespace="nn.functional")
+def upsample_bilinear(input: Value, size: Any = None, scale_factor: Any = None) -> Value:
+    """`interpolate` with mode="bilinear" and align_corners=True."""
+    return interpolate(input, size, scale_factor, "bilinear", align_corners=True)

@@ -11,12 +11,13 @@ import numpy as np
 from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
-from wengert.ops.elementwise import add, cast, ge, le, named, where
-from wengert.ops.gather import take
-from wengert.ops.joining import cat
+from wengert.ops.division import floor_divide, remainder
+from wengert.ops.elementwise import add, cast, ge, le, mul, named, where
+from wengert.ops.gather import bounds, take
+from wengert.ops.joining import cat, stack
 from wengert.ops.movement import expand, permute, reshape, slice_, unsqueeze, write
 from wengert.ops.reduction import sum_to
-from wengert.ops.source import Operand, iota
+from wengert.ops.source import Operand, full, iota
 from wengert.ops.windows import diagonal_axes, diagonal_embed, diagonal_of, write_diagonal
 from wengert.record.primitive import Library
 from wengert.record.value import Value, evaluator, record
@@ -219,10 +220,11 @@ def roll(input: Value, shifts: Any, dims: Any = None) -> Value:
         return reshape(_rolled(flat(input), by[0], 0), input.shape)
     if len(by) != len(along):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
+    if not input.shape:
+        raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
     out = input
     for shift, d in zip(by, along, strict=True):
-        k = shapes.normalize_axis(d, len(input.shape))
-        out = _rolled(out, shift, k) if input.shape else out
+        out = _rolled(out, shift, shapes.normalize_axis(d, len(input.shape)))
     return out
 
 
@@ -419,3 +421,55 @@ def sum_to_size(input: Value, *size: Any) -> Value:
     if not fits:
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}.")
     return sum_to(input, shape)
+
+
+@api(method=False)
+def unravel_index(indices: Value, shape: Any) -> tuple[Value, ...]:
+    """Indices into the flattened form of a shape as indices along each axis.
+
+    Raises:
+        ValueError: for indices outside of the shape, or shapes with negative sizes.
+        TypeError: for indices that are not integers.
+
+    >>> import wengert
+    >>> wengert.unravel_index(wengert.tensor([1, 5]), (2, 3))
+    (tensor([0, 1]), tensor([1, 2]))
+    """
+    if indices.dtype.category != dtypes.INTEGER:
+        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype!r}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if builtins.min(sizes, default=0) < 0:
+        raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
+    low, high = bounds(indices)
+    total = shapes.numel(sizes)
+    if low < -total or high >= total:
+        raise ValueError(f"indices {low} to {high} are out of bounds for shape {sizes}, which has {total} elements")
+    at = cast(indices, dtypes.int64)
+    at = where(ge(at, 0), at, add(at, total))
+    out = []
+    for n, stride in zip(sizes, shapes.contiguous_strides(sizes), strict=True):
+        out.append(remainder(floor_divide(at, stride), builtins.max(n, 1)))
+    return tuple(out)
+
+
+@api(method=False)
+def vander(x: Value, N: int | None = None, increasing: bool = False) -> Value:
+    """Powers of a vector's elements in the columns of a matrix, from the highest to 0, or increasing.
+
+    >>> import wengert
+    >>> wengert.vander(wengert.tensor([1, 2, 3]))
+    tensor([[1, 1, 1],
+            [4, 2, 1],
+            [9, 3, 1]])
+    """
+    if len(x.shape) != 1:
+        raise RuntimeError(f"x must be a one-dimensional tensor, but got {len(x.shape)} dimensions")
+    n = x.shape[0] if N is None else N
+    if n < 0:
+        raise RuntimeError("N must be non-negative.")
+    columns = [full(x.shape, 1, x.dtype if x.dtype is not dtypes.bool_ else dtypes.int64)]
+    for _ in range(n - 1):
+        columns.append(mul(columns[-1], x))
+    if n == 0:
+        return full((x.shape[0], 0), 0, columns[0].dtype)
+    return stack(columns if increasing else columns[::-1], 1)

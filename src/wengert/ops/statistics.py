@@ -32,20 +32,21 @@ from wengert.ops.elementwise import (
 from wengert.ops.movement import reshape, slice_, transpose
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import full
-from wengert.record.value import Value
+from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
 
 
 def axes_of(x: Value, dim: Any) -> tuple[int, ...]:
     """The axes meant by `dim`, sorted; a 0-d tensor has none, and only the dims 0 and -1."""
-    axes = shapes.normalize_axes(list(dim) if isinstance(dim, tuple | range) else dim, len(x.shape))
-    return axes if x.shape else ()
+    if dim is None:
+        return tuple(range(len(x.shape)))
+    return shapes.normalize_axes(dim, len(x.shape))[: len(x.shape)]
 
 
 def count(x: Value, dim: Any) -> int:
     """How many elements are reduced to one."""
-    return math.prod([x.shape[k] for k in axes_of(x, dim)])
+    return math.prod(x.shape) if dim is None else math.prod([x.shape[k] for k in axes_of(x, dim)])
 
 
 def _floating_only(name: str, d: Dtype, what: str = "Input") -> None:
@@ -296,6 +297,9 @@ def _weights(x: Value, weights: Value | None, name: str, integral: bool) -> None
             f"cov(): expected {name} to have the same numel as there are observations in the input but got"
             f" {shapes.numel(weights.shape)} != {x.shape[1]}"
         )
+    evaluator["settle"]([weights])
+    if (weights.data.array(weights.shape, weights.dtype) < 0).any():
+        raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
 @api()
