@@ -28,9 +28,12 @@ from wengert.nn.normalization import __all__ as _normalization
 from wengert.nn.parameter import Buffer, Parameter
 from wengert.nn.pooling import *  # noqa: F403
 from wengert.nn.pooling import __all__ as _pooling
+from wengert.nn.recurrent import *  # noqa: F403
+from wengert.nn.recurrent import __all__ as _recurrent
 
 __all__ = [
     "Buffer", "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterDict", "ParameterList", "Sequential",
     "functional", "init", "utils",
     *_activations, *_convolution, *_dropout, *_embedding, *_linear, *_losses, *_normalization, *_pooling,
+    *_recurrent,
 ]  # fmt: skip
