@@ -164,7 +164,7 @@ class _Recurrent(Module):
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * directions
             for suffix in ("", "_reverse")[:directions]:
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
                 for name, shape in shapes.items():
                     setattr(self, f"{name}_l{layer}{suffix}", Parameter(empty(*shape, device=device, dtype=dtype)))
@@ -199,8 +199,7 @@ class _Recurrent(Module):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         if input.shape[-1] != self.input_size:
             raise RuntimeError(
-                "input.size(-1) must be equal to input_size."
-                f" Expected {self.input_size}, got {input.shape[-1]}"
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
             )
         x: Any = input[:, None] if alone else input.transpose(0, 1) if self.batch_first else input
         suffixes = ("", "_reverse") if self.bidirectional else ("",)
@@ -281,12 +280,11 @@ class LSTM(_Recurrent):
     gates = 4
 
     def step(self, x: Any, state: tuple, weight: Any, bias: Any) -> tuple:
-        return _lstm(x, *state, weight, bias)
+        return _lstm(x, state[0], state[1], weight, bias)
 
-    def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        return self._run(input, hx, 2)  # type: ignore[return-value]
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        out, (h, c) = self._run(input, hx, 2)
+        return out, (h, c)
 
 
 class GRU(_Recurrent):

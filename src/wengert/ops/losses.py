@@ -263,7 +263,7 @@ def pairwise_distance(x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, k
 
     >>> import wengert
     >>> wengert.nn.functional.pairwise_distance(wengert.tensor([[3.0, 4.0]]), wengert.zeros(1, 2))
-    tensor([5.])
+    tensor([5.0000])
     """
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
