@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import demo
+import digits
 import kernel_norm
 import network
 import pairwise
@@ -205,6 +206,11 @@ def test_repulsion():
     w = 1 / (1 + squared(y, y))
     exact = ((w**2)[:, :, None] * (y[:, None] - y[None])).sum(1) / (w.sum() - 30)
     agree(pairwise.repulsion(tensor(y)), exact)
+
+
+def test_digits_are_read():
+    figures = digits.main(n=500, epochs=6)
+    assert figures["after"] > 0.5 > figures["before"] + 0.2
 
 
 def test_quick_demo_finds_everything_as_expected(capsys):

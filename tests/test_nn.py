@@ -354,3 +354,141 @@ def test_parameters_as_one_vector():
     assert v.shape == (3,)
     assert m.weight.tolist() == [[0.0, 1.0]]
     assert m.bias.tolist() == [2.0]
+
+
+def test_backward_hooks_see_and_replace_gradients():
+    m, log = nn.Linear(2, 2), []
+    with torch.no_grad():
+        m.weight.fill_(1)
+
+    def before(mod, grad_output):
+        log.append(grad_output[0].tolist())
+        return (grad_output[0] * 2,)
+
+    def after(mod, grad_input, grad_output):
+        log.append(None if grad_input[0] is None else grad_input[0].tolist())
+        return None if grad_input[0] is None else (grad_input[0] * 3,)
+
+    m.register_full_backward_pre_hook(before)
+    handle = m.register_full_backward_hook(after)
+    x = torch.ones(1, 2, requires_grad=True)
+    m(x).sum().backward()
+    assert log == [[[1.0, 1.0]], [[4.0, 4.0]]]
+    assert x.grad.tolist() == [[12.0, 12.0]]
+    assert m.weight.grad.tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    log.clear()
+    m(torch.ones(1, 2)).sum().backward()
+    assert log == [[[1.0, 1.0]], None]
+    handle.remove()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_recurrent_layers_follow_their_equations(kind):
+    torch.manual_seed(0)
+    layer = getattr(nn, kind)(3, 4).double()
+    cell = getattr(nn, kind + "Cell")(3, 4).double()
+    cell.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
+    w, u, b, d = (p.detach().numpy() for p in layer.parameters())
+    x = np.random.default_rng(0).standard_normal((5, 2, 3))
+    h = c = np.zeros((2, 4))
+    state = None
+    outputs = []
+    for row in x:
+        a, r = row @ w.T + b, h @ u.T + d
+        if kind == "RNN":
+            h = np.tanh(a + r)
+        elif kind == "LSTM":
+            i, f, g, o = np.split(a + r, 4, 1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            (ar, az, an), (rr, rz, rn) = np.split(a, 3, 1), np.split(r, 3, 1)
+            z, n = sigmoid(az + rz), np.tanh(an + sigmoid(ar + rr) * rn)
+            h = (1 - z) * n + z * h
+        outputs.append(h)
+        state = cell(torch.tensor(row), state)
+    out, last = layer(torch.tensor(x))
+    np.testing.assert_allclose(out.detach().numpy(), outputs, rtol=1e-10)
+    for found in (last, state):
+        found = found[0] if kind == "LSTM" else found
+        np.testing.assert_allclose(found.detach().numpy().reshape(2, 4), h, rtol=1e-10)
+    first = layer(torch.tensor(x.transpose(1, 0, 2)[0]))[0]
+    np.testing.assert_allclose(first.detach().numpy(), np.array(outputs)[:, 0], rtol=1e-10)
+
+
+def test_layers_and_directions_of_recurrent_layers():
+    torch.manual_seed(0)
+    m = nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    assert [k for k, _ in m.named_parameters()][:5] == [
+        "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_ih_l0_reverse",
+    ]  # fmt: skip
+    assert tuple(m.weight_ih_l1.shape) == (12, 8)
+    x = torch.randn(2, 5, 3)
+    out, h = m(x)
+    assert (tuple(out.shape), tuple(h.shape)) == ((2, 5, 8), (4, 2, 4))
+    np.testing.assert_allclose(out.detach().numpy()[:, -1, :4], h.detach().numpy()[2])
+    np.testing.assert_allclose(out.detach().numpy()[:, 0, 4:], h.detach().numpy()[3])
+    with pytest.raises(RuntimeError, match="must be equal to input_size"):
+        m(torch.ones(1, 1, 2))
+
+
+def test_multi_head_attention_is_attention_in_parts():
+    torch.manual_seed(0)
+    m = nn.MultiheadAttention(6, 2).double()
+    x = torch.randn(4, 3, 6, dtype=torch.float64)
+    mask = torch.triu(torch.ones(4, 4), 1).bool()
+    out, weights = m(x, x, x, attn_mask=mask)
+    quick, none = m(x, x, x, attn_mask=mask, need_weights=False)
+    assert none is None
+    np.testing.assert_allclose(quick.detach().numpy(), out.detach().numpy(), atol=1e-12)
+    w, b, o = (p.detach().numpy() for p in (m.in_proj_weight, m.in_proj_bias, m.out_proj.weight))
+    heads, shares = [], []
+    for h in range(2):
+        part = slice(3 * h, 3 * h + 3)
+        parts = zip(np.split(w, 3), np.split(b, 3))
+        q, k, v = (x.numpy() @ matrix[part].T + shift[part] for matrix, shift in parts)
+        scores = np.einsum("ind,jnd->nij", q, k) / math.sqrt(3)
+        scores = np.exp(np.where(mask.numpy(), -np.inf, scores))
+        shares.append(scores / scores.sum(-1, keepdims=True))
+        heads.append(np.einsum("nij,jnd->ind", shares[-1], v))
+    np.testing.assert_allclose(out.detach().numpy(), np.concatenate(heads, -1) @ o.T, atol=1e-12)
+    np.testing.assert_allclose(weights.detach().numpy(), np.mean(shares, 0), atol=1e-12)
+
+
+def test_a_transformer_ignores_what_is_masked():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    m = nn.TransformerEncoder(layer, 2, nn.LayerNorm(4)).eval()
+    x = torch.randn(1, 5, 4)
+    padding = torch.tensor([[False, False, False, True, True]])
+    out = m(x, src_key_padding_mask=padding)
+    np.testing.assert_allclose(out.detach().numpy()[:, :3], m(x[:, :3]).detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "mode"),
+    [
+        (nn.ConstantPad2d((1, 2, 0, 1), 3.0), {"constant_values": 3}),
+        (nn.ZeroPad2d((1, 2, 0, 1)), {}),
+        (nn.ReflectionPad2d((1, 2, 0, 1)), {"mode": "reflect"}),
+        (nn.ReplicationPad2d((1, 2, 0, 1)), {"mode": "edge"}),
+        (nn.CircularPad2d((1, 2, 0, 1)), {"mode": "wrap"}),
+    ],
+)
+def test_padding_layers(module, mode):
+    x = np.random.default_rng(0).standard_normal((1, 2, 3, 4))
+    exact = np.pad(x, [(0, 0), (0, 0), (0, 1), (1, 2)], **mode)
+    assert module(torch.tensor(x)).numpy().tolist() == exact.tolist()
+    assert pickle.loads(pickle.dumps(module)).padding == (1, 2, 0, 1)
+
+
+def test_circular_convolution():
+    x = torch.randn(1, 1, 5)
+    m = nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
+    w = m.weight.detach().numpy()[0, 0]
+    exact = [sum(w[k] * x.numpy()[0, 0, (i + k - 1) % 5] for k in range(3)) for i in range(5)]
+    np.testing.assert_allclose(m(x).detach().numpy()[0, 0], exact, rtol=1e-5)

@@ -11,9 +11,9 @@ from wengert.attributes import Device
 from wengert.autograd.modes import no_grad
 from wengert.factories import empty_like
 from wengert.nn import hooks
-from wengert.nn.hooks import RemovableHandle
 from wengert.nn.parameter import Buffer, Parameter
 from wengert.nn.state import EXTRA_STATE, IncompatibleKeys, Loading, load_own
+from wengert.record.hooks import RemovableHandle
 from wengert.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
@@ -74,10 +74,14 @@ class Module:
         called: list[int] = []
         try:
             args, kwargs = self._before(args, kwargs)
-            return self._after(args, kwargs, self.forward(*args, **kwargs), called)
+            watch = hooks.BackwardHooks(self) if self._backward_hooks or self._backward_pre_hooks else None
+            if watch is not None:
+                args = watch.arguments(args)
+            result = self._after(args, kwargs, self.forward(*args, **kwargs), called)
+            return result if watch is None else watch.results(result)
         except Exception:
             for k in self._forward_hooks_always_called:
-                if k not in called:
+                if k not in called and k in self._forward_hooks:
                     self._call_hook(k, args, kwargs, None)
             raise
 
@@ -500,6 +504,16 @@ class Module:
         """Call hook(module, args), or (module, args, kwargs), before `forward`; it may replace the arguments."""
         flags = (self._forward_pre_hooks_with_kwargs,) if with_kwargs else ()
         return hooks.add(self._forward_pre_hooks, hook, prepend, flags)
+
+    def register_full_backward_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
+        """Call hook(module, grad_input, grad_output) when the gradients of the arguments are known; what it returns,
+        if not None, replaces them."""
+        return hooks.add(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
+        """Call hook(module, grad_output) when the gradients of the results are known; what it returns, if not None,
+        replaces them."""
+        return hooks.add(self._backward_pre_hooks, hook, prepend)
 
     def register_state_dict_pre_hook(self, hook: Any) -> RemovableHandle:
         """Call hook(module, prefix, keep_vars) before `state_dict` collects anything."""

@@ -33,7 +33,7 @@ class LayerNorm(_Affine):
 
     >>> import wengert
     >>> wengert.nn.LayerNorm(2)(wengert.tensor([[1.0, 3.0]])).detach()
-    tensor([[-1.,  1.]])
+    tensor([[-1.0000,  1.0000]])
     """
 
     def __init__(

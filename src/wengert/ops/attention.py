@@ -14,6 +14,7 @@ from wengert.ops.source import iota
 from wengert.record.value import Value
 
 
+@ew.once_rounded
 def attention(
     query: Value,
     key: Value,

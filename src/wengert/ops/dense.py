@@ -6,12 +6,14 @@ import math
 
 from wengert.api import api
 from wengert.ops.composite import matmul, mm, named
+from wengert.ops.elementwise import once_rounded
 from wengert.ops.movement import permute, reshape, transpose
 from wengert.ops.reduction import sum
 from wengert.record.value import Value
 
 
 @api(namespace="nn.functional")
+@once_rounded
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """input @ weight.T + bias: (..., in) to (..., out) for a weight (out, in), or to (...) for a weight (in).
 
@@ -42,6 +44,7 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
 
 
 @api(namespace="nn.functional")
+@once_rounded
 def bilinear(input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
     """out[..., o] = sum over i, j of input1[..., i] weight[o, i, j] input2[..., j], plus bias[o].
 

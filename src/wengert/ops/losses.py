@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from wengert import shapes
 from wengert.api import api
@@ -24,7 +25,12 @@ from wengert.record.primitive import alias
 from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
-loss = api(namespace="nn.functional")
+F = TypeVar("F", bound=Callable[..., Value])
+
+
+def loss(f: F) -> F:
+    """Publish a loss, which is rounded once where its input is narrow."""
+    return api(namespace="nn.functional")(ew.once_rounded(f))  # type: ignore[return-value]
 
 
 def reduced(x: Value, reduction: str) -> Value:
@@ -263,7 +269,7 @@ def pairwise_distance(x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, k
 
     >>> import wengert
     >>> wengert.nn.functional.pairwise_distance(wengert.tensor([[3.0, 4.0]]), wengert.zeros(1, 2))
-    tensor([5.])
+    tensor([5.0000])
     """
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 

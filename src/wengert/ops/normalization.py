@@ -78,7 +78,7 @@ def layer_norm(
 
     >>> import wengert
     >>> wengert.nn.functional.layer_norm(wengert.tensor([[1.0, 3.0]]), (2,))
-    tensor([[-1.,  1.]])
+    tensor([[-1.0000,  1.0000]])
     """
     axes = _normalized_axes(input, normalized_shape, weight, bias)
     return scaled(standardized(input, *moments(input, axes), eps), weight, bias)

@@ -30,7 +30,7 @@ class LBFGS(Optimizer):
     >>> _ = optimizer.step(closure)
     >>> p
     Parameter containing:
-    tensor([1., 1.], requires_grad=True)
+    tensor([1.0000, 1.0000], requires_grad=True)
     """
 
     flags = {}

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from wengert.autograd.modes import enable_grad, no_grad
 from wengert.factories import tensor, zeros_like
-from wengert.nn.hooks import RemovableHandle, add
 from wengert.ops import elementwise as ew
+from wengert.record.hooks import RemovableHandle, add
 from wengert.record.value import Value
 from wengert.runtime.evaluate import settle
 from wengert.tensor import Tensor, tensor_value
