@@ -26,13 +26,17 @@ class _Asked(Exception):
 
 
 def _tensor(x: Any, name: str) -> Value:
-    if type(x) is not Tensor and has_torch_function((x,)):
+    if type(x) is Tensor:  # as `tensor_value`, without the call
+        return x._v if x._store is None else x._current()
+    if has_torch_function((x,)):
         raise _Asked
     return tensor_value(x, name)
 
 
 def _operand(x: Any, name: str) -> Any:
-    if type(x) is not Tensor and not isinstance(x, NUMBERS) and has_torch_function((x,)):
+    if type(x) is Tensor:
+        return x._v if x._store is None else x._current()
+    if not isinstance(x, NUMBERS) and has_torch_function((x,)):
         raise _Asked
     return value(x)
 
