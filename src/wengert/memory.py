@@ -423,7 +423,8 @@ METHODS: dict[str, Callable] = {
     f.__name__: f
     for f in (
         conj, is_conj, resolve_conj, is_neg, resolve_neg,
-        as_strided, as_strided_scatter, new_empty_strided, set_, resize_, resize_as_, is_contiguous, dim_order, is_set_to, is_same_size,
+        as_strided, as_strided_scatter,
+        new_empty_strided, set_, resize_, resize_as_, is_contiguous, dim_order, is_set_to, is_same_size,
         share_memory_, pin_memory, untyped_storage, is_nonzero, apply_, map_, get_device,
         _constant("is_shared", False, "Whether other processes see the memory: never."),
         _constant("is_pinned", False, "Whether the memory is pinned: never."),
