@@ -39,6 +39,15 @@ def test_numpy_takes_and_gives():
     assert np.from_dlpack(x[:, :1].expand(2, 4)).strides == (12, 0)
 
 
+def test_memory_that_is_read_only_stays_so():
+    a = np.arange(3.0)
+    a.flags.writeable = False
+    x = wengert.from_dlpack(a)
+    with pytest.raises(ValueError, match="read-only"):
+        x[0] = 5
+    assert (x.tolist(), a.tolist()) == ([0.0, 1.0, 2.0], [0.0, 1.0, 2.0])
+
+
 def test_copies():
     x = wengert.zeros(2)
     wengert.from_dlpack(x, copy=True)[0] = 1

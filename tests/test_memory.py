@@ -86,6 +86,14 @@ def test_strides_reach_the_memory_behind_a_view():
     assert x.tolist() == [[0.0, 0.0, 2.0, 3.0], [4.0, 0.0, 6.0, 7.0], [8.0, 9.0, 10.0, 11.0]]
 
 
+def test_scatter_through_strides():
+    x = wengert.zeros(6, dtype=wengert.float64, requires_grad=True)
+    src = wengert.ones(2, 2, dtype=wengert.float64, requires_grad=True)
+    out = wengert.as_strided_scatter(x, src, (2, 2), (3, 1), 1)
+    assert out.tolist() == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+    assert wengert.autograd.gradcheck(lambda a, b: wengert.as_strided_scatter(a, b, (2, 2), (3, 1), 1) ** 2, (x, src))
+
+
 def test_strides_of_exposed_memory():
     a = np.arange(6.0)
     y = wengert.from_numpy(a).as_strided((2, 2), (3, 1), 1)

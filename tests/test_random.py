@@ -119,6 +119,13 @@ def test_moments(draw, mean, variance):
     assert abs(x.var() / variance - 1) < 0.15
 
 
+def test_programs_that_seed_every_device_run():
+    wengert.cuda.manual_seed(1)
+    wengert.cuda.manual_seed_all(1)
+    wengert.cuda.empty_cache()
+    assert not wengert.cuda.is_initialized()
+
+
 def test_ranges():
     wengert.manual_seed(2)
     for d in (wengert.float16, wengert.bfloat16, wengert.float32, wengert.float64):

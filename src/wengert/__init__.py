@@ -109,6 +109,7 @@ from wengert.joining import (
 )  # fmt: skip
 from wengert.memory import (
     as_strided,
+    as_strided_scatter,
     conj,
     empty_permuted,
     empty_strided,

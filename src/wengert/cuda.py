@@ -15,6 +15,22 @@ def device_count() -> int:
     return 0
 
 
+def is_initialized() -> bool:
+    return False
+
+
+def manual_seed(seed: int) -> None:
+    """Nothing: there is no generator to restart."""
+
+
+def manual_seed_all(seed: int) -> None:
+    """Nothing: there are no generators to restart."""
+
+
+def empty_cache() -> None:
+    """Nothing: no memory is kept."""
+
+
 def synchronize(device: Any = None) -> None:
     raise RuntimeError(NONE)
 

@@ -95,7 +95,7 @@ def __dlpack__(
     x = _writable(shared_array(self))
     if copy:
         x = x.copy()
-    capsule = x.__dlpack__() if max_version is None else x.__dlpack__(max_version=max_version)
+    capsule = x.__dlpack__() if max_version is None or max_version[0] < 1 else _capsule_of(x)
     if self.dtype is dtypes.bfloat16:
         _type(capsule)[0] = _BFLOAT
     return capsule
@@ -144,6 +144,7 @@ def _capsule_of(x: Any) -> Any:
 
 def _array_of(capsule: Any) -> tuple[np.ndarray, dtype]:
     code = _type(capsule)
+    says_read_only = _name(capsule) == b"dltensor_versioned"  # NumPy takes the older kind for read-only
     is_bfloat16 = tuple(code) == (_BFLOAT, 16)
     if is_bfloat16:
         code[0] = _UINT
@@ -151,7 +152,7 @@ def _array_of(capsule: Any) -> tuple[np.ndarray, dtype]:
         x = np.from_dlpack(_Capsule(capsule))
     except RuntimeError as error:
         raise TypeError(f"from_dlpack: the numbers have no dtype here: {error}") from None
-    return _writable(x), dtypes.bfloat16 if is_bfloat16 else dtypes.from_numpy(x.dtype)
+    return x if says_read_only else _writable(x), dtypes.bfloat16 if is_bfloat16 else dtypes.from_numpy(x.dtype)
 
 
 def to_dlpack(tensor: Tensor) -> Any:

@@ -187,6 +187,15 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
     return _viewed(input._base if input._base is not None else input, chain, "AsStridedBackward0")
 
 
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """A copy of `input` in which `src` stands where `as_strided` would look."""
+    out = input.clone()
+    out.as_strided(size, stride, storage_offset).copy_(src)
+    return out
+
+
 def empty_strided(size: Sequence[int], stride: Sequence[int], **options: Any) -> Tensor:
     """A tensor with these strides, whose contents do not matter (zeros)."""
     shape, strides = shapes.shape_argument((size,)), shapes.shape_argument((stride,))
@@ -414,7 +423,8 @@ METHODS: dict[str, Callable] = {
     f.__name__: f
     for f in (
         conj, is_conj, resolve_conj, is_neg, resolve_neg,
-        as_strided, new_empty_strided, set_, resize_, resize_as_, is_contiguous, dim_order, is_set_to, is_same_size,
+        as_strided, as_strided_scatter,
+        new_empty_strided, set_, resize_, resize_as_, is_contiguous, dim_order, is_set_to, is_same_size,
         share_memory_, pin_memory, untyped_storage, is_nonzero, apply_, map_, get_device,
         _constant("is_shared", False, "Whether other processes see the memory: never."),
         _constant("is_pinned", False, "Whether the memory is pinned: never."),

@@ -117,14 +117,19 @@ def asking(f: Callable) -> Any:
 
     @functools.wraps(f)
     def function(*args: Any, **kwargs: Any) -> Any:
-        if kwargs:
+        for x in (*args, *kwargs.values()) if kwargs else args:
+            if type(x) in _PLAIN:
+                continue
+            if isinstance(x, tuple | list):
+                for y in x:
+                    if type(y) not in _PLAIN:
+                        break
+                else:
+                    continue
             if asked := overloaded(args, kwargs):
                 return ask(function, asked, args, kwargs)
-            return f(*args, **kwargs)
-        for x in args:
-            if type(x) not in _PLAIN and (asked := overloaded(args, kwargs)):
-                return ask(function, asked, args, kwargs)
-        return f(*args)
+            break
+        return f(*args, **kwargs)
 
     made: Any = function
     passed.add(id(made.__code__))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import secrets
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,7 +59,7 @@ class Generator:
 
     def seed(self) -> int:
         """Restart from a seed that the system gives, and return it."""
-        self.manual_seed(secrets.randbits(64))
+        self.manual_seed(int.from_bytes(os.urandom(8), "little"))
         return self._seed
 
     def initial_seed(self) -> int:

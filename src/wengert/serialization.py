@@ -7,11 +7,9 @@ of its tensors, little-endian. Nothing in a file is ever run: the description na
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import struct
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -26,6 +24,7 @@ from wengert.record.value import Value
 from wengert.storage import Lens, Memory
 from wengert.tensor import Tensor, value
 
+json, zipfile = lazy("json"), lazy("zipfile")
 nn = lazy("wengert.nn.parameter")
 torch_files = lazy("wengert.torch_files")
 _ENTRY = "wengert.json"
@@ -210,7 +209,7 @@ def _load(file: BinaryIO) -> Any:
 class Entries:
     """The entries of an archive, none larger than the file says: they must not be compressed."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: Any) -> None:
         self._archive = archive
         self._users: dict[int, list[Tensor]] = {}
         self.sizes: dict[str, int] = {}

@@ -409,13 +409,13 @@ class Storage:
 
     def write(self, v: Value) -> None:
         m = self.memory
-        self.value = v
-        self.tick += 1
         if m is None:
             self.version += 1
         else:
-            m.write(self.lenses, v)
+            m.write(self.lenses, v)  # which may refuse
             self.seen = m.tick
+        self.value = v
+        self.tick += 1
 
     def shared(self) -> Storage | Memory:
         """What all tensors that see these numbers have in common."""

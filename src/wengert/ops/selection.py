@@ -286,18 +286,3 @@ def equal(input: Value, other: Value) -> bool:
     True
     """
     return input.shape == other.shape and _truth(eq(total(cast(ne(input, other), dtypes.int64)), 0))
-
-
-# -- conjugation and negation are never put off --
-
-
-@api()
-def is_conj(input: Value) -> bool:
-    """Whether the tensor is to be conjugated yet: never."""
-    return False
-
-
-@api()
-def is_neg(input: Value) -> bool:
-    """Whether the tensor is to be negated yet: never."""
-    return False
