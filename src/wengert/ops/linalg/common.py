@@ -74,11 +74,6 @@ def known(v: Value) -> np.ndarray:
     return out
 
 
-def settled(v: Value) -> Value:
-    known(v)
-    return v
-
-
 def check_info(name: str, info: Value, text: Callable[[int], str]) -> None:
     """Raise what LAPACK says of the first matrix of the batch that it failed on.
 
