@@ -11,22 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, TYPES, Node, Range, guard_of
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range
 from wengert.compiler.halves import converts
+from wengert.compiler.llvm_memory import MEMORY, Rows
 from wengert.compiler.llvm_ops import (
-    SCALARS,
-    any_lane,
     constant,
     define_functions,
     emit_op,
     llvm_type,
-    scalar_constant,
 )
-from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Write
+from wengert.compiler.lower import Block, Kernel, Loop, Write
 
-# Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
-MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
-MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8", 1, "i8")}
 UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
 CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
@@ -62,22 +57,7 @@ def loops_of(block: Block) -> list[Loop]:
     return out
 
 
-class _Renderer:
-    def __init__(self, k: Kernel, lanes: int, half: bool) -> None:
-        self.k = k
-        self.lanes = lanes
-        self.half = half
-        self.lines: list[str] = []
-        self.count = 0
-        self.names: dict[int, str] = {}
-        self.cells: list[str] = []
-        self.counters: dict[Range, str] = {}
-        self.used: set[tuple[str, str]] = set()
-        self.shifts: dict[Number, list[str]] = {}  # of rows, by stride
-        self.bases: dict[tuple, str] = {}  # of addresses inside loops: (offset, terms over outer ranges)
-        self.carried: dict[int, str] = {}  # what running nodes have come to
-        self.label = "entry"
-
+class _Renderer(Rows):
     def run(self) -> str:
         k = self.k
         self._load_cells()
@@ -93,28 +73,6 @@ class _Renderer:
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
-
-    # -- text --
-
-    def _fresh(self) -> str:
-        self.count += 1
-        return f"%v{self.count}"
-
-    def _emit(self, line: str) -> None:
-        self.lines.append(line)
-
-    def _let(self, text: str) -> str:
-        name = self._fresh()
-        self.lines.append(f"{name} = {text}")
-        return name
-
-    def _start(self, label: str) -> None:
-        self.lines.append(f"{label}:")
-        self.label = label
-
-    def _new_label(self, stem: str) -> str:
-        self.count += 1
-        return f"{stem}{self.count}"
 
     # -- cells and loop variables --
 
@@ -139,12 +97,6 @@ class _Renderer:
             if kind == "b1":
                 value = self._let(f"icmp ne i8 {value}, 0")
             self.cells.append(value)
-
-    def _cell(self, i: int) -> str:
-        return self.cells[i]
-
-    def _plain(self, x: Number) -> str:
-        return str(x[1]) if x[0] == "=" else self._cell(x[1])
 
     def _task_loop(self) -> None:
         k = self.k
@@ -224,30 +176,6 @@ class _Renderer:
 
     # -- nodes --
 
-    def _varies(self, n: Node) -> bool:
-        return self.k.lane is not None and self.lanes > 1 and bool(n.mask & self.k.lane.bit)
-
-    def _width(self, n: Node) -> int:
-        return self.lanes if self._varies(n) else 1
-
-    def _operand(self, n: Node, lanes: int) -> str:
-        """n as an operand of an operation on `lanes` lanes."""
-        if n.op == "const":
-            return constant(n.attr, n.dtype, lanes)
-        name = self.names[n.id]
-        return self._splat(name, n.dtype) if lanes > 1 and not self._varies(n) else name
-
-    def _splat(self, name: str, dtype: str) -> str:
-        t = llvm_type(dtype, 1)
-        one = self._let(f"insertelement <{self.lanes} x {t}> poison, {t} {name}, i32 0")
-        return self._let(
-            f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32>"
-            " zeroinitializer"
-        )
-
-    def _steps(self, dtype: str) -> str:
-        return "<" + ", ".join(f"{dtype} {l}" for l in range(self.lanes)) + ">"
-
     def _block(self, block: Block) -> None:
         for item in block.items:
             if isinstance(item, Loop):
@@ -302,204 +230,6 @@ class _Renderer:
         if step != ("=", 1):
             ramp = self._let(f"mul <{self.lanes} x i64> {ramp}, {self._splat(self._plain(step), 'i64')}")
         return self._let(f"add <{self.lanes} x i64> {self._splat(base, 'i64')}, {ramp}")
-
-    def _sum(self, offset: Number, terms: tuple[tuple[Range, Number], ...]) -> str:
-        total = self._plain(offset)
-        for cut in range(len(terms), 0, -1):  # outer ranges come first
-            if (offset, terms[:cut]) in self.bases:
-                total, terms = self.bases[offset, terms[:cut]], terms[cut:]
-                break
-        for r, c in terms:
-            term = self.counters[r]
-            if c != ("=", 1):
-                term = self._let(f"mul i64 {term}, {self._plain(c)}")
-            total = term if total == "0" else self._let(f"add i64 {total}, {term}")
-        return total
-
-    # -- memory --
-
-    def _pointer(self, a: Address, offset: str) -> str:
-        return self._let(f"getelementptr {MEMORY[a.dtype][0]}, ptr {self._cell(a.pointer)}, i64 {offset}")
-
-    def _lane_step(self, a: Address) -> Number:
-        return a.coefficient(self.k.lane) if self.k.lane is not None and self.lanes > 1 else ("=", 0)
-
-    def _load(self, n: Node) -> str:
-        a = self.k.addresses[n.id]
-        t, size, mangled = MEMORY[a.dtype]
-        step = self._lane_step(a)
-        guard = guard_of(n)
-        base = self._sum(a.offset, a.coefficients)
-        data = n.args[0] if n.op == "gather" else None
-        if data is not None and not self._varies(data):
-            base = self._let(f"add i64 {base}, {self._operand(data, 1)}")
-        if data is not None and self._varies(data):
-            lanes = self.lanes
-            value = self._gather(a, base, step, guard, self.names[data.id])
-        elif step == ("=", 0):
-            value = self._load_one(a, n, base, guard)
-            lanes = self._width(n)
-        elif step == ("=", 1):
-            lanes = self.lanes
-            mask = self.mask
-            if guard is not None:
-                mask = self._let(f"and <{lanes} x i1> {mask}, {self._operand(guard, lanes)}")
-            p = self._pointer(a, base)
-            vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
-            # As a call, not as a load: the last rows must not read past the buffer.
-            value = self._let(
-                f"call {vt} @llvm.masked.load.{kind}.p0(ptr {p}, i32 {size}, <{lanes} x i1> {mask}, {vt}"
-                " zeroinitializer)"
-            )
-        else:
-            lanes = self.lanes
-            value = self._gather(a, base, step, guard)
-        if a.dtype != "b1":
-            return value
-        zero = "0" if lanes == 1 else "zeroinitializer"
-        return self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {value}, {zero}")
-
-    def _load_one(self, a: Address, n: Node, base: str, guard: Node | None) -> str:
-        """One element for all rows; where the guard holds nowhere, element 0 is read instead and not used."""
-        t = MEMORY[a.dtype][0]
-        if guard is None:
-            return self._let(f"load {t}, ptr {self._pointer(a, base)}")
-        some = self._operand(guard, self._width(guard))
-        if self._varies(guard):
-            some = any_lane(some, self.lanes, self._fresh, self.lines)
-        at = self._let(f"select i1 {some}, i64 {base}, i64 0")
-        value = self._let(f"load {t}, ptr {self._pointer(a, at)}")
-        zero = scalar_constant(0, a.dtype) if a.dtype != "b1" else "0"
-        if not self._varies(guard):
-            return self._let(f"select i1 {some}, {t} {value}, {t} {zero}")
-        one = self._let(f"insertelement <{self.lanes} x {t}> poison, {t} {value}, i32 0")
-        all_ = self._let(
-            f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32>"
-            " zeroinitializer"
-        )
-        return self._let(
-            f"select <{self.lanes} x i1> {self.names[guard.id]}, <{self.lanes} x {t}> {all_}, <{self.lanes} x"
-            f" {t}> zeroinitializer"
-        )
-
-    def _row_offsets(self, step: Number) -> list[str]:
-        """step * lane for each lane, 0 for the rows past the end; computed once for a block of rows."""
-        plain = self._plain(step)
-        out = []
-        for lane in range(self.lanes):
-            shift = str(lane * int(plain)) if step[0] == "=" else self._let(f"mul i64 {plain}, {lane}")
-            out.append(self._let(f"select i1 {self.valid[lane]}, i64 {shift}, i64 0"))
-        return out
-
-    def _gather(self, a: Address, base: str, step: Number, guard: Node | None, data: str = "") -> str:
-        """One element for each row, at `base`, a multiple of `step` and, where there is any, the row's `data`."""
-        t = MEMORY[a.dtype][0]
-        shifts = ["0"] * self.lanes if step == ("=", 0) else self.shifts.get(step) or self._row_offsets(step)
-        out = "poison"
-        for lane in range(self.lanes):
-            at = self._let(f"add i64 {base}, {shifts[lane]}")
-            if data:
-                one = self._let(f"extractelement <{self.lanes} x i64> {data}, i32 {lane}")
-                at = self._let(f"add i64 {at}, {one}")
-                if guard is None:  # the data of rows past the end is anything
-                    at = self._let(f"select i1 {self.valid[lane]}, i64 {at}, i64 0")
-            if guard is not None:
-                ok = self._operand(guard, self._width(guard))
-                if self._varies(guard):
-                    ok = self._let(f"extractelement <{self.lanes} x i1> {ok}, i32 {lane}")
-                # Rows past the end repeat the first row, whose guard may not hold.
-                ok = self._let(f"and i1 {ok}, {self.valid[lane]}")
-                at = self._let(f"select i1 {ok}, i64 {at}, i64 0")
-            value = self._let(f"load {t}, ptr {self._pointer(a, at)}")
-            if guard is not None:
-                zero = "0" if a.dtype == "b1" else scalar_constant(0, a.dtype)
-                value = self._let(f"select i1 {ok}, {t} {value}, {t} {zero}")
-            out = self._let(f"insertelement <{self.lanes} x {t}> {out}, {t} {value}, i32 {lane}")
-        return out
-
-    def _write(self, w: Write) -> None:
-        a = w.address
-        t, size, mangled = MEMORY[a.dtype]
-        step = self._lane_step(a)
-        lanes = self.lanes if self.k.lane is not None else 1
-        value = self._operand(w.node, lanes)
-        base = self._sum(a.offset, a.coefficients)
-        if w.data is not None:
-            base = self._let(f"add i64 {base}, {self._operand(w.data, 1)}")
-        if w.fold:
-            value = self._joined(w, base, step, value, lanes)
-        if a.dtype == "b1":
-            vt = llvm_type("b1", lanes)
-            value = self._let(f"zext {vt} {value} to {'i8' if lanes == 1 else f'<{lanes} x i8>'}")
-        if lanes == 1:
-            self._emit(f"store {t} {value}, ptr {self._pointer(a, base)}, align {size}")
-            return
-        whole, part, after = (self._new_label(s) for s in ("whole", "part", "stored"))
-        vt = f"<{lanes} x {t}>"
-        mask, full = self._store_mask(w)
-        self._emit(f"br i1 {full}, label %{whole}, label %{part}")
-        self._start(whole)
-        if step == ("=", 1):
-            self._emit(f"store {vt} {value}, ptr {self._pointer(a, base)}, align {size}")
-        else:
-            self._scatter(a, base, step, value, None)
-        self._emit(f"br label %{after}")
-        self._start(part)
-        if step == ("=", 1):
-            kind = f"v{lanes}{mangled}"
-            p = self._pointer(a, base)
-            self._emit(
-                f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})"
-            )
-            self._emit(f"br label %{after}")
-        else:
-            self._scatter(a, base, step, value, mask)
-            self._emit(f"br label %{after}")
-        self._start(after)
-
-    def _joined(self, w: Write, base: str, step: Number, value: str, lanes: int) -> str:
-        """What is there, joined with what is written."""
-        a = w.address
-        t, size, mangled = MEMORY[a.dtype]
-        if lanes == 1:
-            there = self._let(f"load {t}, ptr {self._pointer(a, base)}")
-        elif step == ("=", 1):
-            there = self._let(
-                f"call <{lanes} x {t}> @llvm.masked.load.v{lanes}{mangled}.p0(ptr {self._pointer(a, base)}, i32 {size},"
-                f" <{lanes} x i1> {self.mask}, <{lanes} x {t}> zeroinitializer)"
-            )
-        else:
-            there = self._gather(a, base, step, None)
-        if a.dtype == "b1":
-            zero = "0" if lanes == 1 else "zeroinitializer"
-            there = self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {there}, {zero}")
-        return emit_op(w.fold, a.dtype, (a.dtype,) * 2, None, [there, value], lanes, self._fresh, self.lines)
-
-    def _store_mask(self, w: Write) -> tuple[str, str]:
-        """The rows to store, and whether these are all of them."""
-        if w.guard is None:
-            return self.mask, "%full"
-        mask = self._let(f"and <{self.lanes} x i1> {self.mask}, {self._operand(w.guard, self.lanes)}")
-        bits = self._let(f"bitcast <{self.lanes} x i1> {mask} to i{self.lanes}")
-        return mask, self._let(f"icmp eq i{self.lanes} {bits}, -1")
-
-    def _scatter(self, a: Address, base: str, step: Number, value: str, mask: str | None) -> None:
-        t, size, _ = MEMORY[a.dtype]
-        plain = self._plain(step)
-        for lane in range(self.lanes):
-            one = self._let(f"extractelement <{self.lanes} x {t}> {value}, i32 {lane}")
-            shift = str(lane * int(plain)) if step[0] == "=" else self._let(f"mul i64 {plain}, {lane}")
-            at = self._let(f"add i64 {base}, {shift}")
-            p = self._pointer(a, at)
-            if mask is not None:
-                yes, no = self._new_label("put"), self._new_label("next")
-                here = self._let(f"extractelement <{self.lanes} x i1> {mask}, i32 {lane}")
-                self._emit(f"br i1 {here}, label %{yes}, label %{no}")
-                self._start(yes)
-            self._emit(f"store {t} {one}, ptr {p}, align {size}")
-            if mask is not None:
-                self._emit(f"br label %{no}")
-                self._start(no)
 
     # -- loops --
 
