@@ -323,3 +323,20 @@ def test_no_warnings():
         warnings.simplefilter("error")
         torch.tensor([[NAN, 1.0]]).sort()
         torch.zeros(0).sort()
+
+
+def test_powers_indices_and_older_names():
+    x = torch.tensor([1.5, -2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    same(torch.vander(x, 4).detach(), np.vander([1.5, -2.0, 3.0], 4))
+    same(torch.vander(x, increasing=True).detach(), np.vander([1.5, -2.0, 3.0], increasing=True))
+    assert gradcheck(lambda t: torch.vander(t, 4), (x,))
+    at = np.array([0, 7, 23, 11])
+    same(torch.unravel_index(torch.tensor(at), (2, 3, 4)), tuple(np.unravel_index(at, (2, 3, 4))))
+    with pytest.raises(ValueError, match="out of bounds"):
+        torch.unravel_index(torch.tensor([6]), (2, 3))
+    same(
+        torch.constant_pad_nd(torch.tensor(X), (1, -1), 2.0),
+        np.pad(X, ((0, 0), (0, 0), (1, 0)), constant_values=2)[..., :-1],
+    )
+    image = torch.tensor(X).reshape(1, 2, 3, 4)
+    same(F.upsample_nearest(image, scale_factor=2), X.repeat(2, 1).repeat(2, 2).reshape(1, 2, 6, 8))
