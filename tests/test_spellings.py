@@ -25,7 +25,7 @@ ARGUMENTS = {
     "unsafe_split_with_sizes": {"split_sizes": [1, 1]}, "kthvalue": {"k": 1}, "topk": {"k": 1}, "quantile": {"q": 0.5},
     "nanquantile": {"q": 0.5}, "select_scatter": {"src": X[0], "index": 0}, "slice_scatter": {"src": X},
     "split": {"split_size_or_sections": 1}, "unsafe_split": {"split_size_or_sections": 1},
-    "linalg.cross": {"other": X}, "linalg.vecdot": {"y": X},
+    "cosine_similarity": {"x2": X}, "linalg.cross": {"other": X}, "linalg.vecdot": {"y": X},
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def with_parameter(word):
               "special": namespace("special")}  # fmt: skip
     for space, functions in spaces.items():
         for name, f in sorted(functions.items()):
-            if inspect.isfunction(f) and word in inspect.signature(inspect.unwrap(f)).parameters:
+            if inspect.isfunction(f) and {"dim", word} <= inspect.signature(inspect.unwrap(f)).parameters.keys():
                 yield pytest.param(f"{space}.{name}".lstrip("."), f, id=f"{space}.{name}")
 
 
