@@ -1,8 +1,9 @@
-"""The bodies of the elementary functions, as expressions: one body each, for every renderer and every lane count.
+"""The bodies of the elementary and special functions, as expressions: one body each, for every renderer and lane count.
 
-Within 1 ulp in f32 and 2 in f64, special values as IEEE 754 and C99 have them, subnormals included. There are no tables
-and no branches, but for `rare`. The polynomials are minimax fits (Lawson's iteration, coefficients rounded from the
-lowest power up) in the relative error of the whole function; `benchmarks/accuracy.py` measures what comes out.
+Within 1 ulp in f32; in f64 within 2 for elementary functions, and as docs/accuracy.md says for the others. Special
+values are those of IEEE 754 and C99, subnormals included. There are no tables and no branches, but for `rare`. The
+polynomials are minimax fits in the relative error of the whole function (`benchmarks/minimax.py`), or plain series;
+`benchmarks/accuracy.py` measures what comes out.
 """
 
 from __future__ import annotations
