@@ -133,7 +133,7 @@ def test_what_may_stand_for_an_index():
         ((3,), tensor([0.0]), "tensors used as indices must be long, int, byte or bool tensors"),
         ((3,), torch.tensor(0.0), "tensors used as indices must be long, int, byte or bool tensors"),
         ((3,), np.array([0.5]), "tensors used as indices must be long, int, byte or bool tensors"),
-        ((3,), "a", "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"),
+        ((3,), 1.5, "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"),
         ((3,), (tensor([0]), tensor([0])), "too many indices for tensor of dimension 1"),
         ((), tensor([0]), "too many indices for tensor of dimension 0"),
         ((3,), torch.ones(3, 1) > 0, "too many indices for tensor of dimension 1"),
