@@ -98,7 +98,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 def _converter(name: str, d: dtype) -> Any:
-    def function(self: Tensor) -> Tensor:
+    def function(self: Tensor, memory_format: Any = None) -> Tensor:
         return _to(self, d)
 
     function.__name__ = name

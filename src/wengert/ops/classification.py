@@ -271,6 +271,7 @@ def multi_margin_loss(
     """The mean over classes j other than the target y of max(0, margin - x[y] + x[j])^p weight[y]."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    input = input if input.shape else reshape(input, (1,))
     axis = len(input.shape) - 1
     expected = input.shape[:-1]
     if target.shape not in (expected, (1,) if not expected else expected):
@@ -303,6 +304,8 @@ def multilabel_margin_loss(
 
     A row of the target lists its labels, up to the first -1.
     """
+    if not input.shape and not target.shape:
+        input, target = reshape(input, (1,)), reshape(target, (1,))
     if target.shape != input.shape or len(input.shape) not in (1, 2):
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     axis, n = len(input.shape) - 1, input.shape[-1]

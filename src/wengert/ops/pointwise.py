@@ -48,7 +48,13 @@ COPYSIGN = Elementwise(
         "other": lambda g: zeros_like(g),
     },
 )
-NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter)
+
+
+def _no_derivative(g: Value) -> Value:
+    raise NotImplementedError("nextafter: the derivative is not implemented; use .detach() on what goes in")
+
+
+NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter, vjp={"self": _no_derivative, "other": _no_derivative})
 EXPONENT = Elementwise(
     "exponent",
     "self",
