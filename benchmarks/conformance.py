@@ -475,7 +475,7 @@ EXPLAINED = {
     "linalg_norm_subgradients_at_zero": "Second derivatives of norms at 0: torch's are NaN, ours 0.",
     "cov": "A sample with float32 weights among float64 numbers: torch rounds their gradient earlier, by 3e-8.",
     "argsort": "The order of equal bools that are not contiguous: torch does not sort stably there.",
-    "as_strided_scatter": "Strides that are not in order: torch's gradient of the input is wrong there, by differences.",
+    "as_strided_scatter": "Strides that are not in order: torch's gradient of the input is wrong there.",
     "as_strided": "The in-place form `as_strided_` is absent; of a strided leaf, torch reads what lies between.",
 }
 

@@ -319,11 +319,12 @@ SAMPLES: dict[str, list[Sample]] = {
     "iota": [Sample(lambda d: [], lambda: iota(9, dtypes.int64, 3, -2))],
 }
 
+from samples_fft import FOURIER  # noqa: E402  (they need what is above)
 from samples_integers import INTEGERS  # noqa: E402  (they need what is above)
 from samples_linalg import LINALG  # noqa: E402  (they need what is above)
 from samples_sorting import SORTING  # noqa: E402
 from samples_special import SPECIAL  # noqa: E402
 
-SAMPLES |= SORTING | SPECIAL | INTEGERS
+SAMPLES |= SORTING | SPECIAL | INTEGERS | FOURIER
 for _name, _more in LINALG.items():
     SAMPLES[_name] = SAMPLES.get(_name, []) + _more

@@ -17,7 +17,7 @@ from wengert.tensor import NUMBERS, Tensor, make, tensor_value, value
 Converter = Callable[[Any, str], Any]
 
 _SPELLINGS = {  # NumPy's words for PyTorch's
-    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
+    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "axes": "dim", "x1": "input", "x2": "other",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from wengert.ops import counting as counting
 from wengert.ops import differences as differences
 from wengert.ops import einsum as einsum
 from wengert.ops import extremes as extremes
+from wengert.ops import fourier as fourier
 from wengert.ops import joining as joining
 from wengert.ops import padding as padding
 from wengert.ops import picking as picking
