@@ -109,7 +109,7 @@ def test_in_place_refuses():
     with refuses(RuntimeError, OVERLAP):
         torch.ones(3).expand(2, 3).add_(1)
     with refuses(RuntimeError, OVERLAP):
-        torch.ones(3).expand(2, 3)[0] = 1
+        torch.ones(3, 1).expand(3, 3)[0] = 1  # a row shows one number three times
     with refuses(RuntimeError, "The expanded size of the tensor (2) must match the existing size (3) at non-singleton"):
         torch.ones(3)[:2] = torch.ones(3)
 
@@ -709,3 +709,18 @@ def test_random_programs_over_shared_memory(data):
         np.testing.assert_array_equal(np.asarray(x.tolist()).reshape(a.shape), a)
     for array, a in arrays:
         np.testing.assert_array_equal(array, a)
+
+
+def test_a_part_of_an_expanded_tensor_that_shows_nothing_twice_can_be_written():
+    s = torch.tensor(2.0, requires_grad=True)
+    x = s * 1.0
+    x.expand(3)[1:2].mul_(5)
+    x.expand(2, 4)[1, :1].add_(1)
+    assert x.tolist() == 11.0
+    x.backward()
+    assert s.grad.tolist() == 5.0
+    y = torch.zeros(2, 1, 3)
+    y.expand(4, 2, 5, 3)[2:3, 1:, 4:, ::2] += torch.tensor([1.0, 2.0])
+    np.testing.assert_array_equal(y.numpy(), [[[0, 0, 0]], [[1, 0, 2]]])
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+        y.expand(4, 2, 5, 3)[2:3, 1:, 3:, ::2] += 1

@@ -36,7 +36,7 @@ def through(n: int, shape: Shape, strides: Shape, offset: int) -> tuple[Lens, ..
     if order != sorted(order):
         chain.append(Permute(tuple([order.index(k) for k in range(len(shape))])))
     if any(shape[k] > 1 for k in rest):
-        chain.append(Expand(shape))
+        chain.append(Expand(tuple([1 if k in rest else n for k, n in enumerate(shape)]), shape))
     return tuple([lens for lens in chain if not (type(lens) is Reshape and lens.old == lens.new)])
 
 

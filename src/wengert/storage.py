@@ -122,10 +122,21 @@ class Permute(Lens):
 class Expand(Lens):
     """Axes of size 1, and new leading axes, repeated. It cannot be written through."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("old", "shape")
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
+    def __init__(self, old: Shape, shape: Shape) -> None:
+        self.old, self.shape = old, shape
+
+    def narrowed(self, part: Slice) -> tuple[Lens, ...] | None:
+        """This, then a slice that shows no element twice, as lenses that can be written through."""
+        lead = len(self.shape) - len(self.old)
+        whole = [lead + k for k, (m, n) in enumerate(zip(self.old, self.shape[lead:])) if m == n]
+        if 0 in part.sizes or any(n > 1 for k, n in enumerate(part.sizes) if k not in whole):
+            return None
+        kept = [k in whole for k in range(lead, len(self.shape))]
+        starts = tuple([a if keep else 0 for a, keep in zip(part.starts[lead:], kept)])
+        sizes = part.sizes[lead:]
+        return Slice(starts, sizes, part.steps[lead:]), Reshape(sizes, part.sizes)
 
     def get(self, v: Value) -> Value:
         return movement.expand(v, self.shape)
@@ -233,6 +244,10 @@ def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...
     """`lenses`, then `more`; slices that meet become one."""
     if lenses and more and type(lenses[-1]) is Slice and type(more[0]) is Slice:
         return (*lenses[:-1], more[0].after(lenses[-1]), *more[1:])
+    if lenses and more and type(lenses[-1]) is Expand and type(more[0]) is Slice:
+        narrowed = lenses[-1].narrowed(more[0])
+        if narrowed is not None:
+            return compose(lenses[:-1], (*narrowed, *more[1:]))
     return lenses + more
 
 

@@ -209,7 +209,7 @@ def _expanded(x: Tensor, sizes: Shape) -> Tensor:
         if out.node is not None:
             out.node.label = "ExpandBackward0"
         return x._through((), out, _frame(2))
-    return _view(x, Expand(new), "ExpandBackward0", 3)
+    return _view(x, Expand(old, new), "ExpandBackward0", 3)
 
 
 def expand(input: Tensor, *sizes: Any) -> Tensor:

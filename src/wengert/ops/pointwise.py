@@ -48,13 +48,7 @@ COPYSIGN = Elementwise(
         "other": lambda g: zeros_like(g),
     },
 )
-
-
-def _no_derivative(g: Value) -> Value:
-    raise NotImplementedError("nextafter: the derivative is not implemented; use .detach() on what goes in")
-
-
-NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter, vjp={"self": _no_derivative, "other": _no_derivative})
+NEXTAFTER = Elementwise("nextafter", "self other", np.nextafter)
 EXPONENT = Elementwise(
     "exponent",
     "self",
