@@ -443,7 +443,7 @@ def fill(input: Value, value: Operand) -> Value:
             )
         number = cast(value, input.dtype)
     else:
-        if isinstance(value, complex) and not input.dtype.is_complex:
+        if isinstance(value, builtins.complex) and not input.dtype.is_complex:
             raise RuntimeError(
                 f"value cannot be converted to type {input.dtype.name} without overflow: {value} is complex;"
                 " convert the tensor with .to()"
