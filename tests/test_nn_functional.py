@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from samples_grids import GRIDS
 from samples_nn import CASES
 
 import wengert as torch
 from wengert.config import configure
 from wengert.nn import functional as F
 
-CASES = [pytest.param(x, id=f"{x.name}-{k}") for k, x in enumerate(CASES)]
+CASES = [pytest.param(x, id=f"{x.name}-{k}") for k, x in enumerate([*CASES, *GRIDS])]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -207,3 +209,50 @@ def test_errors(call, error, text):
 def test_a_different_target_size_warns():
     with pytest.warns(UserWarning, match="Using a target size"):
         F.mse_loss(ones(3, 4), ones(4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        (lambda x, g: (x, g, "abc"), ValueError, "expected mode to be 'bilinear', 'nearest' or 'bicubic', but got"),
+        (lambda x, g: (x, g, "nearest", "abc"), ValueError, "expected padding_mode to be 'zeros', 'border', or"),
+        (lambda x, g: (x, g[:1]), RuntimeError, "expected grid and input to have same batch size"),
+        (lambda x, g: (x, g[..., :1]), RuntimeError, "expected grid to have size 2 in last dimension"),
+        (lambda x, g: (x[:, :, :0], g), RuntimeError, r"sizes \[2, 3, 0, 4\] with dimension 2 being empty"),
+        (lambda x, g: (x.double(), g), RuntimeError, "expected scalar type Double but found Float"),
+        (lambda x, g: (x.long(), g), NotImplementedError, "not implemented for 'Long'"),
+        (lambda x, g: (x, g[0]), RuntimeError, "expected 4D or 5D input and grid with same number of dimensions"),
+    ],
+)
+def test_grid_sample_refuses(arguments, error, match):
+    with pytest.raises(error, match=match):
+        F.grid_sample(*arguments(torch.ones(2, 3, 4, 4), torch.zeros(2, 5, 6, 2)), align_corners=False)
+
+
+def test_grids_of_affine_maps():
+    for size, align in itertools.product([(2, 3, 4, 5), (1, 1, 3, 1, 2)], [True, False]):
+        d = len(size) - 2
+        theta = np.random.default_rng(0).standard_normal((size[0], d, d + 1))
+        lines = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in reversed(size[2:])]
+        lines = lines if align else [(2 * np.arange(n) + 1) / n - 1 for n in reversed(size[2:])]
+        base = np.stack([*np.meshgrid(*lines[::-1], indexing="ij")[::-1], np.ones(size[2:])], -1)
+        found = F.affine_grid(torch.tensor(theta), size, align)
+        np.testing.assert_allclose(found, np.einsum("...j,nij->n...i", base, theta), atol=1e-14)
+    with pytest.raises(ValueError, match="Expected a batch of 2D affine matrices of shape Nx2x3"):
+        F.affine_grid(torch.ones(2, 2, 2), (2, 3, 4, 5))
+    with pytest.raises(NotImplementedError, match="only supports 4D and 5D sizes"):
+        F.affine_grid(torch.ones(2, 2, 3), (2, 3, 4))
+
+
+def test_fill_copies():
+    x, number = torch.ones(2, 3, requires_grad=True), torch.tensor(2.0, requires_grad=True)
+    y = x.fill(number)
+    assert y.tolist() == [[2.0] * 3] * 2
+    y.sum().backward()
+    assert x.grad.tolist() == [[0.0] * 3] * 2
+    assert number.grad.item() == 6
+    assert torch.fill(torch.arange(2), 2.5).tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match="only supports 0-dimension value tensor"):
+        x.fill(torch.ones(1))
+    with pytest.raises(RuntimeError, match="cannot be converted"):
+        torch.arange(2).fill(1j)

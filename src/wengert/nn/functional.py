@@ -9,6 +9,7 @@ import wengert.ops.bags
 import wengert.ops.classification
 import wengert.ops.convolution
 import wengert.ops.dense
+import wengert.ops.grids
 import wengert.ops.losses
 import wengert.ops.normalization
 import wengert.ops.pooling

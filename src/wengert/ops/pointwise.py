@@ -30,7 +30,8 @@ from wengert.ops.elementwise import (
     sin,
     where,
 )
-from wengert.ops.source import as_value, full, zeros_like
+from wengert.ops.movement import expand
+from wengert.ops.source import as_value, full, scalar, zeros_like
 from wengert.ops.transcendental import atan2, real_binary
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
@@ -416,3 +417,35 @@ def polar(abs: Value, angle: Value) -> Value:
     """
     _parts(abs, angle, "abs and angle")
     return complex(abs * cos(angle), abs * sin(angle))
+
+
+@api()
+def fill(input: Value, value: Operand) -> Value:
+    """A tensor of the shape and dtype of the input, with one number, or the element of a 0-d tensor, everywhere.
+
+    Raises:
+        RuntimeError: for a tensor with axes, or a number that the dtype cannot hold.
+
+    >>> import wengert
+    >>> wengert.fill(wengert.zeros(2), 3)
+    tensor([3., 3.])
+    """
+    if isinstance(value, Value):
+        if value.shape:
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} dimensions."
+            )
+        number = cast(value, input.dtype)
+    else:
+        if isinstance(value, builtins.complex) and not input.dtype.is_complex:
+            raise RuntimeError(
+                f"value cannot be converted to type {input.dtype.name} without overflow: {value} is complex;"
+                " convert the tensor with .to()"
+            )
+        dtypes.check_range(value, input.dtype)
+        number = scalar(value, input.dtype)
+    if input.node is None:
+        out = expand(number, input.shape)
+    else:
+        out = where(full((), True, dtypes.bool_), number, input)
+    return named(out, f"FillBackward{int(isinstance(value, Value))}", input, value)

@@ -35,7 +35,7 @@ def _nearest(x: Value, k: int, size: int, scale: float, exact: bool) -> Value:
     return take(x, _limited(_floor(mul(places, scale)), x.shape[k]), k)
 
 
-def _cubic(t: Value) -> list[Value]:
+def cubic_weights(t: Value) -> list[Value]:
     """Weights of four neighbours: cubic convolution with a = -3/4 (Keys, 1981)."""
     a = -0.75
 
@@ -59,7 +59,7 @@ def _blended(x: Value, k: int, size: int, scale: float, align: bool, cubic: bool
         places = maximum(places, 0.0)
     first = _floor(places) if cubic else _limited(_floor(places), n)
     t = sub(places, cast(first, d))
-    weights = _cubic(t) if cubic else [sub(1.0, t), t]
+    weights = cubic_weights(t) if cubic else [sub(1.0, t), t]
     out = None
     for j, w in enumerate(weights):
         index = _limited(add(first, j - (1 if cubic else 0)), n)
