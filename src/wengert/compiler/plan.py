@@ -7,6 +7,7 @@ over the buffer of what it overwrites when nobody reads that later; otherwise it
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,10 +215,10 @@ class _Planner:
         if node.op != "load" or at.slots or (not path and node.attr[0] != source):
             raise NeedsBuffer(a)
         step = [at.coefficient(r) // scale for r in ranges]
-        batch = step[-3] if len(shape) > 2 else 0
-        for k in range(len(shape) - 3):  # leading axes must walk as one
-            if shape[k] != 1 and step[k] != step[k + 1] * shape[k + 1]:
-                raise NeedsBuffer(a)
+        leading = [(n, s) for n, s in zip(shape[:-2], step[:-2], strict=True) if n != 1]  # must walk as one axis
+        if any(outer != inner * n for (_, outer), (n, inner) in itertools.pairwise(leading)):
+            raise NeedsBuffer(a)
+        batch = leading[-1][1] if leading else 0
         row, column = step[-2], step[-1]
         rows, columns = shape[-2], shape[-1]
         plain = (column == 1 or columns == 1) and (rows == 1 or row >= columns)
