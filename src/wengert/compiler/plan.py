@@ -99,6 +99,7 @@ class _Planner:
         self.donatable = donatable
         self.selection = Selection(program, forced, held, store_held, donatable)
         self.fuser = Fuser(program, self.selection, numbers)
+        self.missing: set[int] = set()  # what must be stored, found once the kernels are known
 
     def run(self) -> Plan:
         groups = self.fuser.run()
@@ -121,8 +122,14 @@ class _Planner:
                 if before is not None:
                     steps.append(lower(before))
                     self._touch(last_use, before, len(steps) - 1)
-            steps.append(self._call(first) if kind in CALLS else lower(g))
+            try:
+                steps.append(self._call(first) if kind in CALLS else lower(g))
+            except NeedsBuffer as e:
+                self.missing.update(e.ops)
+                continue
             self._touch(last_use, g, len(steps) - 1)
+        if self.missing:  # all at once: planning starts anew
+            raise NeedsBuffer(*self.missing)
         return self._place(steps, last_use)
 
     def _drop_unread(self, groups: list[Fused]) -> None:
@@ -182,7 +189,7 @@ class _Planner:
             computed = [a for a in op.args[1:] if not self.selection.stored(a)]
             if not computed:
                 return False
-            raise NeedsBuffer(*computed)
+            self.missing.update(computed)
         return True
 
     # -- calls --
