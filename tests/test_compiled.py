@@ -432,3 +432,16 @@ def test_complex_branch_cuts():
     got, _ = evaluated(lambda a: [ew.imag(ew.log(a)), ew.imag(ew.sqrt(a))], [x], "cpu")
     np.testing.assert_array_equal(np.signbit(got[0]), np.signbit(np.arctan2(x.imag, x.real)))
     np.testing.assert_array_equal(np.signbit(got[1]), np.signbit(np.sqrt(x).imag))
+
+
+@pytest.mark.parametrize("batch", [(2, 1), (3, 1, 2), (2, 3)])
+@pytest.mark.parametrize("held", range(4))
+def test_product_batches_that_walk_as_one_or_not(batch, held):
+    """Axes of one element lie anywhere; expanded ones stand still."""
+    sizes = [(n if held >> (k % 2) & 1 else 1) for k, n in enumerate(batch)]
+    a, b = numbers(F32, *sizes, 66, 67), numbers(F32, *batch, 67, 68)
+
+    def product(v: Value) -> Value:
+        return composite.matmul(movement.expand(v, (*batch, 66, 67)), constant(b, F32))
+
+    check(product, a, scale=40)

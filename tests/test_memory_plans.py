@@ -9,6 +9,7 @@ import pytest
 
 from wengert import dtypes
 from wengert.autograd import engine
+from wengert.compiler.fuse import Fuser
 from wengert.config import configure
 from wengert.errors import TooLarge
 from wengert.ops import composite, extremes, movement, reduction
@@ -351,3 +352,39 @@ def test_cut_keeps_what_is_held():
     assert a.data is not None
     assert b.data is not None
     np.testing.assert_allclose(read(b), np.exp(ramp(50) / 50) * 2)
+
+
+# -- what a plan costs --
+
+
+def _attempts(monkeypatch, f, *arrays) -> int:
+    """How often planning starts to compute f."""
+    made = []
+    run = Fuser.run
+    monkeypatch.setattr(Fuser, "run", lambda self: made.append(self) or run(self))
+    both(f, *arrays)
+    return len(made)
+
+
+def test_writes_that_read_their_bases_start_planning_anew_once(monkeypatch):
+    def added(a, b):
+        for k in range(6):
+            here = slice_(a, (k,), (4,), (1,))
+            a = write(a, here + b * float(k), (k,), (1,))
+            a = write(a, reshape(slice_(a, (3 - k % 3,), (4,), (1,)), (4,)) + b, (k,), (1,))
+        return a
+
+    assert _attempts(monkeypatch, added, ramp(12), ramp(4)) == 2
+
+
+def test_many_products_start_planning_anew_as_often_as_one(monkeypatch):
+    def products(a, b, count=5):
+        """The rows of a are no single axis after the permutation, as of heads that are joined again."""
+        out = []
+        for k in range(count):
+            heads = movement.permute(a * float(k + 1), (0, 2, 1, 3))
+            out.append(composite.matmul(reshape(heads, (130, 132)), b))
+        return out
+
+    a, b = ramp(2, 4, 65, 33) / 1e4, ramp(132, 70) / 1e4
+    assert _attempts(monkeypatch, products, a, b) <= _attempts(monkeypatch, lambda a, b: products(a, b, 1), a, b)

@@ -107,13 +107,13 @@ class Fuser:
     def run(self) -> list[Fused]:
         groups: list[Fused] = []
         for i in sorted(self.selection.anchors):
-            if self.ops[i].kind in CALLS:
-                self._place_call(i, groups)
-                continue
             try:
+                if self.ops[i].kind in CALLS:
+                    self._place_call(i, groups)
+                    continue
                 anchor = self._analyse(i)
             except NeedsBuffer as e:
-                raise self._unreadable(e) from None
+                raise self._unreadable(i, e) from None
             self.anchors[i] = anchor
             self._join(anchor, groups)
         for g in groups:
@@ -140,19 +140,28 @@ class Fuser:
         self._find_level(anchor, loads)
         return anchor
 
-    def _unreadable(self, first: NeedsBuffer) -> NeedsBuffer:
-        """The same with all that storing those operations needs stored, so that planning starts anew only once."""
+    def _unreadable(self, at: int, first: NeedsBuffer) -> NeedsBuffer:
+        """The same with all that storing those operations, and all anchors from `at` on, need stored, so that planning
+        starts anew only once."""
         found = set(first.ops)
-        stack = list(first.ops)
+        stack = [*(i for i in self.selection.anchors if i >= at), *first.ops]
         while stack:
             i = stack.pop()
-            body = Body(self.ops, self.numbers, lambda k: k in found or self.selection.stored(k), frozenset())
             try:
-                body.define(i, tuple([Affine.of(r) for r in _outer_ranges(body.b, self._space(self.ops[i]))]))
+                self._read(i, lambda k: k in found or self.selection.stored(k))
             except NeedsBuffer as e:
                 found.update(e.ops)
                 stack += (i, *e.ops)
         return NeedsBuffer(*found)
+
+    def _read(self, i: int, stored: Callable[[int], bool]) -> None:
+        """Raise what operation i needs stored beyond what is."""
+        op = self.ops[i]
+        if op.kind in CALLS:
+            call_operands(self.ops, stored, op)
+            return
+        body = Body(self.ops, self.numbers, stored, frozenset())
+        body.define(i, tuple([Affine.of(r) for r in _outer_ranges(body.b, self._space(op))]))
 
     def _space(self, op: Op) -> tuple[int, ...]:
         """What an anchor's outer ranges are over."""

@@ -7,6 +7,7 @@ over the buffer of what it overwrites when nobody reads that later; otherwise it
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +99,7 @@ class _Planner:
         self.donatable = donatable
         self.selection = Selection(program, forced, held, store_held, donatable)
         self.fuser = Fuser(program, self.selection, numbers)
+        self.missing: set[int] = set()  # what must be stored, found once the kernels are known
 
     def run(self) -> Plan:
         groups = self.fuser.run()
@@ -120,8 +122,14 @@ class _Planner:
                 if before is not None:
                     steps.append(lower(before))
                     self._touch(last_use, before, len(steps) - 1)
-            steps.append(self._call(first) if kind in CALLS else lower(g))
+            try:
+                steps.append(self._call(first) if kind in CALLS else lower(g))
+            except NeedsBuffer as e:
+                self.missing.update(e.ops)
+                continue
             self._touch(last_use, g, len(steps) - 1)
+        if self.missing:  # all at once: planning starts anew
+            raise NeedsBuffer(*self.missing)
         return self._place(steps, last_use)
 
     def _drop_unread(self, groups: list[Fused]) -> None:
@@ -181,7 +189,7 @@ class _Planner:
             computed = [a for a in op.args[1:] if not self.selection.stored(a)]
             if not computed:
                 return False
-            raise NeedsBuffer(*computed)
+            self.missing.update(computed)
         return True
 
     # -- calls --
@@ -214,10 +222,10 @@ class _Planner:
         if node.op != "load" or at.slots or (not path and node.attr[0] != source):
             raise NeedsBuffer(a)
         step = [at.coefficient(r) // scale for r in ranges]
-        batch = step[-3] if len(shape) > 2 else 0
-        for k in range(len(shape) - 3):  # leading axes must walk as one
-            if shape[k] != 1 and step[k] != step[k + 1] * shape[k + 1]:
-                raise NeedsBuffer(a)
+        leading = [(n, s) for n, s in zip(shape[:-2], step[:-2], strict=True) if n != 1]  # must walk as one axis
+        if any(outer != inner * n for (_, outer), (n, inner) in itertools.pairwise(leading)):
+            raise NeedsBuffer(a)
+        batch = leading[-1][1] if leading else 0
         row, column = step[-2], step[-1]
         rows, columns = shape[-2], shape[-1]
         plain = (column == 1 or columns == 1) and (rows == 1 or row >= columns)
