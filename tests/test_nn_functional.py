@@ -283,8 +283,9 @@ def test_ctc_loss():
     one = F.ctc_loss(logs[:, 0], torch.tensor([1, 2]), torch.tensor(5), torch.tensor(2), reduction="sum")
     assert one.item() == pytest.approx(exact[0], rel=1e-12)
     f = lambda y: F.ctc_loss(y, flat, times, lengths, zero_infinity=True)  # noqa: E731
-    assert torch.autograd.gradcheck(f, (logs.detach().requires_grad_(),))
-    assert torch.autograd.gradgradcheck(f, (logs.detach().requires_grad_(),))
+    with configure(backend="reference"):
+        assert torch.autograd.gradcheck(f, (logs.detach().requires_grad_(),))
+        assert torch.autograd.gradgradcheck(f, (logs.detach().requires_grad_(),))
 
 
 @pytest.mark.parametrize(
