@@ -256,3 +256,51 @@ def test_fill_copies():
         x.fill(torch.ones(1))
     with pytest.raises(RuntimeError, match="cannot be converted"):
         torch.arange(2).fill(1j)
+
+
+def over_alignments(probabilities, labels):
+    """Minus the logarithm of the probability of labels (0 is the blank), by going through all sequences of classes."""
+    total = 0.0
+    for path in itertools.product(range(probabilities.shape[1]), repeat=len(probabilities)):
+        if [k for k, _ in itertools.groupby(path) if k] == list(labels):
+            total += math.prod(probabilities[np.arange(len(path)), path])
+    return -math.log(total) if total else math.inf
+
+
+def test_ctc_loss():
+    x = torch.tensor(np.random.default_rng(0).standard_normal((5, 4, 3)), requires_grad=True)
+    targets, times, lengths = np.array([[1, 2], [2, 2], [1, 0], [1, 1]]), [5, 4, 3, 2], [2, 2, 0, 2]
+    logs = x.log_softmax(-1)
+    rows = zip(range(4), times, lengths, strict=True)
+    exact = np.array([over_alignments(logs.detach().exp().numpy()[:t, n], targets[n, :k]) for n, t, k in rows])
+    found = F.ctc_loss(logs, torch.tensor(targets), times, lengths, reduction="none")
+    np.testing.assert_allclose(found.detach(), exact, rtol=1e-12)
+    assert math.isinf(exact[3])  # two equal labels need a blank between them
+    finite = np.where(np.isinf(exact), 0, exact)
+    flat = torch.tensor([1, 2, 2, 2, 1, 1])
+    loss = torch.nn.CTCLoss(zero_infinity=True)(logs, flat, torch.tensor(times), torch.tensor(lengths))
+    assert loss.item() == pytest.approx(np.mean(finite / np.maximum(lengths, 1)), rel=1e-12)
+    one = F.ctc_loss(logs[:, 0], torch.tensor([1, 2]), torch.tensor(5), torch.tensor(2), reduction="sum")
+    assert one.item() == pytest.approx(exact[0], rel=1e-12)
+    f = lambda y: F.ctc_loss(y, flat, times, lengths, zero_infinity=True)  # noqa: E731
+    with configure(backend="reference"):
+        assert torch.autograd.gradcheck(f, (logs.detach().requires_grad_(),))
+        assert torch.autograd.gradgradcheck(f, (logs.detach().requires_grad_(),))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"input_lengths": (7, 5)}, "Expected input_lengths to have value at most 6, but got value 7"),
+        ({"input_lengths": (6,)}, "input_lengths must be of size batch_size"),
+        ({"target_lengths": (4, 2)}, "to have size at least 4 at dimension 1, but got size 3"),
+        ({"target_lengths": (3, -1)}, "Expected target_lengths to have value at least 0, but got value -1"),
+        ({"targets": torch.tensor([1, 2, 3, 2])}, "to have size 5 at dimension 0, but got size 4"),
+        ({"targets": torch.tensor([1, 2, 3, 2, 9])}, "label 9 is out of range for 4 classes"),
+        ({"blank": 4}, "blank must be in label range"),
+    ],
+)
+def test_ctc_loss_refuses(arguments, match):
+    given = {"targets": torch.ones(2, 3, dtype=torch.int64), "input_lengths": (6, 5), "target_lengths": (3, 2)}
+    with pytest.raises((RuntimeError, IndexError), match=match):
+        F.ctc_loss(torch.zeros(6, 2, 4), **{**given, **arguments})

@@ -12,12 +12,13 @@ from wengert.ops import elementwise as ew
 from wengert.ops.movement import expand
 from wengert.ops.source import full, scalar
 from wengert.record.value import Value, recorder
-from wengert.tensor import Tensor, _operand, overwritten, value
+from wengert.tensor import Tensor, _operand, overwritten
+from wengert.tensor import value as value_of
 
 
 def in_place_operator(name: str, op: Callable[[Any, Any], Value]) -> None:
     def method(self: Tensor, other: Any) -> Tensor:
-        a, b = value(self), _operand(other)
+        a, b = value_of(self), _operand(other)
         if b is None:
             return NotImplemented
         self._check_write()
@@ -29,15 +30,15 @@ def in_place_operator(name: str, op: Callable[[Any, Any], Value]) -> None:
 
 def zero_(self: Tensor) -> Tensor:
     """Write zeros."""
-    v = value(self)
+    v = value_of(self)
     self._check_write()
     zeros = full(v.shape, 0, v.dtype)
     return self._in_place(overwritten(v, zeros) if recorder.grad and v.node is not None else zeros)
 
 
-def fill_(self: Tensor, number: Any) -> Tensor:
+def fill_(self: Tensor, value: Any) -> Tensor:
     """Write one number, or a 0-d tensor."""
-    v, x = value(self), value(number)
+    v, x = value_of(self), value_of(value)
     self._check_write()
     if isinstance(x, Value):
         if x.shape:
@@ -52,7 +53,7 @@ def fill_(self: Tensor, number: Any) -> Tensor:
 
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Write the elements of another tensor, converted and broadcast."""
-    v, x = value(self), value(src)
+    v, x = value_of(self), value_of(src)
     self._check_write()
     x = ew.cast(ew.as_value(x), v.dtype)
     if x.shape != v.shape:

@@ -8,6 +8,7 @@ from typing import Any
 import wengert.ops.bags
 import wengert.ops.classification
 import wengert.ops.convolution
+import wengert.ops.ctc
 import wengert.ops.dense
 import wengert.ops.grids
 import wengert.ops.losses

@@ -96,6 +96,13 @@ class KLDivLoss(_Loss):
     settings = {**_COMMON, "log_target": False}
 
 
+class CTCLoss(Applied):
+    """Connectionist temporal classification: labels against log-probabilities of classes in time."""
+
+    function = "ctc_loss"
+    settings = {"blank": 0, "reduction": "mean", "zero_infinity": False}
+
+
 class PoissonNLLLoss(_Loss):
     """The negative log-likelihood of counts."""
 
@@ -187,8 +194,8 @@ class SoftMarginLoss(_Loss):
 
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss", "HingeEmbeddingLoss",
-    "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "MarginRankingLoss", "MultiLabelMarginLoss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss",
+    "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "MarginRankingLoss", "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss",
     "TripletMarginLoss", "TripletMarginWithDistanceLoss",
 ]  # fmt: skip
