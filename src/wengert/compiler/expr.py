@@ -65,21 +65,37 @@ class Data:
         return self.node.mask
 
 
-@dataclass(frozen=True)
 class Affine:
     """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables, data and
-    run-time slots.
+    run-time slots. Immutable; planning makes and compares very many of them, so it is no dataclass.
     """
 
-    const: int = 0
-    terms: tuple[tuple[Range | Data, int], ...] = ()
-    slots: tuple[tuple[int, int], ...] = ()
+    __slots__ = ("_hash", "const", "slots", "terms")
+
+    def __init__(
+        self,
+        const: int = 0,
+        terms: tuple[tuple[Range | Data, int], ...] = (),
+        slots: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        self.const = const
+        self.terms = terms
+        self.slots = slots
+        self._hash = 0
 
     def __hash__(self) -> int:  # once: indices are looked up again and again
-        found: int | None = self.__dict__.get("hash")
-        if found is None:
-            found = self.__dict__["hash"] = hash((self.const, self.terms, self.slots))
+        found = self._hash
+        if not found:
+            found = self._hash = hash((self.const, self.terms, self.slots))
         return found
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(other) is Affine
+            and self.const == other.const
+            and self.terms == other.terms
+            and self.slots == other.slots
+        )
 
     @staticmethod
     def of(r: Range) -> Affine:
