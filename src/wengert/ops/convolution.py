@@ -74,8 +74,11 @@ def _contracted(x: Value, weight: Value, stride: Shape, dilation: Shape, groups:
 def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: int, transposed: bool) -> None:
     ndim = int(name[-2])
     if len(weight.shape) != ndim + 2:
+        k = len(weight.shape)
+        expected = f"Expected {k}-dimensional input for {k}-dimensional weight" if k > 2 else ""
         raise RuntimeError(
-            f"{name}: weight should have {ndim + 2} axes, but got a weight of size: {list(weight.shape)}"
+            f"{expected or 'weight should have at least three dimensions'} of size {list(weight.shape)}; the weight of"
+            f" {name} has {ndim + 2}"
         )
     if len(input.shape) not in (ndim + 1, ndim + 2):
         raise RuntimeError(
@@ -92,6 +95,11 @@ def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: i
             )
     if groups <= 0:
         raise RuntimeError("non-positive groups is not supported")
+    if weight.shape[0] < groups:
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size"
+            f" {list(weight.shape)} instead"
+        )
     if weight.shape[0] % groups:
         raise RuntimeError(
             f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size"
@@ -124,8 +132,6 @@ def _margins(padding: Sizes | str, kernel: Shape, stride: Shape, dilation: Shape
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple([t // 2 for t in total]), tuple([t - t // 2 for t in total])
     low = sizes_of(padding, len(kernel), "padding")
-    if min(low) < 0:
-        raise RuntimeError("negative padding is not supported")
     return low, low
 
 
@@ -156,10 +162,14 @@ def _conv(
     dilation: Sizes,
     groups: int,
 ) -> Value:
-    _check(name, input, weight, bias, groups, False)
-    kernel, d = weight.shape[2:], len(weight.shape) - 2
+    kernel, d = weight.shape[2:], int(name[-2])
     step, gap = sizes_of(stride, d, "stride"), sizes_of(dilation, d, "dilation")
-    _positive(stride=step, dilation=gap)
+    _positive(stride=step)
+    if min(gap) <= 0:
+        raise RuntimeError(f"dilation should be greater than zero, but got {list(gap)} ({name})")
+    if not isinstance(padding, str) and min(sizes_of(padding, d, "padding")) < 0:
+        raise RuntimeError("negative padding is not supported")
+    _check(name, input, weight, bias, groups, False)
     x = padded(_batched(input, d), *_margins(padding, kernel, step, gap))
     spans = [g * (k - 1) + 1 for g, k in zip(gap, kernel, strict=True)]
     if any(s > n for s, n in zip(spans, x.shape[2:], strict=True)):

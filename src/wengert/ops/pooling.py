@@ -30,31 +30,58 @@ class Windows:
     ) -> None:
         d = self.ndim = int(name[-2])
         if len(x.shape) not in (d + 1, d + 2):
-            raise RuntimeError(
-                f"non-empty {d + 1}D or {d + 2}D (batch mode) tensor expected for input of {name}, but got:"
-                f" {list(x.shape)}"
-            )
+            self._refuse_input(name, x)
         self.kernel = _sizes(name, "kernel_size", kernel, d)
         self.stride = _sizes(name, "stride", kernel if stride is None or stride == () else stride, d)
         self.padding = _sizes(name, "padding", padding, d)
         self.dilation = _sizes(name, "dilation", dilation, d)
         self.size = x.shape[-d:]
-        if min(self.stride) <= 0 or min(self.kernel) <= 0:
-            raise RuntimeError(f"stride should not be zero ({name}: kernel_size and stride must be greater than zero)")
+        self._check_positive(name)
         for k, p, g in zip(self.kernel, self.padding, self.dilation, strict=True):
-            if p < 0 or p > ((k - 1) * g + 1) // 2:
+            if p < 0:
+                raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
+            if p > ((k - 1) * g + 1) // 2:
                 raise RuntimeError(
                     "pad should be at most half of effective kernel size, but got"
                     f" pad={p}, kernel_size={k} and dilation={g}"
                 )
+        if 0 in x.shape[-d - 1 :]:
+            self._refuse_input(name, x)
         self.spans = tuple([(k - 1) * g + 1 for k, g in zip(self.kernel, self.dilation, strict=True)])
         self.out = tuple([self._count(k, ceil) for k in range(d)])
+        if name == "max_pool1d" and self.out[0] < 0:
+            raise RuntimeError(f"Invalid computed output size: {self.out[0]}")
         if min(self.out) < 1:
             plane = x.shape[-d - 1 :]
             raise RuntimeError(
                 f"Given input size: ({'x'.join(map(str, plane))}). Calculated output size:"
                 f" ({'x'.join(map(str, (plane[0], *[max(n, 0) for n in self.out])))}). Output size is too small"
             )
+
+    def _refuse_input(self, name: str, x: Value) -> None:
+        d, shape = self.ndim, list(x.shape)
+        kinds = f"{d + 1}D or {d + 2}D"
+        if d < 3:
+            raise RuntimeError(
+                f"Expected {kinds} (batch mode) tensor with optional 0 dim batch size for input, but got: {shape}"
+                f" ({name})"
+            )
+        if len(shape) in (d + 1, d + 2):
+            raise RuntimeError(
+                f"{name}: Expected input's non-batch dimensions to have positive length, but input has a shape of"
+                f" {shape}"
+            )
+        raise RuntimeError(f"non-empty {kinds} (batch mode) tensor expected for input of {name}, but got: {shape}")
+
+    def _check_positive(self, name: str) -> None:
+        for what, sizes in (("kernel_size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
+            if min(sizes) > 0:
+                continue
+            if name == "max_pool1d":
+                raise RuntimeError(f"{what} must be greater than zero, but got {min(sizes)}")
+            if what == "stride":
+                raise RuntimeError(f"stride should not be zero ({name}: {list(sizes)})")
+            raise RuntimeError(f"{what} should be greater than zero, but got {list(sizes)} ({name})")
 
     def _count(self, k: int, ceil: bool) -> int:
         n, p, s = self.size[k], self.padding[k], self.stride[k]
@@ -325,12 +352,16 @@ def lp_pool3d(
 
 def _adaptive_sizes(name: str, x: Value, output_size: Sizes | Sequence[int | None] | None) -> Shape:
     d = int(name[-2])
+    if d > 1 and len(x.shape) <= d:
+        raise ValueError(f"Input dimension should be at least {d + 1}, got {len(x.shape)} ({name}: {list(x.shape)})")
     if len(x.shape) not in (d + 1, d + 2):
         raise RuntimeError(f"{name}(): Expected {d + 1}D or {d + 2}D tensor, but got {list(x.shape)}")
     wanted = [output_size] * d if output_size is None or isinstance(output_size, int) else list(output_size)
     wanted = wanted * d if len(wanted) == 1 else wanted
     if len(wanted) != d:
-        raise RuntimeError(f"{name}(): internal error: output_size.size() must be {d}, got {len(wanted)}")
+        raise RuntimeError(f"{name}: output_size must be {d}, got {len(wanted)} sizes")
+    if any(n is not None and n < 0 for n in wanted):
+        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received {wanted}")
     return tuple([n if w is None else w for w, n in zip(wanted, x.shape[-d:], strict=True)])
 
 
