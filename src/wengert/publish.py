@@ -46,6 +46,9 @@ def _operand(x: Any, name: str) -> Any:
 def _tensors(x: Any, name: str) -> list[Value]:
     if isinstance(x, Tensor) or not isinstance(x, Iterable):
         raise TypeError(f"argument '{name}' must be tuple of Tensors, not {type(x).__name__}")
+    for k, y in enumerate(x := list(x)):
+        if y is None:
+            raise TypeError(f"expected Tensor as element {k} in argument '{name}', but got None")
     return [_tensor(y, name) for y in x]
 
 

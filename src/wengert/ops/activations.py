@@ -259,6 +259,8 @@ def hardtanh(input: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value
     >>> wengert.nn.functional.hardtanh(wengert.tensor([-2.0, 0.5]))
     tensor([-1.0000,  0.5000])
     """
+    if min_val > max_val:
+        raise ValueError(f"min_val cannot be greater than max_val: {min_val}, {max_val}")
     low, high = _number(min_val, input), _number(max_val, input)
     return where(le(input, low), low, where(ge(input, high), high, input))
 

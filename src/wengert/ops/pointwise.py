@@ -10,6 +10,7 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.api import api
+from wengert.attributes import LONG_NAMES
 from wengert.ops.elementwise import (
     _common,
     abs,
@@ -385,13 +386,13 @@ def angle(input: Value) -> Value:
 def _parts(a: Value, b: Value, names: str) -> None:
     if a.dtype not in _FULL or b.dtype not in _FULL:
         raise RuntimeError(
-            f"Expected both inputs to be Half, Float or Double tensors but got {a.dtype.name} and {b.dtype.name};"
-            " float32 and float64 have complex dtypes here"
+            "Expected both inputs to be Half, Float or Double tensors but got"
+            f" {LONG_NAMES[a.dtype.name]} and {LONG_NAMES[b.dtype.name]}; float32 and float64 have complex dtypes here"
         )
     if a.dtype is not b.dtype:
         raise RuntimeError(
-            f"Expected object of scalar type {a.dtype.name} but got scalar type {b.dtype.name} for second argument;"
-            f" {names} must have one dtype"
+            f"Expected object of scalar type {LONG_NAMES[a.dtype.name]} but got scalar type"
+            f" {LONG_NAMES[b.dtype.name]} for second argument; {names} must have one dtype"
         )
 
 
