@@ -91,8 +91,13 @@ class Fused:
     )  # stored inside the loop of a flat reduction over the same elements
 
 
+# What anchors read, with the answers to "is it stored?" that this follows from: it outlives an attempt to plan.
+Loads = dict[tuple, tuple[list[tuple[int, Affine]], dict[int, bool]]]
+
+
 class Fuser:
-    def __init__(self, program: Program, selection: Selection, numbers: dict[int, object]) -> None:
+    def __init__(self, program: Program, selection: Selection, numbers: dict[int, object], known: Loads) -> None:
+        self.known = known
         self.ops = program.ops
         self.selection = selection
         self.numbers = numbers
@@ -104,7 +109,8 @@ class Fuser:
             tuple, list[Fused]
         ] = {}  # by (level, outer sizes); flat reductions also by (level, length)
 
-    def run(self) -> list[Fused]:
+    def place(self) -> list[Fused]:
+        """The anchors in groups, each of which is a kernel or a call, in the order in which they run."""
         groups: list[Fused] = []
         for i in sorted(self.selection.anchors):
             try:
@@ -116,10 +122,13 @@ class Fuser:
                 raise self._unreadable(i, e) from None
             self.anchors[i] = anchor
             self._join(anchor, groups)
+        return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].base >= 0 for a in g.members)))
+
+    def express(self, groups: list[Fused]) -> None:
+        """Build the expressions of all kernels."""
         for g in groups:
             if self.ops[g.members[0].op].kind not in CALLS:
                 self._expressions(g)
-        return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].base >= 0 for a in g.members)))
 
     # -- one anchor --
 
@@ -173,10 +182,23 @@ class Fuser:
 
     def loads(self, anchor: Anchor) -> list[tuple[int, Affine]]:
         """What the anchor reads when nothing but itself is inlined, for all components."""
-        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
+        key = (anchor.op, *anchor.axes)
+        stored = self.selection.stored
+        found = self.known.get(key)
+        if found is not None and all(stored(j) is answer for j, answer in found[1].items()):
+            return list(found[0])
+        asked: dict[int, bool] = {}
+
+        def ask(j: int) -> bool:
+            asked[j] = answer = stored(j)
+            return answer
+
+        body = Body(self.ops, self.numbers, ask, frozenset())
         ranges = _outer_ranges(body.b, anchor.outer)
         roots = [n for c in anchor.components() for n in body.define(anchor.op, anchor.index(ranges, c))]
-        return [node.attr for node in reachable(roots) if node.op in LOADS]
+        loads = [node.attr for node in reachable(roots) if node.op in LOADS]
+        self.known[key] = loads, asked
+        return list(loads)
 
     def _loads_of_base(self, op: Op) -> list[tuple[int, Affine]]:
         """What a copy of a write's base reads, where the base has no buffer."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
 from wengert.compiler.expr import LOADS, Affine
-from wengert.compiler.fuse import Anchor, Fused, Fuser, Store, call_operands, gemm_operand, stored_by
+from wengert.compiler.fuse import Anchor, Fused, Fuser, Loads, Store, call_operands, gemm_operand, stored_by
 from wengert.compiler.lower import Kernel, lower
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
@@ -71,11 +71,12 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
     virtual; `donatable`: by leaf, whether nothing else shows its memory.
     """
     forced: set[int] = set()
+    known: Loads = {}
     if any(isinstance(op.prim, Library) for op in program.ops):
         donatable = [False] * len(donatable)  # if the call fails, everything must be as it was
     while True:
         try:
-            return _Planner(program, numbers, held, store_held, donatable, frozenset(forced)).run()
+            return _Planner(program, numbers, held, store_held, donatable, frozenset(forced), known).run()
         except NeedsBuffer as e:
             if forced.issuperset(e.ops):
                 raise AssertionError(f"operations {e.ops} are stored and still not readable") from None
@@ -91,6 +92,7 @@ class _Planner:
         store_held: bool,
         donatable: list[bool],
         forced: frozenset,
+        known: Loads,
     ) -> None:
         self.program = program
         self.ops = program.ops
@@ -98,11 +100,13 @@ class _Planner:
         self.held = held
         self.donatable = donatable
         self.selection = Selection(program, forced, held, store_held, donatable)
-        self.fuser = Fuser(program, self.selection, numbers)
+        self.fuser = Fuser(program, self.selection, numbers, known)
         self.missing: set[int] = set()  # what must be stored, found once the kernels are known
 
     def run(self) -> Plan:
-        groups = self.fuser.run()
+        groups = self.fuser.place()
+        self._find_missing(groups)
+        self.fuser.express(groups)
         self.outputs = [
             i
             for i in sorted(self.selection.anchors)
@@ -122,15 +126,24 @@ class _Planner:
                 if before is not None:
                     steps.append(lower(before))
                     self._touch(last_use, before, len(steps) - 1)
-            try:
-                steps.append(self._call(first) if kind in CALLS else lower(g))
-            except NeedsBuffer as e:
-                self.missing.update(e.ops)
-                continue
+            steps.append(self._call(first) if kind in CALLS else lower(g))
             self._touch(last_use, g, len(steps) - 1)
-        if self.missing:  # all at once: planning starts anew
-            raise NeedsBuffer(*self.missing)
         return self._place(steps, last_use)
+
+    def _find_missing(self, groups: list[Fused]) -> None:
+        """Raise what writes and calls need stored, before any expression is built: planning starts anew then."""
+        for g in groups:
+            first = g.members[0].op
+            op = self.ops[first]
+            if op.kind in CALLS:
+                try:
+                    self._call(first)
+                except NeedsBuffer as e:
+                    self.missing.update(e.ops)
+            elif op.kind in ("write", "scatter") and op.base >= 0 and self.selection.stored(op.base):
+                self._may_overwrite(op.base, first, g.members[0])
+        if self.missing:
+            raise NeedsBuffer(*self.missing)
 
     def _drop_unread(self, groups: list[Fused]) -> None:
         """Anchors that only their own kernel reads need no memory."""
