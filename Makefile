@@ -9,7 +9,7 @@ BENCH_PIP_ARGS ?= # e.g. --extra-index-url https://download.pytorch.org/whl/cpu,
 .PHONY: demo test lint bench clean help
 
 help:
-	@echo "make demo   set up, then run every example and print a summary"
+	@echo "make demo   set up, then run the examples that need nothing else and print a summary"
 	@echo "make test   set up, then ruff, mypy and pytest (PYTEST_ARGS=...)"
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  compare with torch, JAX and KeOps (BENCH_ARGS=...); installs them in $(BENCH_VENV)"

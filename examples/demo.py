@@ -1,4 +1,7 @@
-"""Run every example and print a summary. `make demo` sets up and runs this; `--quick` keeps the sizes small."""
+"""Run the published programs, the algorithms over all pairs and the kernel norm, and print a summary.
+
+`make demo` sets up and runs this; `--quick` keeps the sizes small.
+"""
 
 from __future__ import annotations
 

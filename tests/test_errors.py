@@ -476,6 +476,14 @@ ROWS = [
     ),
     ("T.bernoulli(T.tensor([2.0]))", "RuntimeError", "Expected p_in >= 0 && p_in <= 1 to be true, but got false."),
     ("T.normal(0.0, -1.0, (2,))", "RuntimeError", "normal expects std >= 0.0, but found std -1"),
+    ("F.max_pool1d(T.ones(1, 1, 3), 2, dilation=0)", "RuntimeError", "dilation must be greater than zero, but got 0"),
+    ("F.avg_pool2d(T.ones(1, 1, 4, 4), 2, padding=-1)", "RuntimeError", "pad must be non-negative"),
+    ("F.max_pool2d(T.ones(1, 0, 4, 4), 2)", "RuntimeError", "Expected 3D or 4D (batch mode) tensor with optional"),
+    ("F.adaptive_avg_pool2d(x, 2)", "ValueError", "Input dimension should be at least 3"),
+    ("F.conv2d(T.ones(1, 1, 4, 4), T.ones(1, 1, 2, 2), stride=0)", "RuntimeError", "non-positive stride is not"),
+    ("F.conv2d(T.ones(1, 1, 4, 4), T.ones(1, 1, 2, 2), padding=-1)", "RuntimeError", "negative padding is not"),
+    ("F.conv2d(T.ones(1, 1, 4, 4), T.ones(1, 1, 2, 2), dilation=0)", "RuntimeError", "dilation should be greater"),
+    ("F.hardtanh(x, 2.0, 1.0)", "ValueError", "min_val cannot be greater than max_val"),
 ]
 
 

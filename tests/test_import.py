@@ -24,7 +24,7 @@ FLOORS = [
     ("storage", "indexing", "lenses", "tensor"),
     ("overrides", "copying", "arrays"),
     (
-        "cuda", "differentiating", "dlpack", "factories", "gradients", "inplace", "joining", "looking",
+        "conversions", "cuda", "differentiating", "dlpack", "factories", "gradients", "inplace", "looking",
         "memory", "operators", "parts", "printing", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files"),

@@ -366,15 +366,33 @@ def _attempts(monkeypatch, f, *arrays) -> int:
     return len(made)
 
 
-def test_writes_that_read_their_bases_start_planning_anew_once(monkeypatch):
-    def added(a, b):
-        for k in range(6):
-            here = slice_(a, (k,), (4,), (1,))
-            a = write(a, here + b * float(k), (k,), (1,))
-            a = write(a, reshape(slice_(a, (3 - k % 3,), (4,), (1,)), (4,)) + b, (k,), (1,))
-        return a
+def _added(a, b):
+    """Writes whose values read what they overwrite, at the same places and at others."""
+    for k in range(6):
+        here = slice_(a, (k,), (4,), (1,))
+        a = write(a, here + b * float(k), (k,), (1,))
+        a = write(a, reshape(slice_(a, (3 - k % 3,), (4,), (1,)), (4,)) + b, (k,), (1,))
+    return a
 
-    assert _attempts(monkeypatch, added, ramp(12), ramp(4)) == 2
+
+def test_writes_that_read_their_bases_start_planning_anew_once(monkeypatch):
+    assert _attempts(monkeypatch, _added, ramp(12), ramp(4)) == 2
+
+
+def test_what_anchors_read_is_kept_only_while_it_holds(monkeypatch):
+    place = Fuser.place
+
+    def checked(self):
+        groups = place(self)
+        for anchor in self.anchors.values():
+            kept, known = self.loads(anchor), self.known
+            self.known = {}
+            assert [i for i, _ in kept] == [i for i, _ in self.loads(anchor)]
+            self.known = known
+        return groups
+
+    monkeypatch.setattr(Fuser, "place", checked)
+    both(_added, ramp(12), ramp(4))
 
 
 def test_many_products_start_planning_anew_as_often_as_one(monkeypatch):

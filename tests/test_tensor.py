@@ -423,3 +423,11 @@ def test_pickle_and_deepcopy():
         assert y.requires_grad
     with refuses(RuntimeError, "Only Tensors created explicitly by the user (graph leaves) support the deepcopy"):
         copy.deepcopy(x * 2)
+
+
+def test_a_result_that_is_the_input_has_an_identity_of_its_own():
+    x = torch.ones(2, requires_grad=True)
+    y = x.conj_physical()
+    assert not y.is_leaf
+    y.sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]

@@ -45,6 +45,11 @@ from wengert.autograd.modes import (
     set_grad_enabled,
 )
 from wengert.config import config, configure
+from wengert.conversions import (
+    clone,
+    is_tensor,
+    numel,
+)  # fmt: skip
 from wengert.differentiating import is_inference
 from wengert.dlpack import from_dlpack, to_dlpack
 from wengert.dtypes import (
@@ -102,11 +107,6 @@ from wengert.factories import (
 )  # fmt: skip
 from wengert.factories import range_ as range
 from wengert.gradients import grad, value_and_grad
-from wengert.joining import (
-    clone,
-    is_tensor,
-    numel,
-)  # fmt: skip
 from wengert.memory import (
     as_strided,
     as_strided_scatter,
@@ -212,7 +212,7 @@ cdouble = complex128
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 newaxis = None
 
-_OF_TENSORS = ("wengert.joining", "wengert.memory", "wengert.parts", "wengert.views")
+_OF_TENSORS = ("wengert.conversions", "wengert.memory", "wengert.parts", "wengert.views")
 
 
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.

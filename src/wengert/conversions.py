@@ -1,4 +1,4 @@
-"""Products, joining, copies and conversions: Tensors in and out."""
+"""Copies and conversions of tensors, and the operator `@`: Tensors in and out."""
 
 from __future__ import annotations
 
