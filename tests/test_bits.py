@@ -122,12 +122,12 @@ def test_results_are_numbers(name, expected):
     assert all(np.isfinite(np.frombuffer(x, np.float32)).all() for x in expected[name])
 
 
-@pytest.mark.parametrize("tier", ["0", "1", "auto"])
+@pytest.mark.parametrize("tier", ["0", "1", "auto", "stitched"])
 def test_tiers(name, expected, tier):
     before = torch.counters.tier0_run
     with torch.configure(tier=tier):
         assert bits(PROGRAMS[name]) == expected[name]
-    if tier != "auto":
+    if tier in ("0", "1"):
         assert (torch.counters.tier0_run > before) == (tier == "0")
 
 
@@ -142,7 +142,7 @@ def test_threads(name, expected, count):
         threads.set_num_threads(before)
 
 
-@pytest.mark.parametrize("tier", ["0", "1"])
+@pytest.mark.parametrize("tier", ["0", "1", "stitched"])
 def test_held(name, expected, tier):
     with torch.configure(tier=tier):
         assert bits(PROGRAMS[name], holding()) == expected[name]
@@ -155,7 +155,7 @@ def test_every_result_is_looked_at(name, expected):
 
 def test_one_result_is_looked_at(name, expected):
     for k in range(6):
-        with torch.configure(tier="0"):
+        with torch.configure(tier="stitched" if k % 2 else "0"):
             assert bits(PROGRAMS[name], reading(i == k for i in itertools.count())) == expected[name], k
 
 
@@ -175,7 +175,7 @@ def test_results_read_in_the_other_order(name, expected):
 @pytest.mark.parametrize("limit", [5, 11, 24])
 def test_bound_flushes(name, expected, limit):
     """Pending work is cut wherever the bound falls."""
-    with torch.configure(tier="0", pending_limit=limit):
+    with torch.configure(tier="stitched" if limit == 11 else "0", pending_limit=limit):
         assert bits(PROGRAMS[name]) == expected[name]
 
 

@@ -30,7 +30,7 @@ TOLERANCE = {F32: 2e-6, C64: 4e-6, F64: 4e-15, C128: 8e-15, I64: 0, B1: 0}
 SIZES = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 255, 256, 257, 8191, 8192, 8193)
 
 
-@pytest.fixture(autouse=True, params=["1", "0"], ids=["compiled", "interpreted"])
+@pytest.fixture(autouse=True, params=["1", "0", "stitched"], ids=["compiled", "interpreted", "stitched"])
 def _evaluator(request):
     with configure(backend="cpu", tier=request.param):
         yield

@@ -342,7 +342,16 @@ def test_compiled_agrees_with_the_reference(p):
         np.testing.assert_allclose(a, b, rtol=TOLERANCE[p.dtype], atol=TOLERANCE[p.dtype])
 
 
-TIER_0 = [Mode("0"), Mode("0", 3, 2), Mode("0", 5, 1), Mode("0", 0, 1), Mode("0", 2, 0), Mode("0", 0, 2, 5)]
+TIER_0 = [
+    Mode("0"),
+    Mode("stitched"),
+    Mode("stitched", 4, 2, 9),
+    Mode("0", 3, 2),
+    Mode("0", 5, 1),
+    Mode("0", 0, 1),
+    Mode("0", 2, 0),
+    Mode("0", 0, 2, 5),
+]
 TIER_1 = [Mode("1"), Mode("0"), Mode("1", 4, 1), Mode("1", 0, 2, 6), Mode("1", 0, 0, 10**6, 2)]
 
 
@@ -389,7 +398,7 @@ class _Leaf:
 def test_gradients_have_the_same_bits(p):
     """The gradient of the last value, with the forward pass looked at before, in the middle, or not at all."""
     results = []
-    for mode in (Mode("0"), Mode("0", 3), Mode("0", 0, 1), Mode("1")):
+    for mode in (Mode("0"), Mode("0", 3), Mode("0", 0, 1), Mode("1"), Mode("stitched", 0, 1), Mode("stitched", 3)):
         rng = np.random.default_rng(1)
         with configure(tier=mode.tier):
             pool = inputs(p)

@@ -2,7 +2,8 @@
 
 `backend` chooses the evaluator: "cpu" (compiled) or "reference" (NumPy, entry by entry: the definition of every
 operation). `eager` evaluates every call at once. Environment: WENGERT_BACKEND, WENGERT_EAGER=1, WENGERT_NUM_THREADS,
-WENGERT_CACHE_DIR, WENGERT_CACHE=0, WENGERT_TIER (0: never compile, 1: compile before running, auto).
+WENGERT_CACHE_DIR, WENGERT_CACHE=0, WENGERT_TIER (0: plan and never compile, 1: plan and compile before running,
+stitched: plan only what is large, auto: by what is cheaper).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -36,12 +37,16 @@ program = lazy("wengert.compiler.program")
 planner = lazy("wengert.compiler.plan")
 body = lazy("wengert.compiler.body")
 execute = lazy("wengert.runtime.execute")
+stitch = lazy("wengert.runtime.stitch")
 
 PLANS = 4096  # plans kept
+PLANNING = 5e-4  # seconds of planning for one entry, about
+PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
 
 _lock = threading.RLock()
 _by_seq = attrgetter("seq")
 _plans: dict[tuple, Executable] = {}
+_spent: dict[int, float] = {}  # seconds that programs without a plan took so far, by their keys' hashes
 _generation = 0
 
 
@@ -127,7 +132,17 @@ def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
         also = _related(wanted, roots)
         if also or len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
             cone[:] = cone_of([*roots, *also])  # another list would count as a reference to each of its values
-        found, leaves, slots = _find(cone, [] if store_held else roots, also, store_held)
+        demanded = [] if store_held else roots
+        leaves, key, slots = _describe(cone, demanded, also, store_held)
+        found = _plans.get(key)
+        if found is None and _stitched(cone, leaves, demanded, also, key):
+            for v in wanted:
+                _share(v)
+            return
+        if found is None:
+            found = _make(cone, leaves, demanded, also, key, store_held)
+        else:
+            counters.plans_hit += 1
         try:
             outputs = found.run([x.data for x in leaves], slots)
         except TooLarge as e:
@@ -157,25 +172,43 @@ def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
     return [v for v in _plain_roots(out) if v not in roots] if out else out
 
 
-def _find(
-    cone: list[Value], roots: list[Value], also: list[Value], store_held: bool
-) -> tuple[Executable, list[Value], list]:
-    """The plan of a cone, from the cache or made now, and what to run it with."""
-    leaves, key, slots = _describe(cone, roots, also, store_held)
-    found = _plans.get(key)
-    if found is None:
-        counters.plans_missed += 1
-        found = _make(cone, leaves, roots, also, key, store_held)
-    else:
-        counters.plans_hit += 1
-    return found, leaves, slots
+def _stitched(cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple) -> bool:
+    """Run a program that has no plan operation by operation, unless it is worth a plan: when it is large, or has
+    taken so much time in this way that planning is likely to pay."""
+    if config.tier not in ("auto", "stitched"):
+        return False
+    name = hash(key)
+    spent = _spent.get(name, 0.0)
+    if config.tier == "auto" and spent > PLANNING * len(cone) * PAYS:
+        _spent.pop(name)
+        return False
+    flags = _flags(key, len(leaves), len(cone), len(roots) + len(also))
+    run = stitch.Stitcher(cone, leaves, {v.index for v in (*roots, *also)}, *flags)
+    if not run.fits():
+        return False
+    start = time.perf_counter()
+    run.run()
+    if len(_spent) >= PLANS:
+        del _spent[next(iter(_spent))]
+    _spent[name] = spent + time.perf_counter() - start
+    return True
+
+
+def _flags(key: tuple, leaves: int, cone: int, wanted: int) -> tuple[tuple, tuple]:
+    """By cone position, whether a value is held, and by leaf, whether its memory may be taken over."""
+    end = len(key) - wanted
+    return key[end - leaves - cone : end - leaves], key[end - leaves : end]
 
 
 def plan_of(values: list[Value]) -> Plan | None:
     """The plan that would store the values now, or None when they are stored. Nothing is computed."""
     with _lock:
         roots = _plain_roots([v for v in values if v.data is None])
-        return _find(cone_of(roots), roots, [], False)[0].plan if roots else None
+        if not roots:
+            return None
+        cone = cone_of(roots)
+        leaves, key, _ = _describe(cone, roots, [], False)
+        return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan
 
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:
@@ -264,20 +297,20 @@ def _donatable(v: Value, uses: int) -> bool:
 def _make(
     cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple, store_held: bool
 ) -> Executable:
+    counters.plans_missed += 1
     built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also])
-    n, m = len(leaves), len(cone)
-    end = len(key) - len(roots) - len(also)
-    flags = key[end - n - m : end]
+    n = len(leaves)
+    is_held, donatable = _flags(key, n, len(cone), len(roots) + len(also))
     held = [False] * len(built.ops)
-    for k in range(m):
-        held[built.of_value[n + k]] = flags[k]
+    for k, flag in enumerate(is_held):
+        held[built.of_value[n + k]] = flag
     numbers: dict[int, Any] = {}
     slot = 0
     for v in cone:
         if v.prim is source.FULL and body.is_static(v.slots[0]):
             numbers[slot] = v.slots[0]
         slot += len(v.slots)
-    made = planner.make(built, numbers, held, store_held, list(flags[m:]))
+    made = planner.make(built, numbers, held, store_held, list(donatable))
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)

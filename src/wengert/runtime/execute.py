@@ -11,6 +11,7 @@ import ctypes
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -151,9 +152,7 @@ class Executable:
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
         self.cells = np.array(template or [0], np.int64)
-        self._as_int: Any = memoryview(self.cells)  # type: ignore[arg-type]  # NumPy's stubs do not say Buffer
-        self._as_f64: Any = self._as_int.cast("B").cast("d")
-        self._as_f32: Any = self._as_int.cast("B").cast("f")
+        self.views = views_of(self.cells)
         base = self.cells.ctypes.data
         table = [[address, base + 8 * first, tasks, grain] for address, tasks, grain, first in self.steps]
         self.program = np.array(table or [[0, 0, 0, 0]], np.int64)
@@ -206,7 +205,7 @@ class Executable:
             else:
                 self.large.append((b, nbytes))
 
-    def run(self, leaves: list[Buffer], slots: list[Any]) -> list[tuple[int, Buffer]]:
+    def run(self, leaves: list[Buffer], slots: Sequence[Any]) -> list[tuple[int, Buffer]]:
         """Run on the given leaves and run-time numbers; the buffers of the plan's outputs, by cone position."""
         plan = self.plan
         buffers: dict[int, Buffer] = {b: leaves[k] for b, k in plan.leaves}
@@ -228,41 +227,27 @@ class Executable:
                 if self.calls:
                     op = plan.ops[b]
                     buffers[b] = Buffer(arena, offset, op.numel * op.dtype.bytes)
-        ints = self._as_int
+        ints = self.views[0]
         for cell, b, offset in self.pointers:
             ints[cell] = address[b] + offset
         if self.numbers:
-            self._fill_numbers(slots)
+            fill_numbers(self.numbers, slots, *self.views, 0)
         for cell, const, terms in self.affine:
             for slot, c in terms:
                 const += c * slots[slot]
             ints[cell] = const
-        ready = self.compiled or self._ready()
+        ready = self.compiled or self.ready()
         first = 0
         for k in self.calls:
-            self._run_kernels(first, k, ready)
+            self.run_kernels(first, k, ready)
             self._call(plan.steps[k], buffers)
             first = k + 1
-        self._run_kernels(first, len(self.steps), ready)
+        self.run_kernels(first, len(self.steps), ready)
         counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
         return [(position, buffers[b]) for position, b in plan.outputs]
 
-    def _fill_numbers(self, slots: list[Any]) -> None:
-        for cell, slot, part, kind in self.numbers:
-            x = slots[slot]
-            if part == 1:
-                x = x.imag
-            elif kind[0] == "f" and isinstance(x, complex | np.complexfloating):
-                x = x.real
-            if kind == "f32":
-                self._as_f32[2 * cell] = x if -3.4e38 < x < 3.4e38 else ctypes.c_float(x).value
-            elif kind == "f64":
-                self._as_f64[cell] = x
-            else:
-                self._as_int[cell] = int(x) if kind != "b1" else int(bool(x))
-
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         """Whether all kernels are compiled; their addresses are then part of the program for good."""
         everything = True
         for k, code in enumerate(self.codes):
@@ -292,7 +277,7 @@ class Executable:
         buffers[at[step.op]].array(step.shape, step.dtype)[...] = encode(result, step.dtype)
         counters.entries_library[step.prim.name] += 1
 
-    def _run_kernels(self, first: int, end: int, ready: bool) -> None:
+    def run_kernels(self, first: int, end: int, ready: bool) -> None:
         """The steps between two library calls: in one native call, or else step by step, by tiles where there is no
         code."""
         if ready:
@@ -306,6 +291,28 @@ class Executable:
             else:
                 at = self.steps[k][3]
                 self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
+
+
+def views_of(cells: np.ndarray) -> tuple[Any, Any, Any]:
+    """Cells seen as integers, doubles and floats."""
+    ints = memoryview(cells)  # type: ignore[arg-type]  # NumPy's stubs do not say Buffer
+    return ints, ints.cast("B").cast("d"), ints.cast("B").cast("f")
+
+
+def fill_numbers(numbers: list[tuple[int, int, int, str]], slots: Any, ints: Any, f64: Any, f32: Any, at: int) -> None:
+    """Write run-time numbers into cells from `at` on, seen as integers, doubles and floats."""
+    for cell, slot, part, kind in numbers:
+        x = slots[slot]
+        if part == 1:
+            x = x.imag
+        elif kind[0] == "f" and isinstance(x, complex | np.complexfloating):
+            x = x.real
+        if kind == "f32":
+            f32[2 * (at + cell)] = x if -3.4e38 < x < 3.4e38 else ctypes.c_float(x).value
+        elif kind == "f64":
+            f64[at + cell] = x
+        else:
+            ints[at + cell] = int(x) if kind != "b1" else int(bool(x))
 
 
 def check_size(nbytes: int) -> None:
