@@ -26,7 +26,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 bench: $(BENCH_VENV)/.bench
-	$(BENCH_VENV)/bin/python benchmarks/peers.py $(BENCH_ARGS)
+	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
 # A stamp file records an installation; it is made again when pyproject.toml changes.
 $(VENV)/bin/python:
