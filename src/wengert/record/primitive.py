@@ -78,6 +78,8 @@ class Primitive:
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
     """
 
+    writes = False  # whether the result is the first input with something changed in it, best done in its memory
+
     def __init__(
         self,
         name: str,
@@ -219,6 +221,10 @@ class Embed(Primitive):
     starts.
     """
 
+    def __init__(self, name: str, inputs: str, reference: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, **rest)
+        self.writes = len(self.inputs) == 2
+
 
 class Library(Primitive):
     """Computed by `reference` on stored, contiguous arrays: a step of a plan that NumPy or LAPACK performs. It has one
@@ -237,6 +243,8 @@ class Scatter(Primitive):
     """`self` with `source` folded in along one axis at the places in `index`, a vector, in its order: `op` is "set",
     "add", "mul", "maximum" or "minimum". Static (axis, size); the index is within bounds.
     """
+
+    writes = True
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
         super().__init__(name, inputs, reference, params="axis size", **rest)

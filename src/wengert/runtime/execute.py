@@ -293,9 +293,9 @@ class Executable:
                 self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
 
 
-def views_of(cells: np.ndarray) -> tuple[Any, Any, Any]:
+def views_of(cells: Any) -> tuple[Any, Any, Any]:
     """Cells seen as integers, doubles and floats."""
-    ints = memoryview(cells)  # type: ignore[arg-type]  # NumPy's stubs do not say Buffer
+    ints = memoryview(cells)
     return ints, ints.cast("B").cast("d"), ints.cast("B").cast("f")
 
 
