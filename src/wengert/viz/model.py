@@ -185,6 +185,13 @@ def _entry(key: int, v: Value, label: str) -> Vertex:
     return out
 
 
+def name_outputs_once(graph: Graph) -> None:
+    """Take the name of an output from the operation before it: the box beside it bears it."""
+    for e in [e for v in graph.of_kind(OUTPUT) for e in graph.into(v.key)]:
+        if graph[e.source].kind == OPERATION:
+            graph[e.source].label = ""
+
+
 def reached(roots: Iterable[Value]) -> set[Value]:
     """The values that the record still knows the roots to be computed from, themselves included."""
     seen: set[Value] = set()
@@ -368,19 +375,24 @@ class _Reader:
         closed = is_composition(node) and not self.opened(node)
         inside = [*hidden(node), node] if closed else [node]
         seen = set()
-        for name, v in [x for n in inside for x in kept(n)]:
-            v = _without_aliases(v)
+        for n, name, twin in [(n, *x) for n in inside for x in kept(n)]:
+            v = _without_aliases(twin)
             if v.prim is not FULL and v not in seen:
                 seen.add(v)
-                self.tensor(SAVED, name, v)
+                label = self.labels.get(n, "") if name == "result" else self.label(twin)
+                self.tensor(SAVED, name, v, label, self.frame.get(n))
                 self.out.edges.append(Edge(self.key[v], self.key[node], "saved", name))
 
-    def tensor(self, kind: str, name: str, v: Value) -> None:
-        """A box for an entry of the record, if it has none."""
+    def tensor(self, kind: str, name: str, v: Value, label: str, group: int | None) -> None:
+        """A box for an entry of the record, one for all that read it, in the innermost frame around them."""
         if v not in self.key:
             line, parameters = source_line(v.code, v), _parameters(v.prim, v.static, v.slots)
-            self.add(v, kind, name, v.shape, v.dtype.name, label=self.label(v), source=line, node=v.node, value=v,
-                     attributes=parameters)  # fmt: skip
+            self.add(v, kind, name, v.shape, v.dtype.name, label=label, source=line, node=v.node, value=v,
+                     attributes=parameters, group=group)  # fmt: skip
+        box = self.out.vertices[self.key[v]]
+        box.label = box.label or label
+        both = [a for a, b in zip(self.out.path(box.group), self.out.path(group)) if a == b]
+        box.group = both[-1] if both else None
 
     def label(self, v: Value) -> str:
         node = public(v.node) if v.node is not None else None
@@ -403,5 +415,5 @@ class _Reader:
             found = [(name, v) for name, v in kept(node) if name != "result"]
         for name, v in found:
             if v.node is None:
-                self.tensor(CONSTANT, name, v)
+                self.tensor(CONSTANT, name, v, self.label(v), self.frame.get(node))
                 self.out.edges.append(Edge(self.key[v], self.key[node], "constant", name))
