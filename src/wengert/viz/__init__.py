@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 from wengert.viz.chain import Path, Paths, paths
+from wengert.viz.contours import Surface, surface
 from wengert.viz.drawing import Drawing
 from wengert.viz.graphs import make_dot
 from wengert.viz.passes import Passes, forward_backward
-from wengert.viz.surface import Surface, surface
 
 __all__ = ["Drawing", "Passes", "Path", "Paths", "Surface", "forward_backward", "make_dot", "paths", "surface"]

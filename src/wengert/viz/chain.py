@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from wengert.autograd import differentiate, engine
 from wengert.autograd.modes import no_grad
 from wengert.ops.source import full
-from wengert.record.graph import Node
+from wengert.record.graph import Node, OutputNode
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant, read, settle
 from wengert.tensor import Tensor, tensor_value
@@ -77,7 +78,8 @@ class Paths(Drawing):
         total: the sum of all products, a NumPy array of the shape of x.
         gradient: what `backward()` finds, a NumPy array.
         agrees: whether they are equal, up to rounding.
-        local: the derivative on each edge: {(target, source): number, or (shape, norm, whether it is exact)}.
+        local: the derivatives on the edges, by (node, which of its inputs): a number, or the (shape, norm, whether that
+            is exact) of a Jacobian matrix.
     """
 
     def __init__(self, work: _Chains, gradient: np.ndarray) -> None:
@@ -128,8 +130,8 @@ def paths(y: Tensor, x: Tensor, names: Mapping[str, Tensor] | None = None, *, li
     """The derivative of y by x as a sum over paths: local derivatives on the edges, their product along each path.
 
     For scalars the products are numbers; for arrays each path has a chain of Jacobian matrices, of which shapes and
-    norms are told, and adds an array of the shape of x. The sum is checked against `backward()`. No `.grad` changes and
-    no hooks are called.
+    norms are told, and adds an array of the shape of x. The sum is checked against `backward()`, which runs once, with
+    its hooks: where one changes a gradient, the two differ. No `.grad` changes.
 
     Args:
         y: a tensor of one element.
@@ -171,7 +173,8 @@ class _Chains:
     """The edges between two tensors, and what runs along them."""
 
     def __init__(self, graph: Graph, root: Value, target: Value, limit: int) -> None:
-        assert root.node is not None and target.node is not None
+        assert root.node is not None
+        assert target.node is not None
         self.graph, self.limit, self.root, self.target = graph, limit, root, target
         self.key = {v.node: v.key for v in graph.vertices if v.kind in (OPERATION, LEAF)}
         self.start, self.end = self.key[public(root.node)], self.key.get(public(target.node), -1)
@@ -179,6 +182,7 @@ class _Chains:
         self.order = [v for v in graph.vertices if v.kind in (OPERATION, LEAF)]
         self.on_way = self._on_way()
         self.steps = {k: self._steps(k) for k in self.on_way if k != self.end}
+        self.doors = self._doors()
         self.local = self._local()
 
     def _on_way(self) -> set[int]:
@@ -194,6 +198,15 @@ class _Chains:
         edges = self.graph[key].node.outer_edges  # type: ignore[union-attr]
         keys = [(i, self.key[public(e)]) for i, e in enumerate(edges) if e is not None]
         return [(i, k) for i, k in keys if k in self.on_way]
+
+    def _doors(self) -> dict[int, list[Node]]:
+        """The nodes by which each vertex is reached: itself, or one for each of its results that is used."""
+        doors: dict[int, dict[Node, None]] = {self.start: {self.root.node: None}}  # type: ignore[dict-item]
+        for key in self.steps:
+            for e in self.graph[key].node.outer_edges:  # type: ignore[union-attr]
+                if e is not None:
+                    doors.setdefault(self.key[public(e)], {})[e] = None
+        return {k: sorted(found, key=_result) for k, found in doors.items()}
 
     def name(self, key: int) -> str:
         if key < 0:
@@ -213,40 +226,33 @@ class _Chains:
                 ways[v.key] = sum([ways.get(k, 0) for _, k in self.steps[v.key]])
         return ways.get(self.start, 0) if self.start in self.on_way else 0
 
-    def run(self, node_key: int, g: Value) -> dict[int, tuple[Node, Value]]:
-        """What a vertex hands to each of its inputs, by place, for a gradient of its result."""
-        node: Any = self.graph[node_key].node
-        at = {n: g for n in (node, self.root.node) if n is not None and public(n) is node}
-        return {place: (edge, x) for place, edge, x in handed(self.walk, node, at)}
-
     def paths(self) -> list[Path]:
         """Each path, with its product: a gradient of ones at y, handed along this path alone."""
         if self.start not in self.on_way:
             return []
         one = full(self.root.shape, 1, self.root.dtype)
-        found: list[tuple[tuple[int, ...], tuple[int, ...], Value]] = []
-        stack: list[tuple[tuple[int, ...], tuple[int, ...], Any, Value]] = [((self.start,), (), self.root.node, one)]
+        found: list[tuple[list[Node], tuple[int, ...], Value]] = []
+        stack: list[tuple[list[Node], tuple[int, ...], Value]] = [([self.root.node], (), one)]  # type: ignore[list-item]
         with no_grad():
             while stack:
-                way, places, node, g = stack.pop()
-                if way[-1] == self.end:
+                way, places, g = stack.pop()
+                key = self.key[public(way[-1])]
+                if key == self.end:
                     found.append((way, places, g))
                     continue
-                given = {p: (e, x) for p, e, x in handed(self.walk, public(node), {node: g})}
-                for place, k in reversed(self.steps[way[-1]]):
+                given = {p: (e, x) for p, e, x in handed(self.walk, public(way[-1]), {way[-1]: g})}
+                for place, _ in reversed(self.steps[key]):
                     if place in given:
-                        stack.append(((*way, k), (*places, place), *given[place]))
+                        edge, x = given[place]
+                        stack.append(([*way, edge], (*places, place), x))
         settle([g for _, _, g in found])
         return [self._path(way, places, read(g).copy()) for way, places, g in found]
 
-    def _path(self, way: tuple[int, ...], places: tuple[int, ...], product: np.ndarray) -> Path:
-        edges = tuple(zip(way, way[1:]))
-        factors = tuple([self.factor(a, p, b) for (a, b), p in zip(edges, places)])
-        return Path(tuple([self.name(k) for k in way]), factors, product, edges)
-
-    def factor(self, a: int, place: int, b: int) -> Any:
-        found = self.local.get((a, place, b))
-        return found[0] if isinstance(found, tuple) else found
+    def _path(self, way: list[Node], places: tuple[int, ...], product: np.ndarray) -> Path:
+        keys = [self.key[public(n)] for n in way]
+        found = [self.local.get((n, p)) for n, p in zip(way, places)]
+        factors = tuple([f[0] if isinstance(f, tuple) else f for f in found])
+        return Path(tuple([self.name(k) for k in keys]), factors, product, tuple(pairwise(keys)))
 
     def total(self) -> np.ndarray:
         """The sum over all paths, added up where they meet."""
@@ -260,19 +266,20 @@ class _Chains:
                     for place, edge, g in handed(self.walk, v.node, pending):
                         if place in places:
                             pending[edge] = pending[edge] + g if edge in pending else g
-        g = next((g for n, g in pending.items() if self.key[public(n)] == self.end), None)
-        return read(g).copy() if g is not None else np.zeros(self.target.shape, self.target.dtype.np)
+        found = [g for n, g in pending.items() if self.key[public(n)] == self.end]
+        return read(found[0]).copy() if found else np.zeros(self.target.shape, self.target.dtype.np)
 
     # -- derivatives on edges --
 
-    def _local(self) -> dict[tuple[int, int, int], Any]:
-        """By (vertex, which of its inputs, vertex of that): a number, or (shape, norm, whether that is exact)."""
-        asked: dict[tuple[int, int, int], tuple[tuple[int, int], list[Value], float]] = {}
+    def _local(self) -> dict[tuple[Node, int], Any]:
+        """By (node, which of its inputs): a number, or (shape, norm, whether that is exact)."""
+        asked: dict[tuple[Node, int], tuple[tuple[int, int], list[Value], float]] = {}
         with no_grad():
             for key, steps in self.steps.items():
-                self._ask(key, steps, asked)
+                for door in self.doors[key]:
+                    _ask(self.walk, door, {place for place, _ in steps}, asked)
             settle([g for _, found, _ in asked.values() for g in found])
-        out: dict[tuple[int, int, int], Any] = {}
+        out: dict[tuple[Node, int], Any] = {}
         for edge, (shape, found, scale) in asked.items():
             if shape == (1, 1):
                 out[edge] = read(found[0]).reshape(-1)[0].item()
@@ -281,19 +288,21 @@ class _Chains:
                 out[edge] = shape, norm, scale == 1
         return out
 
-    def _ask(self, key: int, steps: list[tuple[int, int]], asked: dict) -> None:
-        node: Any = self.graph[key].node
-        shape, dt = (node.shape, node.dtype) if not hasattr(node, "results") else node.results[0]
-        size = math.prod(shape)
-        probes = list(_probes(size, shape, dt))
-        scale = 1.0 if size <= _EXACT else 1 / len(probes)
-        for g in probes:
-            given = self.run(key, g)
-            for place, k in steps:
-                if place in given:
-                    edge, x = given[place]
-                    entry = asked.setdefault((key, place, k), ((size, math.prod(edge.shape)), [], scale))
-                    entry[1].append(x)
+
+def _result(node: Node) -> int:
+    return node.index if isinstance(node, OutputNode) else 0
+
+
+def _ask(walk: Any, door: Node, places: set[int], asked: dict) -> None:
+    """Hand gradients to a node of which the answers tell the norms of its Jacobian matrices."""
+    size = math.prod(door.shape)
+    probes = list(_probes(size, door.shape, door.dtype))
+    scale = 1.0 if size <= _EXACT else 1 / len(probes)
+    for g in probes:
+        for place, edge, x in handed(walk, public(door), {door: g}):
+            if place in places:
+                entry = asked.setdefault((door, place), ((size, math.prod(edge.shape)), [], scale))
+                entry[1].append(x)
 
 
 def _probes(size: int, shape: tuple[int, ...], dt: Any) -> Any:
@@ -350,12 +359,16 @@ def _edge(
         return
     number_ = seen[e.source, e.target] = seen.get((e.source, e.target), -1) + 1
     inputs = [i for i, k in work.steps[e.target] if k == e.source]
-    local = work.local.get((e.target, inputs[number_] if number_ < len(inputs) else -1, e.source))
+    place_ = inputs[number_] if number_ < len(inputs) else -1
     paths_ = of.get((e.target, e.source), set())
     one = next(iter(paths_)) if len(paths_) == 1 else -1
     color = COLORS[one] if 0 <= one < len(COLORS) else SHARED
-    what = f"∂{work.name(e.target)}/∂{work.name(e.source)}"
-    lines = [Line(x, color, size=11) for x in _derivative(what, local)]
+    doors = work.doors[e.target]
+    lines = []
+    for d in doors:
+        result = work.name(e.target) + (f"[{_result(d)}]" if len(doors) > 1 else "")
+        what = f"∂{result}/∂{work.name(e.source)}"
+        lines += [Line(x, color, size=11) for x in _derivative(what, work.local.get((d, place_)))]
     label = len(shapes)
     shapes.append(Shape("label", (Part(tuple(lines)),), None, "none", room=0.0))
     arrows.append(Arrow(place[e.source], label, "path", color, head=False, tail=True, thick=True))

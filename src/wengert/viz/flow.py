@@ -140,7 +140,7 @@ def _recompute(nodes: Iterable[Node], known: dict[Node, Value]) -> None:
     for node in nodes:
         if node in known or node.special:
             continue
-        saved = {i: v for i, v in zip(node.rules.save, node.saved or ())}
+        saved = dict(zip(node.rules.save, node.saved or ()))
         inputs = [known.get(e) if e is not None else saved.get(i) for i, e in enumerate(node.edges)]
         if all(v is not None for v in inputs):
             known[node] = record(node.prim, tuple(inputs), node.static, node.shape, node.dtype, node.slots)  # type: ignore[arg-type]
@@ -196,8 +196,7 @@ def _questions(v: Value) -> list[Value]:
     x: Any = handle(v)
     if size == 1:
         return [tensor_value(x.reshape(()))]
-    if not v.dtype.is_floating_point and not v.dtype.is_complex:
-        x = x.double()
+    x = x.cdouble() if v.dtype.is_complex else x.double()  # squares of large numbers do not overflow
     asked = (x.mean(), (x.abs() ** 2).sum().sqrt(), x.isnan().sum())
     return [tensor_value(t) for t in asked]
 

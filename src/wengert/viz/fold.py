@@ -48,8 +48,8 @@ def _words(graph: Graph, order: list[Vertex]) -> np.ndarray:
     numbers: dict[tuple, int] = {}
     out = []
     for v in order:
-        sources = tuple([graph[e.source].kind for e in graph.into(v.key)])
-        word = v.name, v.shape, v.dtype, v.group, sources, repr(v.attributes)
+        inputs = tuple([(e.kind, e.name) for e in graph.into(v.key)])
+        word = v.name, v.shape, v.dtype, v.group, inputs, repr(v.attributes)
         out.append(numbers.setdefault(word, len(numbers)))
     return np.array(out, dtype=np.int64)
 
@@ -79,8 +79,8 @@ def _checked(graph: Graph, order: list[Vertex], place: dict[int, int], run: _Run
         for layer in range(1, (total - shift) // run.period + 1):
             at = run.start + shift + layer * run.period
             whole = at + run.period <= run.stop
-            if whole and (layer == 1 or _alike(graph, order, place, at, run.period)):
-                count = layer + 1 - (start - run.start - shift) // run.period
+            if whole and _alike(graph, order, place, at, run.period, second=count == 1):
+                count += 1
             else:
                 start, count = at, 1
             if count > best.count:
@@ -90,25 +90,22 @@ def _checked(graph: Graph, order: list[Vertex], place: dict[int, int], run: _Run
     return best
 
 
-def _alike(graph: Graph, order: list[Vertex], place: dict[int, int], at: int, period: int) -> bool:
-    """Whether the layer at a place has the inputs of the one before it, a period later."""
-    for i in range(at, at + period):
-        now, before = graph.into(order[i].key), graph.into(order[i - period].key)
-        if len(now) != len(before):
-            return False
-        for a, b in zip(now, before):
-            if (a.kind, a.name) != (b.kind, b.name) or not _moved(graph, place, a, b, at, period):
-                return False
-    return True
+def _alike(graph: Graph, order: list[Vertex], place: dict[int, int], at: int, period: int, second: bool) -> bool:
+    """Whether the layer at a place has the inputs of the one before it, a period later. `second`: whether the one
+    before is the first, which may read anything where later ones read the layer before them."""
+    return all(
+        _moved(graph, place, a, b, at, period, second)
+        for i in range(at, at + period)
+        for a, b in zip(graph.into(order[i].key), graph.into(order[i - period].key))
+    )
 
 
-def _moved(graph: Graph, place: dict[int, int], a: Edge, b: Edge, at: int, period: int) -> bool:
-    if a.source == b.source:
-        return place.get(a.source, -1) < at - period  # from before both layers
-    if a.source in place and b.source in place:
-        return place[a.source] - place[b.source] == period
+def _moved(graph: Graph, place: dict[int, int], a: Edge, b: Edge, at: int, period: int, second: bool) -> bool:
+    now, before = place.get(a.source, -1), place.get(b.source, -1)
+    if now >= at - period:  # from this layer, or the one before
+        return now - before == period or (second and now < at and before < at - period)
     x, y = graph[a.source], graph[b.source]
-    return x.kind == y.kind != OPERATION and (x.shape, x.dtype) == (y.shape, y.dtype)
+    return a.source == b.source or (x.kind == y.kind != OPERATION and (x.shape, x.dtype) == (y.shape, y.dtype))
 
 
 def _without_copies(graph: Graph, order: list[Vertex], place: dict[int, int], runs: list[_Run]) -> Graph:

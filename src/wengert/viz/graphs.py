@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from wengert.viz import model
 from wengert.viz.drawing import Drawing
 from wengert.viz.fold import folded
 from wengert.viz.model import BASE, CONSTANT, LEAF, OPERATION, OUTPUT, SAVED, Edge, Graph, Vertex
-from wengert.viz.picture import GREY, INK, LINE, PAPER, Arrow, Frame, Line, Part, Picture, Shape
+from wengert.viz.picture import GREY, INK, LINE, Arrow, Frame, Line, Part, Picture, Shape
 
 # torchviz's colours, by the names that X11 has for them; its operators are a plain grey, ours nearly white.
 TORCHVIZ = {
@@ -90,7 +91,8 @@ def make_dot(
 
 def _torchviz(graph: Graph, attributes: int) -> Picture:
     """Leaves are followed by the node that adds to their `.grad`; arrows follow the data."""
-    shapes, arrows = [], []
+    shapes: list[Shape] = []
+    arrows: list[Arrow] = []
     place: dict[int, int] = {}
     for v in graph.vertices:
         place[v.key] = len(shapes)
@@ -167,7 +169,7 @@ def hint(v: Vertex) -> str:
         words.append(f"{v.inside + 1} operations inside")
     if v.count > 1:
         words.append(f"{v.count} times")
-    return " · ".join([w for w in [*words, v.source] if w])
+    return " · ".join([w for w in [*words, os.path.basename(v.source)] if w])
 
 
 def frames(graph: Graph) -> list[Frame]:

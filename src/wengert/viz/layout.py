@@ -155,8 +155,7 @@ class _Nested:
             level = self.levels[group]
             keys = list(level.items)
             links = [
-                (level.items[s], self.offset(s, p), level.items[t], self.offset(t, q))
-                for (s, p), (t, q) in level.links
+                (level.items[s], self.offset(s, p), level.items[t], self.offset(t, q)) for (s, p), (t, q) in level.links
             ]
             for k in range(len(self.parents)):
                 if self.parents[k] == group:

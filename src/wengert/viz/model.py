@@ -249,6 +249,11 @@ def kept(node: Node) -> list[tuple[str, Value]]:
     return [(names[i], v) for i, v in zip(node.rules.save, node.saved or ())]
 
 
+def _is_number(v: Value) -> bool:
+    """Whether it is a number that was written in the program, and no tensor."""
+    return v.prim is FULL and not v.shape and v.node is None
+
+
 def _without_aliases(v: Value) -> Value:
     while v.prim is ALIAS and v.inputs:
         v = v.inputs[0]
@@ -304,8 +309,8 @@ class _Reader:
     def opened(self, node: Node) -> bool:
         if not is_composition(node) or self.expand is False:
             return False
-        name = node.name().lower()
-        return self.expand is True or name in self.expand or short_name(name) in self.expand
+        name = node.name()
+        return self.expand is True or name.lower() in self.expand or short_name(name) in self.expand
 
     def inputs(self, node: Node) -> list[tuple[Node | None, str]]:
         """The nodes that one leads to in this reading, each with the name of the input."""
@@ -375,9 +380,9 @@ class _Reader:
         closed = is_composition(node) and not self.opened(node)
         inside = [*hidden(node), node] if closed else [node]
         seen = set()
-        for n, name, twin in [(n, *x) for n in inside for x in kept(n)]:
+        for n, name, twin in [(k, *x) for k in inside for x in kept(k)]:
             v = _without_aliases(twin)
-            if v.prim is not FULL and v not in seen:
+            if not _is_number(twin) and v not in seen:
                 seen.add(v)
                 label = self.labels.get(n, "") if name == "result" else self.label(twin)
                 self.tensor(SAVED, name, v, label, self.frame.get(n))
@@ -400,7 +405,7 @@ class _Reader:
 
     def numbers(self, node: Node) -> dict[str, Any]:
         """The numbers that a node saved, by the name of the input."""
-        return {name: v.slots[0] for name, v in kept(node) if v.prim is FULL}
+        return {name: v.slots[0] for name, v in kept(node) if _is_number(v)}
 
     def constants(self, node: Node) -> None:
         """Inputs without a node: from the record while it is pending, or else what the node saved of them."""

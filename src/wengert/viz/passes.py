@@ -22,7 +22,7 @@ from wengert.viz.text import width
 
 FORWARD, BACKWARD = "#1f5a96", "#2b7a3d"  # numbers on their way
 _BLUE, _GREEN, _WAITING, _PLAIN, _QUIET = "#dcebf8", "#dff2dd", "#fdecc4", "#ffffff", "#f3f5f7"
-_NOW = "#e07b00"
+_NOW, _AMBER = "#e07b00", "#9a6a00"
 LEGEND = (
     (_BLUE, "input"), (_PLAIN, "operation"), (_GREEN, "its derivative, and gradients"),
     (_WAITING, "waits for more paths"),
@@ -130,7 +130,7 @@ class _Work:
             a, b = self.key[p.source], self.key[p.target]
             self.parts.setdefault(a, []).append(p)
             self.on_edge.setdefault((a, b), []).append(p)
-        values = [flow.values.get(v.node) if v.kind != CONSTANT else v.value for v in graph.vertices]
+        values = [v.value if v.node is None else flow.values.get(v.node) for v in graph.vertices]
         wanted = [*values, *[p.gradient for p in flow.parts], *flow.totals.values()]
         self.said = summaries([v for v in wanted if v is not None])
         self.value = {v.key: self.said[x] for v, x in zip(graph.vertices, values) if x is not None}
@@ -187,8 +187,8 @@ class _Work:
         return " ".join([short_name(v.name), *numbers])
 
     def sum(self, v: Vertex) -> str:
-        total = self.said.get(self.flow.totals.get(v.node))  # type: ignore[arg-type]
-        return total.lines()[0] if total is not None and total.number is not None else "the sum of its paths"
+        total = self.said[self.flow.totals[v.node]]  # type: ignore[index]
+        return str(total) if total.number is not None else "the sum of its paths"
 
     def draw(self, state: _State) -> Picture:
         shapes = [self.shape(v, state) for v in self.graph.vertices]
@@ -203,7 +203,14 @@ class _Work:
             parts = self.on_edge.get((e.source, e.target), [])
             part = parts[at] if at < len(parts) else None
             self.edge(e, part, state, place, shapes, arrows)
-        return Picture(shapes, arrows, legend=LEGEND, captions=[state.caption] if state.caption else [], right=self.right, rank_gap=24.0)
+        return Picture(
+            shapes,
+            arrows,
+            legend=LEGEND,
+            captions=[state.caption] if state.caption else [],
+            right=self.right,
+            rank_gap=24.0,
+        )
 
     def edge(
         self, e: Edge, part: Part | None, state: _State, place: dict[int, int], shapes: list[Shape], arrows: list[Arrow]
@@ -249,22 +256,22 @@ class _Work:
                      hint=hint(v), ghost=not there, room=room)  # fmt: skip
 
     def below(self, v: Vertex, state: _State) -> tuple[tuple[Text, ...], str, float]:
-        """The part of a box that belongs to backward: the derivative, and the gradient that has arrived."""
+        """The part of a box that belongs to backward: the derivative, and the gradient that has arrived; with the
+        colour of its ground, and the width that it may need in another state."""
         parts = self.parts.get(v.key, [])
         missing = len([p for p in parts if p not in state.arrived])
-        waits = f"waits for {missing} of {len(parts)}"
+        done = state.started and not missing and (bool(parts) or v.key == self.key[self.flow.root])
+        waits = state.started and 0 < missing < len(parts)
         lines = [Text(v.name, BACKWARD, size=11)] if v.kind == OPERATION else []
+        waiting = f"waits for {missing} of {len(parts)}"
         if v.kind == LEAF or len(parts) > 1:
-            begun = state.started and len(parts) > 1 and 0 < missing < len(parts)
-            done = bool(parts) and not missing and state.started
-            said = self.arrived(v) if done else [waits] if begun else [""]
-            room = len(self.arrived(v))
-            said += [""] * (room - len(said))
-            lines += [Text(x, BACKWARD if done else "#9a6a00", bold=done and k == 0, size=11) for k, x in enumerate(said)]
-        else:
-            begun, done = False, state.started and not missing
-        fill = _WAITING if begun else _GREEN if done or v.key == self.key[self.flow.root] and state.started else _QUIET
-        return tuple(lines), fill, width(waits, 11) + 22 if len(parts) > 1 else 34.0
+            full = self.arrived(v)
+            said = full if done else [waiting] if waits else []
+            said = said + [""] * (len(full) - len(said))
+            color = BACKWARD if done else _AMBER
+            lines += [Text(x, color, bold=done and k == 0, size=11) for k, x in enumerate(said)]
+        room = width(waiting, 11) + 22 if len(parts) > 1 else 34.0
+        return tuple(lines), _WAITING if waits else _GREEN if done else _QUIET, room
 
     def arrived(self, v: Vertex) -> list[str]:
         """The gradient of a result, as the sum of its paths if there are several."""

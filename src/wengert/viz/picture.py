@@ -11,6 +11,7 @@ from functools import cached_property
 
 from wengert.viz import text
 from wengert.viz.layout import RANK_GAP, Box, Layout, place
+from wengert.viz.text import LONGEST
 
 SIZE, LEADING = 12.0, 15.5  # of text, and from line to line
 MARGIN_X, MARGIN_Y = 10.0, 6.0  # within a shape
@@ -27,7 +28,7 @@ class Line:
     bold: bool = False
     size: float = SIZE
     shown: bool = True
-    longest: int = text.LONGEST
+    longest: int = LONGEST
 
     @property
     def clipped(self) -> str:
@@ -49,7 +50,8 @@ class Part:
 @dataclass(slots=True)
 class Shape:
     """What an arrow leads to. `kind`: of a vertex, or of whatever it shows. `outline` "none" leaves text alone, such as
-    a label on an arrow. `hint` is shown when the pointer rests on it. `ghost`: not yet there. `room`: the least width."""
+    a label on an arrow. `hint` is shown when the pointer rests on it. `ghost`: not yet there. `room`: the least
+    width."""
 
     kind: str
     parts: tuple[Part, ...]

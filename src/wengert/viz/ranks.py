@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Point = tuple[float, float]
 Link = tuple[int, float, int, float]  # source, its port, target, its port: ports as offsets from the centre
@@ -101,7 +102,7 @@ def _ranks(n: int, links: list[Link], first: Sequence[int], last: Sequence[int])
         rank[k] = max([lowest, *[rank[s] + 1 for s in into[k]]])
     free = [False] * n
     for k in order:
-        free[k] = k not in first and all([free[s] and len(out[s]) == 1 for s in into[k]])
+        free[k] = k not in first and all(free[s] and len(out[s]) == 1 for s in into[k])
     for k in reversed(order):
         if out[k] and (free[k] or len(out[k]) > len(into[k])) and k not in first:
             rank[k] = min([rank[t] for t in out[k]]) - 1
@@ -133,7 +134,7 @@ class _Chains:
         self.up: list[list[tuple[int, float, float, float]]] = [[] for _ in range(size)]
         self.down: list[list[tuple[int, float, float, float]]] = [[] for _ in range(size)]
         for (s, p, t, q), chain in zip(links, self.chain):
-            for a, b in zip(chain, chain[1:]):
+            for a, b in pairwise(chain):
                 if self.rank[b] - self.rank[a] == 1:
                     pa, pb = p if a == s else 0.0, q if b == t else 0.0
                     weight = (1.0, 2.0, 8.0)[(a >= self.n) + (b >= self.n)]
@@ -227,9 +228,7 @@ def _crossings(c: _Chains, layers: list[list[int]], place: list[float]) -> int:
     for layer in layers[:-1]:
         ends: list[float] = []
         for k in layer:
-            for end in sorted(
-                [(own, place[t] + 0.0001 * p) for t, p, own, _ in c.down[k]], key=lambda e: (e[0], e[1])
-            ):
+            for end in sorted([(own, place[t] + 0.0001 * p) for t, p, own, _ in c.down[k]], key=lambda e: (e[0], e[1])):
                 ends.append(end[1])
         total += _inversions(ends)
     return total
@@ -266,9 +265,7 @@ def _exchange(c: _Chains, layers: list[list[int]], place: list[float]) -> None:
 
 def _pairs(left: list, right: list, place: list[float]) -> int:
     """The crossings between the lines of two vertices, the first on the left."""
-    return sum(
-        [place[u] + 0.0001 * p > place[v] + 0.0001 * q for u, p, _, _ in left for v, q, _, _ in right]
-    )
+    return sum([place[u] + 0.0001 * p > place[v] + 0.0001 * q for u, p, _, _ in left for v, q, _, _ in right])
 
 
 # -- coordinates --
@@ -279,7 +276,7 @@ def _coordinates(c: _Chains, layers: list[list[int]], gap: float) -> list[float]
     spaces = []
     for layer in layers:
         space = [0.0]
-        for a, b in zip(layer, layer[1:]):
+        for a, b in pairwise(layer):
             between = gap if a < c.n and b < c.n else LINE_GAP
             space.append(space[-1] + (c.width[a] + c.width[b]) / 2 + between)
         for k, s in zip(layer, space):
@@ -420,7 +417,7 @@ def _ports(c: _Chains, x: list[float], whole: set[int]) -> dict[tuple[int, bool]
 def _apart(wishes: list[float], step: float, half: float) -> list[float]:
     """Places near the wishes, a step apart, between -half and half."""
     out: list[float] = []
-    for i, wish in enumerate(wishes):
+    for wish in wishes:
         out.append(max(wish, out[-1] + step) if out else max(wish, -half))
     limit = half
     for i in reversed(range(len(out))):

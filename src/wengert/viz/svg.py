@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from wengert.viz import text
 from wengert.viz.layout import Point
 from wengert.viz.picture import GREY, LEADING, MARGIN_Y, PAPER, SIZE, Arrow, Line, Picture, Shape
@@ -51,7 +53,9 @@ def _title(name: str, fill: str, at: tuple[float, float, float, float]) -> str:
     """The name of a frame, above the lines that enter there, with some ground around it."""
     x, y, w, _ = at
     shown = text.clipped(text.visible(name), max(int((w - 16) / 7), 8))
-    ground = f'<rect x="{x + 7:.1f}" y="{y + 4:.1f}" width="{text.width(shown, 11) + 4:.1f}" height="16" fill="{fill}"/>'
+    ground = (
+        f'<rect x="{x + 7:.1f}" y="{y + 4:.1f}" width="{text.width(shown, 11) + 4:.1f}" height="16" fill="{fill}"/>'
+    )
     return ground + _text(Line(shown, GREY, size=11), x + 9, y + 16, "start")
 
 
@@ -189,7 +193,7 @@ def _head(a: Point, b: Point, right: bool, color: str) -> str:
 def _path(points: list[Point], right: bool) -> str:
     """Straight along the layout, and from one lane to another by a curve that leaves and arrives along it."""
     out = [f"M{points[0][0]:.1f},{points[0][1]:.1f}"]
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if abs(x0 - x1) < 0.05 or abs(y0 - y1) < 0.05:
             out.append(f"L{x1:.1f},{y1:.1f}")
         elif right:

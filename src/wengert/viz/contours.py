@@ -19,9 +19,11 @@ from wengert.factories import tensor
 from wengert.lazy import lazy
 from wengert.tensor import Tensor
 
-_figure = lazy("matplotlib.figure", "viz.surface draws with matplotlib: pip install 'wengert[viz]'")
+_REMEDY = "viz.surface draws with matplotlib: pip install 'wengert[viz]'"
+_figure = lazy("matplotlib.figure", _REMEDY)
+_ticker = lazy("matplotlib.ticker", _REMEDY)
 
-_ARROWS = 12  # along a path, at most
+_ARROWS = 6  # along a path, at most
 _FIELD = 9  # arrows in each direction, where there is no path
 _MAP, _PATH, _GRADIENT = "Blues_r", "#c2410c", "#1f2933"
 
@@ -110,7 +112,7 @@ def _points(path: Any) -> np.ndarray:
     if isinstance(path, Tensor):
         path = path.detach().numpy()
     elif isinstance(path, Sequence):
-        path = [[float(u) for u in p] for p in path]
+        path = [[float(u) for u in p] if isinstance(p, Sequence) else p for p in path]
     out = np.asarray(path, dtype=np.float64)
     if out.ndim != 2 or out.shape[1] != 2:
         raise ValueError(f"path must be points of two coordinates, (n, 2), but its shape is {out.shape}")
@@ -167,7 +169,7 @@ def _drawn(s: Surface) -> Any:
     left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2, projection="3d")
     values = np.ma.masked_invalid(s.values)
     shown = left.contourf(s.x1, s.x2, values, levels=18, cmap=_MAP)
-    left.contour(s.x1, s.x2, values, levels=18, colors="white", linewidths=0.5, alpha=0.7)
+    left.contour(s.x1, s.x2, values, levels=18, colors="white", linestyles="solid", linewidths=0.5, alpha=0.7)
     figure.colorbar(shown, ax=left, shrink=0.85, label="f(x1, x2)")
     _arrows(left, s)
     grid = np.meshgrid(s.x1, s.x2)
@@ -176,19 +178,23 @@ def _drawn(s: Surface) -> Any:
         left.plot(*s.path.T, color=_PATH, marker="o", markersize=3.5, linewidth=1.4, label="descent")
         right.plot(*s.path.T, s.heights, color=_PATH, marker="o", markersize=3, linewidth=1.6, zorder=10)
         left.plot(*s.path[0], "o", color="white", markeredgecolor=_PATH, markersize=8, label="start")
-    left.legend(loc="upper right", fontsize=8, framealpha=0.9)
+    if left.get_legend_handles_labels()[0]:  # a constant function without a path has nothing to explain
+        left.legend(loc="upper right", fontsize=8, framealpha=0.9)
     left.set(xlabel="x1", ylabel="x2", xlim=(s.x1[0], s.x1[-1]), ylim=(s.x2[0], s.x2[-1]))
-    right.set(xlabel="x1", ylabel="x2")
-    right.set_zlabel("f")
+    right.set(xlabel="x1", ylabel="x2", zlabel="f")
+    right.set_box_aspect(None, zoom=0.86)  # or the labels are cut off
+    right.tick_params(labelsize=8)
+    for axis in (right.xaxis, right.yaxis, right.zaxis):
+        axis.set_major_locator(_ticker.MaxNLocator(5))
     return figure
 
 
 def _arrows(axes: Any, s: Surface) -> None:
-    """Arrows against the gradient, the longest a tenth of the picture."""
+    """Arrows against the gradient, the longest a tenth of the picture; by square roots, so that small ones are seen."""
     length = np.hypot(*s.gradients.T)
     known = np.isfinite(length) & (length > 0)
     if known.any():
-        unit = 0.1 * max(np.ptp(s.x1), np.ptp(s.x2)) / length[known].max()
-        down = -s.gradients[known] * unit
+        size = 0.1 * max(np.ptp(s.x1), np.ptp(s.x2)) * np.sqrt(length[known] / length[known].max())
+        down = -s.gradients[known] * (size / length[known])[:, None]
         axes.quiver(*s.arrows[known].T, *down.T, color=_GRADIENT, angles="xy", scale_units="xy", scale=1, width=0.005,
                     zorder=5, label="against the gradient")  # fmt: skip
