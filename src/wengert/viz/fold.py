@@ -16,15 +16,18 @@ from wengert.viz.model import LEAF, OPERATION, Edge, Graph, Group, Vertex
 
 LEAST = 3  # layers: two are not worth a frame
 LONGEST = 256  # operations in a layer
+_THOROUGH = 500_000  # operations times period up to which the best cut is looked for, not only the first
 
 
 @dataclass(frozen=True)
 class _Run:
-    """`count` layers of `period` operations each, from place `start` in the sequence of operations."""
+    """`count` layers of `period` operations each, from place `start` in the sequence of operations. `end`: where a
+    stretch ends that may hold such layers at another start."""
 
     start: int
     period: int
     count: int
+    end: int = 0
 
     @property
     def stop(self) -> int:
@@ -39,8 +42,9 @@ def folded(graph: Graph) -> Graph:
     """
     order = graph.of_kind(OPERATION)
     place = {v.key: i for i, v in enumerate(order)}
-    runs = [r for r in _runs(_words(graph, order)) if r is not None]
-    runs = [r for r in (_checked(graph, order, place, r) for r in runs) if r.count >= LEAST]
+    words = _words(graph, order)
+    joints = _Joints(graph, order, words)
+    runs = _chosen(joints, _candidates(words), len(words))
     return _without_copies(graph, order, place, runs) if runs else graph
 
 
@@ -54,58 +58,97 @@ def _words(graph: Graph, order: list[Vertex]) -> np.ndarray:
     return np.array(out, dtype=np.int64)
 
 
-def _runs(words: np.ndarray) -> list[_Run]:
-    """Stretches that repeat themselves, the shortest period first, none within another."""
-    free = np.ones(len(words), dtype=bool)
+def _candidates(words: np.ndarray) -> list[_Run]:
+    """Stretches that repeat themselves, those first that would save most."""
     found = []
     for period in range(1, min(LONGEST, len(words) // LEAST) + 1):
         same = np.concatenate([[False], words[period:] == words[:-period], [False]])
         edges = np.flatnonzero(same[1:] != same[:-1])
-        for a, b in zip(edges[::2], edges[1::2]):  # words a..b-1 equal those a period later
+        for a, b in zip(edges[::2].tolist(), edges[1::2].tolist()):  # words a to b - 1 equal those a period later
             count = (b - a) // period + 1
-            if count >= LEAST and free[a : b + period].all():
-                found.append(_Run(int(a), period, int(count)))
-                free[a : a + period * count] = False
-    return sorted(found, key=lambda r: r.start)
+            if count >= LEAST:
+                found.append((period * (1 - count), period, _Run(a, period, count, b + period)))
+    return [run for _, _, run in sorted(found, key=lambda f: f[:2])]
 
 
-def _checked(graph: Graph, order: list[Vertex], place: dict[int, int], run: _Run) -> _Run:
-    """The run as far as its layers are joined alike: the longest stretch of layers, of all ways to cut it into layers,
-    in which each has the same inputs as the one before."""
-    best = _Run(run.start, run.period, 0)
-    total = run.stop - run.start
-    for shift in range(run.period):
-        start, count = run.start + shift, 1
-        for layer in range(1, (total - shift) // run.period + 1):
-            at = run.start + shift + layer * run.period
-            whole = at + run.period <= run.stop
-            if whole and _alike(graph, order, place, at, run.period, second=count == 1):
+def _chosen(joints: _Joints, candidates: list[_Run], size: int) -> list[_Run]:
+    """Runs of which none overlaps another."""
+    free = np.ones(size, dtype=bool)
+    out = []
+    for run in candidates:
+        if free[run.start : run.end].all():
+            best = joints.checked(run)
+            if best.count >= LEAST:
+                out.append(best)
+                free[best.start : best.stop] = False
+    return sorted(out, key=lambda r: r.start)
+
+
+class _Joints:
+    """Whether layers are joined alike: each input of an operation comes from the corresponding place of the layer
+    before, or of its own layer; from the same vertex as there; from a leaf of its own; or, layer by layer, from the next
+    one of operations of one kind, recorded before all layers (as the steps of a sequence)."""
+
+    def __init__(self, graph: Graph, order: list[Vertex], words: np.ndarray) -> None:
+        self.graph, self.words = graph, words
+        self.place = {v.key: i for i, v in enumerate(order)}
+        self.into = [graph.into(v.key) for v in order]
+
+    def checked(self, run: _Run) -> _Run:
+        """The longest stretch of layers that are joined alike, of all ways to cut the run into layers; of several, the
+        cut across fewest values."""
+        best, least = _Run(run.start, run.period, 0), 0
+        length = run.end - run.start
+        for shift in range(run.period):
+            found = self.longest(run.start + shift, run)
+            crossed = self.crossed(found)
+            if (-found.count, crossed) < (-best.count, least):
+                best, least = found, crossed
+            if length * run.period > _THOROUGH and best.count * run.period > length - run.period:
+                break
+        return best
+
+    def longest(self, start: int, run: _Run) -> _Run:
+        """The longest stretch of layers that are cut at a place and each period after it."""
+        best = _Run(start, run.period, 1)
+        count = 1
+        for at in range(start + run.period, run.end - run.period + 1, run.period):
+            if self.alike(start, at, run.period):
                 count += 1
             else:
                 start, count = at, 1
             if count > best.count:
                 best = _Run(start, run.period, count)
-        if best.count * run.period > total - run.period:
-            break  # no other cut can give more layers
-    return best
+        return best
 
+    def crossed(self, run: _Run) -> int:
+        """How many values a layer reads from the one before."""
+        second = run.start + run.period
+        sources = {e.source for i in range(second, min(second + run.period, run.stop)) for e in self.into[i]}
+        return len([s for s in sources if run.start <= self.place.get(s, -1) < second])
 
-def _alike(graph: Graph, order: list[Vertex], place: dict[int, int], at: int, period: int, second: bool) -> bool:
-    """Whether the layer at a place has the inputs of the one before it, a period later. `second`: whether the one
-    before is the first, which may read anything where later ones read the layer before them."""
-    return all(
-        _moved(graph, place, a, b, at, period, second)
-        for i in range(at, at + period)
-        for a, b in zip(graph.into(order[i].key), graph.into(order[i - period].key))
-    )
+    def alike(self, start: int, at: int, period: int) -> bool:
+        """Whether the layer at a place is joined as the one before it. The first layer, which begins at `start`, may
+        read anything where later ones read the layer before them."""
+        earlier = period if at - 2 * period < start else 2 * period
+        return all(
+            self.moved(a, b, c, start, at, period)
+            for i in range(at, at + period)
+            for a, b, c in zip(self.into[i], self.into[i - period], self.into[i - earlier])
+        )
 
-
-def _moved(graph: Graph, place: dict[int, int], a: Edge, b: Edge, at: int, period: int, second: bool) -> bool:
-    now, before = place.get(a.source, -1), place.get(b.source, -1)
-    if now >= at - period:  # from this layer, or the one before
-        return now - before == period or (second and now < at and before < at - period)
-    x, y = graph[a.source], graph[b.source]
-    return a.source == b.source or (x.kind == y.kind != OPERATION and (x.shape, x.dtype) == (y.shape, y.dtype))
+    def moved(self, a: Edge, b: Edge, c: Edge, start: int, at: int, period: int) -> bool:
+        """Whether edge a of a layer is what b is of the one before, and c, if it is not b again, of that before b's."""
+        now, before = self.place.get(a.source, -1), self.place.get(b.source, -1)
+        if now >= at - period:  # from this layer, or the one before
+            return now - before == period or (at - period == start and now < at and before < start)
+        if a.source == b.source:
+            return now < start
+        if now >= 0 and before >= 0:
+            steady = c is b or now - before == before - self.place.get(c.source, -1)
+            return now < start and steady and self.words[now] == self.words[before]
+        x, y = self.graph[a.source], self.graph[b.source]
+        return x.kind == y.kind and (x.shape, x.dtype) == (y.shape, y.dtype)
 
 
 def _without_copies(graph: Graph, order: list[Vertex], place: dict[int, int], runs: list[_Run]) -> Graph:

@@ -185,7 +185,8 @@ def _ordered(c: _Chains) -> list[list[int]]:
 
 
 def _initial(c: _Chains) -> list[list[int]]:
-    """Depth first from the ends, so that what belongs together is side by side."""
+    """Depth first from the ends, so that what belongs together is side by side; what nothing leads to, on both sides of
+    the rest, so that long paths stay in the middle."""
     layers: list[list[int]] = [[] for _ in range(max(c.rank) + 1)]
     seen = [False] * len(c.rank)
     ends = sorted([k for k in range(len(c.rank)) if not c.down[k]], key=lambda k: -c.rank[k])
@@ -196,7 +197,10 @@ def _initial(c: _Chains) -> list[list[int]]:
             if not seen[k]:
                 seen[k] = True
                 layers[c.rank[k]].append(k)
-                stack.extend([u for u, *_ in reversed(c.up[k])])
+                above = [u for u, *_ in c.up[k]]
+                loose = [u for u in above if not c.up[u]]
+                half = len(loose) // 2
+                stack.extend(reversed([*loose[:half], *[u for u in above if c.up[u]], *loose[half:]]))
     return layers
 
 
