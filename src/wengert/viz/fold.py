@@ -8,11 +8,12 @@ from a leaf of its own. The first layer is kept, within a frame that says how of
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wengert.viz.model import LEAF, OPERATION, Edge, Graph, Group, Vertex
+from wengert.viz.model import OPERATION, Edge, Graph, Group, Vertex
 
 LEAST = 3  # layers: two are not worth a frame
 LONGEST = 256  # operations in a layer
@@ -41,11 +42,10 @@ def folded(graph: Graph) -> Graph:
     reads the last layer is drawn as reading the one that is kept.
     """
     order = graph.of_kind(OPERATION)
-    place = {v.key: i for i, v in enumerate(order)}
     words = _words(graph, order)
     joints = _Joints(graph, order, words)
     runs = _chosen(joints, _candidates(words), len(words))
-    return _without_copies(graph, order, place, runs) if runs else graph
+    return _Folding(graph, order, runs).graph_without_copies() if runs else graph
 
 
 def _words(graph: Graph, order: list[Vertex]) -> np.ndarray:
@@ -86,8 +86,8 @@ def _chosen(joints: _Joints, candidates: list[_Run], size: int) -> list[_Run]:
 
 class _Joints:
     """Whether layers are joined alike: each input of an operation comes from the corresponding place of the layer
-    before, or of its own layer; from the same vertex as there; from a leaf of its own; or, layer by layer, from the next
-    one of operations of one kind, recorded before all layers (as the steps of a sequence)."""
+    before, or of its own layer; from the same vertex as there; from a leaf of its own; or, layer by layer, from the
+    next one of operations of one kind, recorded before all layers (as the steps of a sequence)."""
 
     def __init__(self, graph: Graph, order: list[Vertex], words: np.ndarray) -> None:
         self.graph, self.words = graph, words
@@ -151,81 +151,70 @@ class _Joints:
         return x.kind == y.kind and (x.shape, x.dtype) == (y.shape, y.dtype)
 
 
-def _without_copies(graph: Graph, order: list[Vertex], place: dict[int, int], runs: list[_Run]) -> Graph:
-    image: dict[int, int] = {}  # of vertices in later layers: the one of the first layer that stands for them
-    layer: dict[int, tuple[int, int]] = {}  # of operations: which run, and which layer
-    groups = list(graph.groups)
-    group: dict[int, int] = {}
-    for number, run in enumerate(runs):
-        name = f"{run.count} × {_title(order[run.start : run.start + run.period])}"
-        groups.append(Group(len(groups), "repeat", name, order[run.start].group, run.count))
+class _Folding:
+    """The graph without the layers after the first ones.
+
+    `image`: the vertex of the first layer that stands for one of any layer. `layer`: of an operation, its run and which
+    of its layers. `group`: the frame of a vertex.
+    """
+
+    def __init__(self, graph: Graph, order: list[Vertex], runs: list[_Run]) -> None:
+        self.graph, self.order, self.runs = graph, order, runs
+        self.place = {v.key: i for i, v in enumerate(order)}
+        self.groups = list(graph.groups)
+        self.image: dict[int, int] = {}
+        self.layer: dict[int, tuple[int, int]] = {}
+        self.group: dict[int, int] = {}
+        for number, run in enumerate(runs):
+            self.frame(number, run)
+        for e in graph.edges:
+            self.own_tensor(e)
+
+    def frame(self, number: int, run: _Run) -> None:
+        layer = self.order[run.start : run.start + run.period]
+        name = f"{run.count} × {_title(layer)}"
         for i in range(run.start, run.stop):
             n, k = divmod(i - run.start, run.period)
-            image[order[i].key] = order[run.start + k].key
-            layer[order[i].key] = number, n
-            group[order[i].key] = len(groups) - 1
-    for e in graph.edges:
-        _own_leaf(graph, order, place, runs, layer, e, image, group)
-    kept = [_copy(v, image, group, graph) for v in graph.vertices if image.get(v.key, v.key) == v.key]
-    _count(kept, image)
-    edges = _edges(graph, image, layer, runs)
-    return Graph(kept, edges, groups)
+            key = self.order[i].key
+            self.image[key], self.layer[key], self.group[key] = layer[k].key, (number, n), len(self.groups)
+        self.groups.append(Group(len(self.groups), "repeat", name, layer[0].group, run.count))
+
+    def readers(self, key: int) -> set[tuple[int, int] | None]:
+        """The layers that read a vertex; None stands for everything else."""
+        return {self.layer.get(e.target) for e in self.graph.out_of(key)}
+
+    def own_tensor(self, e: Edge) -> None:
+        """A tensor that only one layer reads belongs to it, and is stood for by that of the first layer."""
+        tensor, at = e.source, self.layer.get(e.target)
+        if at is None or tensor in self.image or self.graph[tensor].kind == OPERATION or self.readers(tensor) != {at}:
+            return
+        number, n = at
+        first = self.order[self.place[e.target] - n * self.runs[number].period]
+        of_first = self.graph.into(first.key)[self.graph.into(e.target).index(e)].source
+        if self.readers(of_first) == {(number, 0)}:
+            self.image[tensor], self.group[tensor] = of_first, self.group[e.target]
+
+    def graph_without_copies(self) -> Graph:
+        counts = Counter(self.image.values())
+        kept = []
+        for v in self.graph.vertices:
+            if v.key not in self.image:
+                kept.append(v)
+            elif self.image[v.key] == v.key:
+                kept.append(replace(v, group=self.group[v.key], count=counts[v.key]))
+        return Graph(kept, self.edges(), self.groups)
+
+    def edges(self) -> list[Edge]:
+        """The edges of the first layers, and those that lead in and out; none from one layer to another."""
+        out: dict[Edge, None] = {}
+        for e in self.graph.edges:
+            a, b = self.layer.get(e.source), self.layer.get(e.target)
+            if a is None or b is None or a[0] != b[0] or a[1] == b[1]:
+                source, target = self.image.get(e.source, e.source), self.image.get(e.target, e.target)
+                out[replace(e, source=source, target=target)] = None
+        return list(out)
 
 
 def _title(operations: list[Vertex]) -> str:
     names = [v.name.rpartition("Backward")[0] or v.name for v in operations]
     return " → ".join(names) if len(names) <= 4 else f"{len(names)} operations"
-
-
-def _own_leaf(
-    graph: Graph,
-    order: list[Vertex],
-    place: dict[int, int],
-    runs: list[_Run],
-    layer: dict[int, tuple[int, int]],
-    e: Edge,
-    image: dict[int, int],
-    group: dict[int, int],
-) -> None:
-    """A leaf that only one layer reads belongs to it, and is stood for by that of the first layer."""
-    leaf = e.source
-    if e.target not in layer or graph[leaf].kind == OPERATION or leaf in image:
-        return
-    if {layer.get(x.target) for x in graph.out_of(leaf)} != {layer[e.target]}:
-        return
-    number, n = layer[e.target]
-    run = runs[number]
-    k = graph.into(e.target).index(e)
-    first = order[place[e.target] - n * run.period]
-    of_first = graph.into(first.key)[k].source
-    if {layer.get(x.target) for x in graph.out_of(of_first)} == {(number, 0)}:
-        image[leaf] = of_first
-        group[leaf] = group[e.target]
-
-
-def _copy(v: Vertex, image: dict[int, int], group: dict[int, int], graph: Graph) -> Vertex:
-    return replace(v, group=group[v.key]) if v.key in group else v
-
-
-def _count(kept: list[Vertex], image: dict[int, int]) -> None:
-    """How many vertices each of the kept ones stands for."""
-    total: dict[int, int] = {}
-    for key in image.values():
-        total[key] = total.get(key, 0) + 1
-    for v in kept:
-        v.count = max(v.count, total.get(v.key, 1))
-
-
-def _edges(graph: Graph, image: dict[int, int], layer: dict[int, tuple[int, int]], runs: list[_Run]) -> list[Edge]:
-    """The edges of the first layers, and those that leave the last ones; none between layers."""
-    out: dict[Edge, None] = {}
-    for e in graph.edges:
-        a, b = layer.get(e.source), layer.get(e.target)
-        if a is not None and b is not None and a[0] == b[0] and a[1] != b[1]:
-            continue
-        if b is not None and b[1] > 0 and (a is None or a[0] != b[0]) and image.get(e.source, e.source) == e.source:
-            # What later layers read as the first does is drawn once; what only they read, is drawn too.
-            if graph[e.source].kind == LEAF and e.source in image:
-                continue
-        out[replace(e, source=image.get(e.source, e.source), target=image.get(e.target, e.target))] = None
-    return list(out)
