@@ -82,7 +82,7 @@ def _attributes(words: list[str], at: int) -> tuple[dict[str, str], int]:
 
 def _plain(word: str) -> str:
     if word.startswith('"'):
-        word = word[1:-1].replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
+        word = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], word[1:-1])
     elif word.startswith("<"):
         word = re.sub("<BR/>|</TR>", "\n", word[1:-1])
         word = re.sub("<[^>]*>", "", word)

@@ -235,6 +235,18 @@ def test_what_does_not_repeat_is_not_folded():
     assert not viz.make_dot(y, fold=False).picture.frames
 
 
+def test_what_every_layer_reads_stays_outside():
+    x = torch.tensor(0.5, requires_grad=True)
+    first = y = x * x
+    for _ in range(7):
+        y = y * first
+    small = folded(model.graph(y, names={"first": first}))
+    (group,) = small.groups
+    v = next(v for v in small.vertices if v.label == "first")
+    assert v.group is None
+    assert group.key in {small[e.target].group for e in small.out_of(v.key)}
+
+
 def test_nodes_with_several_results_and_custom_functions():
     class Both(torch.autograd.Function):
         @staticmethod
@@ -370,6 +382,7 @@ def test_any_name_is_shown_as_text_and_breaks_nothing(name):
         assert len(nodes) == len([s for s in drawing.picture.shapes if not s.ghost])
         shown = visible(name) if len(visible(name)) <= 44 else "…"
         assert name == " " or any(shown.strip() in a["label"] for a in nodes.values())
+        assert any(visible(name)[:900] in a.get("tooltip", "") for a in nodes.values())
         assert "\n" not in visible(name)
 
 

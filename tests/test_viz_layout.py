@@ -69,6 +69,8 @@ def test_boxes_are_apart_and_lines_go_around_them(seed, right):
     for (a, b), route in zip(edges, found.routes):
         along = 0 if right else 1
         assert all(q[along] >= p[along] - 0.01 for p, q in itertools.pairwise(route)), "a line turns back"
+        for p, q in itertools.pairwise(route):
+            assert q[along] > p[along] + 1 or abs(q[1 - along] - p[1 - along]) < 0.01, "a line jumps"
         for point in points(route, right):
             dot = (point[0], point[1], point[0], point[1])
             for k, p in enumerate(places):
@@ -117,6 +119,9 @@ def test_a_chain_is_a_straight_line_and_a_diamond_is_symmetric():
     boxes = [Box(60, 20)] * 5
     found = place(boxes, [(k, k + 1) for k in range(4)])
     assert len({round(x, 6) for x, _ in found.centers}) == 1
+    for right in (False, True):  # through a frame too, which has its title on one side
+        found = place([Box(60, 20), Box(60, 20, 0), Box(60, 20)], [(0, 1), (1, 2)], [None], right=right)
+        assert len({round(center[right], 6) for center in found.centers}) == 1
     found = place([Box(60, 20)] * 4, [(0, 1), (0, 2), (1, 3), (2, 3)])
     (x0, _), (x1, _), (x2, _), (x3, _) = found.centers
     assert x0 == pytest.approx(x3)
@@ -204,4 +209,7 @@ def test_nothing_is_cut_off():
 def test_long_text_is_cut_in_the_middle():
     assert text.clipped("x" * 44) == "x" * 44
     assert text.clipped("a" * 30 + "b" * 30) == "a" * 22 + "…" + "b" * 21
+    # DejaVu Sans Bold, from its own table of widths.
+    assert text.width("weight", 1000, bold=True) >= 924 + 678 + 343 + 716 + 712 + 478
+    assert text.width("weight", 1000) == 818 + 615 + 278 + 635 + 634 + 392
     assert text.width("iiii", 10) < text.width("WWWW", 10) < text.width("漢字漢字", 10)

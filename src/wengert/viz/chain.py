@@ -262,10 +262,8 @@ class _Chains:
         with no_grad():
             for v in reversed(self.order):
                 if v.key in self.steps and v.node is not None:
-                    places = {p for p, _ in self.steps[v.key]}
-                    for place, edge, g in handed(self.walk, v.node, pending):
-                        if place in places:
-                            pending[edge] = pending[edge] + g if edge in pending else g
+                    for _, edge, g in handed(self.walk, v.node, pending):
+                        pending[edge] = pending[edge] + g if edge in pending else g
         found = [g for n, g in pending.items() if self.key[public(n)] == self.end]
         return read(found[0]).copy() if found else np.zeros(self.target.shape, self.target.dtype.np)
 
