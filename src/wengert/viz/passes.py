@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,13 @@ LEGEND = (
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class _State:
-    """What has happened: which vertices are computed, which parts have arrived, which one runs now."""
+    """What has happened: how many operations are computed and how many parts have arrived, in their order, whether the
+    initial gradient is there, and which vertex runs now."""
 
-    computed: set[int]
-    arrived: set[Part] = field(default_factory=set)
+    computed: int
+    arrived: int = 0
     started: bool = False
     now: int | None = None
     caption: str = ""
@@ -57,21 +57,36 @@ class Passes(Drawing):
     def captions(self) -> list[str]:
         return [s.caption for s in self._states]
 
-    @cached_property
+    @property
     def steps(self) -> Sequence[Drawing]:
-        return [Drawing(self._step(s), f"step_{k:02d}") for k, s in enumerate(self._states)]
+        return _Steps(self)
 
-    def _step(self, state: _State) -> Picture:
-        step = self._work.draw(state)
+    def step(self, number: int) -> Drawing:
+        """One of the steps, from 0."""
+        step = self._work.draw(self._states[number])
         step.fixed = self.picture.layout
         for now, last in zip(step.shapes, self.picture.shapes):
             now.room = last.size()[0]
-        return step
+        return Drawing(step, f"step_{number:02d}")
 
     def render_steps(self, folder: str | os.PathLike, format: str = "svg") -> list[str]:
         """Write each step to a file of its own in a folder, and return their paths."""
         place = Path(folder)
         return [d.render(place / d.name, format=format) for d in self.steps]
+
+
+class _Steps(Sequence):
+    """The steps of both passes, each drawn when it is asked for."""
+
+    def __init__(self, passes: Passes) -> None:
+        self.passes = passes
+
+    def __len__(self) -> int:
+        return len(self.passes.captions)
+
+    def __getitem__(self, k: Any) -> Any:
+        numbers = range(len(self))[k]
+        return [self.passes.step(n) for n in numbers] if isinstance(k, slice) else self.passes.step(numbers)
 
 
 def forward_backward(
@@ -124,11 +139,15 @@ class _Work:
     def __init__(self, graph: Graph, flow: Flow, right: bool) -> None:
         self.graph, self.flow, self.right = graph, flow, right
         self.key = {v.node: v.key for v in graph.vertices if v.kind in (OPERATION, LEAF)}
+        self.rank = {v.key: k for k, v in enumerate(graph.of_kind(OPERATION))}
+        self.number = {p: k for k, p in enumerate(flow.parts)}
         self.parts: dict[int, list[Part]] = {}
+        self.handed: dict[int, list[Part]] = {}
         self.on_edge: dict[tuple[int, int], list[Part]] = {}
         for p in flow.parts:
             a, b = self.key[p.source], self.key[p.target]
             self.parts.setdefault(a, []).append(p)
+            self.handed.setdefault(b, []).append(p)
             self.on_edge.setdefault((a, b), []).append(p)
         values = [v.value if v.node is None else flow.values.get(v.node) for v in graph.vertices]
         wanted = [*values, *[p.gradient for p in flow.parts], *flow.totals.values()]
@@ -138,44 +157,52 @@ class _Work:
     # -- states --
 
     def last(self) -> _State:
-        return _State({v.key for v in self.graph.vertices}, set(self.flow.parts), True)
+        return _State(len(self.rank), len(self.number), True)
+
+    def there(self, key: int, state: _State) -> bool:
+        """Whether a vertex is computed."""
+        if self.graph[key].kind == OUTPUT:
+            return state.started
+        return self.rank.get(key, -1) < state.computed
+
+    def missing(self, key: int, state: _State) -> int:
+        """How many parts of a vertex's gradient have not arrived."""
+        return len([p for p in self.parts.get(key, []) if self.number[p] >= state.arrived])
 
     def states(self) -> list[_State]:
         """Every state, from the inputs alone to all gradients."""
         inputs = self.graph.of_kind(LEAF, CONSTANT)
-        computed = {v.key for v in inputs}
         said = ", ".join([f"{self.name(v)} = {self.value[v.key]}" for v in inputs if v.key in self.value])
-        out = [_State(set(computed), caption=f"Inputs: {said}")]
-        for v in self.graph.of_kind(OPERATION):
-            computed.add(v.key)
+        out = [_State(0, caption=f"Inputs: {said}")]
+        operations = self.graph.of_kind(OPERATION)
+        for k, v in enumerate(operations, start=1):
             result = self.value.get(v.key, "a value that was not kept")
             caption = f"{self.title(v)} computes {result}, and {v.name} joins the backward graph"
-            out.append(_State(set(computed), now=v.key, caption=caption))
-        computed |= {v.key for v in self.graph.of_kind(OUTPUT)}
+            out.append(_State(k, now=v.key, caption=caption))
         start = self.said[self.flow.totals[self.flow.root]]
         last = self.graph.of_kind(OUTPUT)[0].key
-        out.append(_State(set(computed), set(), True, last, f"The initial gradient of the output is {start}"))
-        arrived: set[Part] = set()
-        for v in reversed(self.graph.of_kind(OPERATION)):
-            handed = [p for p in self.flow.parts if p.target is v.node]
-            arrived |= set(handed)
+        out.append(_State(len(operations), 0, True, last, f"The initial gradient of the output is {start}"))
+        arrived = 0
+        for v in reversed(operations):
+            handed = self.handed.get(v.key, [])
+            arrived += len(handed)
             if handed:
-                out.append(_State(set(computed), set(arrived), True, v.key, self.told(v, handed, arrived)))
+                state = _State(len(operations), arrived, True, v.key)
+                out.append(replace(state, caption=self.told(v, handed, state)))
         return out
 
-    def told(self, v: Vertex, handed: list[Part], arrived: set[Part]) -> str:
+    def told(self, v: Vertex, handed: list[Part], state: _State) -> str:
         words = []
         for p in handed:
             to = self.graph[self.key[p.source]]
-            words.append(f"{self.said[p.gradient]} to {self.name(to)}{self.waiting(to, arrived)}")
+            words.append(f"{self.said[p.gradient]} to {self.name(to)}{self.waiting(to, state)}")
         return f"{v.name} hands {', '.join(words)}"
 
-    def waiting(self, v: Vertex, arrived: set[Part]) -> str:
-        parts = self.parts.get(v.key, [])
-        missing = len([p for p in parts if p not in arrived])
+    def waiting(self, v: Vertex, state: _State) -> str:
+        missing = self.missing(v.key, state)
         if missing:
             return f", which waits for {missing} more"
-        return f", which is complete: {self.sum(v)}" if len(parts) > 1 else ""
+        return f", which is complete: {self.sum(v)}" if len(self.parts[v.key]) > 1 else ""
 
     # -- words --
 
@@ -216,9 +243,9 @@ class _Work:
         self, e: Edge, part: Part | None, state: _State, place: dict[int, int], shapes: list[Shape], arrows: list[Arrow]
     ) -> None:
         """An edge with a label in its middle: the value above, the gradient below."""
-        there = e.target in state.computed and e.source in state.computed
+        there = self.there(e.target, state) and self.there(e.source, state)
         end = self.graph[e.target].kind == OUTPUT
-        back = state.started if end else part in state.arrived
+        back = state.started if end else part is not None and self.number[part] < state.arrived
         gradient = self.flow.totals[self.flow.root] if end else part.gradient if part is not None else None
         lines = [Text(x, FORWARD, size=11) for x in self.forward(e)]
         lines += [Text(x, BACKWARD, size=11, shown=back) for x in self.backward(gradient)]
@@ -239,7 +266,7 @@ class _Work:
         return _arrowed(self.said[gradient], form) if gradient is not None else []
 
     def shape(self, v: Vertex, state: _State) -> Shape:
-        there = v.key in state.computed
+        there = self.there(v.key, state)
         name = self.title(v) if v.kind == OPERATION else self.name(v)
         top = [Text(v.label, bold=True), Text(name)] if v.kind == OPERATION and v.label else [Text(name, bold=True)]
         if v.kind == OUTPUT:
@@ -259,7 +286,7 @@ class _Work:
         """The part of a box that belongs to backward: the derivative, and the gradient that has arrived; with the
         colour of its ground, and the width that it may need in another state."""
         parts = self.parts.get(v.key, [])
-        missing = len([p for p in parts if p not in state.arrived])
+        missing = self.missing(v.key, state)
         done = state.started and not missing and (bool(parts) or v.key == self.key[self.flow.root])
         waits = state.started and 0 < missing < len(parts)
         lines = [Text(v.name, BACKWARD, size=11)] if v.kind == OPERATION else []
