@@ -83,8 +83,8 @@ def _markup(line: Line) -> str:
 def quoted(content: str, clip: bool = True) -> str:
     """A string of the DOT language that shows the text as it is.
 
-    >>> print(quoted('a "b" \\\\ c'))
-    "a \\"b\\" \\\\\\\\ c"
+    >>> print(quoted('say "a & b"'))
+    "say \\"a &amp; b\\""
     """
     shown = text.visible(content)
     return f'"{_inside(text.clipped(shown) if clip else shown)}"'
