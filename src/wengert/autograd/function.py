@@ -13,7 +13,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from wengert.ops.source import full
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
@@ -59,14 +59,28 @@ class FunctionCtx:
 
     def save_for_forward(self, *tensors: Any) -> None:
         """Keep tensors for `jvp`."""
+        for t in tensors:
+            if t is not None and not wrap["is_tensor"](t):
+                raise AssertionError(
+                    "save_for_forward expects all arguments to be tensors; you should save non-tensors as attributes on"
+                    f" ctx. Got {type(t).__name__}"
+                )
         self._to_push = tensors
 
     def mark_dirty(self, *tensors: Any) -> None:
         """Say which inputs `forward` writes into. Each must be a result too."""
+        for t in tensors:
+            if not wrap["is_tensor"](t):
+                raise RuntimeError(f"mark_dirty can only accept variables, but argument is of type {type(t).__name__}")
         self._dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """Say which results have no gradient."""
+        for t in tensors:
+            if not wrap["is_tensor"](t):
+                raise RuntimeError(
+                    f"mark_non_differentiable only accepts variable arguments, but got {type(t).__name__}"
+                )
         self._not_differentiable = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
@@ -81,7 +95,11 @@ class FunctionCtx:
             raise RuntimeError(FREED)
         return tuple([None if s is None else s.unpack(self) for s in saved])
 
-    saved_variables = saved_tensors
+    @property
+    def saved_variables(self) -> tuple:
+        """The older name of `saved_tensors`."""
+        warnings.warn("'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2)
+        return self.saved_tensors
 
     def name(self) -> str:
         return type(self).__name__
@@ -164,7 +182,7 @@ class FunctionNode(MultiNode):
         for k, t in enumerate(found):
             if t is not None and k not in self.places:
                 raise RuntimeError(
-                    f"function {name} returned a gradient different from None at position {k + 1}, but the"
+                    f"function {name} returned a gradient different than None at position {k + 1}, but the"
                     " corresponding forward input was not a Variable"
                 )
         return [self._gradient(k, e, found[k]) for k, e in zip(self.places, self.edges, strict=True)]
@@ -200,10 +218,75 @@ class FunctionNode(MultiNode):
         found = found if isinstance(found, tuple) else (found,)
         if len(found) != len(self.results):
             raise RuntimeError(
-                f"{self.function.__name__}.jvp returned an incorrect number of tangents (expected {len(self.results)},"
-                f" got {len(found)})"
+                f"Function's jvp returned an invalid number of forward gradients (expected {len(self.results)} but got"
+                f" {len(found)}): {self.function.__name__} has {len(self.results)} results"
             )
-        return [None if t is None else wrap["value"](t) for t in found]
+        return [self._tangent(t, shape) for t, (shape, _) in zip(found, self.results, strict=True)]
+
+    def _tangent(self, t: Any, shape: Shape) -> Value | None:
+        if t is None:
+            return None
+        if not wrap["is_tensor"](t):
+            raise RuntimeError(f"expected Variable or None (got {type(t).__name__}) from {self.function.__name__}.jvp")
+        v: Value = wrap["value"](t)
+        if v.shape != shape:
+            raise RuntimeError(
+                "Trying to set a forward gradient that has a different size than that of the original Tensor, this is"
+                f" not supported. Tensor is of size {list(shape)} while the given forward gradient is of size"
+                f" {list(v.shape)}."
+            )
+        return v
+
+
+class VmapInfo(NamedTuple):
+    """What `Function.vmap` is told of the map around it."""
+
+    batch_size: int
+    randomness: str
+
+
+_SEE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
+
+
+def batched(cls: type[Function], info: VmapInfo, in_dims: tuple, args: tuple) -> tuple[Any, Any] | None:
+    """(results, out_dims) by the `vmap` of a custom function, or None where `generate_vmap_rule` asks for the map of
+    its `forward`, `setup_context`, `backward` and `jvp`.
+
+    Args:
+        in_dims: for each argument, its mapped axis, or None.
+        args: the arguments, mapped ones with that axis.
+
+    Raises:
+        RuntimeError: if the function is in the combined style, has no rule or two, or its rule returns no pair.
+    """
+    name = cls.__name__
+    if cls.setup_context is Function.setup_context:
+        raise RuntimeError(
+            "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must"
+            f" override the setup_context staticmethod. {_SEE}"
+        )
+    own = cls.vmap is not Function.vmap
+    if cls.generate_vmap_rule and own:
+        raise RuntimeError(
+            f"You tried to vmap over {name}, but it has both generate_vmap_rule=True and an overridden vmap"
+            " staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap staticmethod to avoid"
+            f" ambiguity. {_SEE}"
+        )
+    if cls.generate_vmap_rule:
+        return None
+    if not own:
+        raise RuntimeError(
+            f"You tried to vmap over {name}, but it does not have vmap support. Please override and implement the vmap"
+            f" staticmethod or set generate_vmap_rule=True. {_SEE}"
+        )
+    found = cls.vmap(info, in_dims, *args)
+    if not isinstance(found, tuple) or len(found) != 2:
+        got = f"{len(found)} returns" if isinstance(found, tuple) else f"a {type(found)}"
+        raise RuntimeError(
+            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible"
+            f" with the output. Got {got} instead"
+        )
+    return found
 
 
 class Function:
@@ -270,7 +353,8 @@ class Function:
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+    def vmap(info: VmapInfo, in_dims: tuple, *args: Any) -> Any:
+        """(results, out_dims) for arguments of which in_dims says the mapped axis, or None."""
         raise NotImplementedError(
             "To use autograd.Function with vmap, you must either override the vmap staticmethod or set"
             " generate_vmap_rule=True."
@@ -289,8 +373,8 @@ class Function:
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` on the arguments; the results differentiate by `backward`."""
         separate = cls.setup_context is not Function.setup_context
-        if separate and kwargs:
-            args, kwargs = _bound(cls.forward, args, kwargs), {}
+        if separate:
+            args, kwargs = _bound(cls.forward, args, kwargs)
         ctx = cls._ctx()
         values = [wrap["value"](a) if wrap["is_tensor"](a) else None for a in args]
         ctx.needs_input_grad = tuple([v is not None and v.node is not None for v in values])
@@ -298,7 +382,7 @@ class Function:
         grad, r.grad = r.grad, False
         try:
             if separate:
-                result = cls.forward(*args)
+                result = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
@@ -314,11 +398,14 @@ class Function:
         return tuple(made) if isinstance(result, tuple) else made[0]
 
 
-def _bound(forward: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """Arguments by name in their places, as `backward` counts them."""
+def _bound(forward: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Arguments in their places, defaults among them, as `backward` counts them; and those that have only names."""
+    code = getattr(forward, "__code__", None)
+    if code is not None and not kwargs and not code.co_kwonlyargcount and len(args) == code.co_argcount:
+        return args, kwargs
     bound = inspect.signature(forward).bind(*args, **kwargs)
     bound.apply_defaults()
-    return bound.args
+    return bound.args, bound.kwargs
 
 
 def _among(t: Any, tensors: tuple) -> bool:
@@ -380,7 +467,9 @@ def _attach(
     ctx._outputs = [None if n is None else weakref.ref(n) for n in nodes]
     out = []
     for t, node in zip(results, nodes, strict=True):
-        if node is None:
+        if node is None and _among(t, ctx._dirty):
+            out.append(wrap["rebase"](t, None, frame))
+        elif node is None:
             out.append(_plain(t, args, ctx))
         elif _among(t, ctx._dirty):
             out.append(wrap["rebase"](t, node, frame))
