@@ -16,7 +16,6 @@ import inspect
 import linecache
 import pkgutil
 import textwrap
-from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -74,8 +73,12 @@ def _rule(rule: Any) -> str:
     return _formula(rule)
 
 
-def _formula(f: Callable) -> str:
-    """The body of a rule: a lambda's expression, or a function's statements below its call."""
+def _formula(f: Any) -> str:
+    """The body of a rule: a lambda's expression, or a function's statements below its call; or what the rule says of
+    itself."""
+    if hasattr(f, "formula"):
+        return str(f.formula)
+    f = inspect.unwrap(f)
     found = _definition(f.__code__)
     if isinstance(found, ast.Lambda):
         return ast.unparse(found.body)

@@ -283,8 +283,8 @@ def batched(cls: type[Function], info: VmapInfo, in_dims: tuple, args: tuple) ->
     if not isinstance(found, tuple) or len(found) != 2:
         got = f"{len(found)} returns" if isinstance(found, tuple) else f"a {type(found)}"
         raise RuntimeError(
-            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible"
-            f" with the output. Got {got} instead"
+            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure"
+            f" compatible with the output. Got {got} instead"
         )
     return found
 
