@@ -83,7 +83,7 @@ def _formula(f: Any) -> str:
     if isinstance(found, ast.Lambda):
         return ast.unparse(found.body)
     if found is None:
-        return f"{f.__name__}{inspect.signature(f)}"
+        return f"{f.__name__}({', '.join(inspect.signature(f).parameters)})"
     body = found.body[1:] if ast.get_docstring(found) is not None else found.body
     if len(body) == 1 and isinstance(body[0], ast.Return) and body[0].value is not None:
         return ast.unparse(body[0].value)

@@ -77,8 +77,11 @@ def check(p: Primitive) -> None:
 
 def _check_parts(p: Primitive) -> None:
     names = (*p.inputs, *p.params)
+    rules = [r for r in p.vjp.values() if callable(r)]
+    reads = {n for r in rules for n in list(inspect.signature(r).parameters)[1:]}
+    taken = _ALWAYS if "result" in reads else _ALWAYS[1:]  # a kernel that serves as a rule may read what rules read
     for n in names:
-        if not n.isidentifier() or keyword.iskeyword(n) or n in ("g", *_ALWAYS):
+        if not n.isidentifier() or keyword.iskeyword(n) or n in taken:
             raise ValueError(f"{p.name}: {n!r} cannot be the name of an input or parameter")
     if len(set(names)) < len(names):
         raise ValueError(f"{p.name}: two inputs or parameters have the same name: {' '.join(names)}")

@@ -20,6 +20,7 @@ from wengert.record.value import Value, record
 cffi = lazy("cffi", "install cffi to pass its pointers")
 
 Rules = dict[str, Callable[..., Any]]
+FLOATS = ("float32", "float64")
 Perform = Callable[[list[np.ndarray], tuple[Any, ...], np.ndarray, tuple[int, ...]], None]
 
 
@@ -53,7 +54,7 @@ class Kernel(Library):
         whole = [np.broadcast_to(x, lead + x.shape[len(f) :]) for x, f in zip(arrays, fronts, strict=True)]
         in_order = tuple([sizes[n] for n in s.sizes])
         for index in np.ndindex(*lead):
-            self.perform([np.ascontiguousarray(x[index]) for x in whole], numbers, out[(*index, ...)], in_order)
+            self.perform([np.asarray(x[index], order="C") for x in whole], numbers, out[(*index, ...)], in_order)
         return out
 
     @staticmethod
@@ -76,15 +77,32 @@ class Kernel(Library):
         return self(*aligned, *static)
 
 
+class Missing:
+    """The rule of an argument that has none: the operation can be called, and backward says what is missing."""
+
+    formula = "no derivative"
+
+    def __init__(self, operation: str, name: str) -> None:
+        self.operation = operation
+        self.name = name
+
+    def __call__(self, g: Value) -> Value:
+        raise NotImplementedError(
+            f"derivative of {self.operation} with respect to '{self.name}' is not implemented: define it with"
+            f" vjp={{'{self.name}': ...}}, or pass {self.name}.detach()"
+        )
+
+
 def kernel(
     signature: Signature, perform: Perform, vjp: Rules | None, jvp: Rules | None, linear: bool, source: Any = None
 ) -> Any:
     """The function of tensors for a kernel."""
     check_name(signature.name)
+    missing = {a.name: Missing(signature.name, a.name) for a in signature.arrays if a.dtype in ("T", *FLOATS)}
     prim = Kernel(
         signature,
         perform,
-        vjp={k: on_tensors(r) for k, r in (vjp or {}).items()},
+        vjp=missing | {k: on_tensors(r) for k, r in (vjp or {}).items()},
         jvp={k: on_tensors(r) for k, r in (jvp or {}).items()} or None,
         linear=linear,
     )
