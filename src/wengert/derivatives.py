@@ -15,6 +15,7 @@ import importlib
 import inspect
 import linecache
 import pkgutil
+import sys
 import textwrap
 from types import CodeType
 from typing import Any
@@ -113,7 +114,7 @@ def _functions(file: str) -> list[ast.Lambda | ast.FunctionDef]:
 
 
 def _title(module: str) -> str:
-    first = (importlib.import_module(module).__doc__ or module).strip().split("\n\n")[0]
+    first = (getattr(sys.modules.get(module), "__doc__", None) or module).strip().split("\n\n")[0]
     sentence = " ".join(first.split()).split(". ")[0].rstrip(".")
     return f"# {module.removeprefix('wengert.')}: {sentence}"
 

@@ -180,9 +180,11 @@ class Primitive:
 def _defining_module() -> str:
     """The name of the module that is making a primitive."""
     frame: Any = sys._getframe(1)
-    while frame.f_globals["__name__"].startswith((__name__, "wengert.extend")) and frame.f_code.co_name != "<module>":
+    name = __name__
+    while name.startswith((__name__, "wengert.extend")) and frame.f_code.co_name != "<module>":
         frame = frame.f_back
-    return frame.f_globals["__name__"]
+        name = frame.f_globals.get("__name__", "__main__")
+    return name
 
 
 TABLE: dict[str, Primitive] = {}
