@@ -103,16 +103,17 @@ def test_axes_in_front_broadcast():
     assert convolve(points(0, 5), k[0]).shape == (0, 8)
 
 
-def test_batching_along_any_axis():
-    """Along axis 2 of x, whose elements are (2, 2) signals of 2, against two kernels of 3."""
-    x, k = points(2, 2, 5, 2).detach(), points(2, 3, seed=1).detach()
-    found = read(convolve.primitive.batch((x._v, k._v), (2, None), ()))
-    assert found.shape == (5, 2, 2, 4)
+def test_one_more_axis_in_front_of_all_tensors_needs_no_other_parameters():
+    """What is recorded says how the operation is mapped: (2, 2) signals of 4 against two kernels of 3, five times."""
+    x, k = points(5, 2, 2, 4).detach(), points(2, 3, seed=1).detach()
+    v = convolve(x[0], k)._v
+    shapes = [i.shape for i in v.inputs]
+    assert shapes == [(2, 2, 4), (1, 2, 3)]
+    static, slots = v.prim.batch(5, v.static, v.slots)
+    inputs = (x._v, ops.expand(k.reshape(1, 1, 2, 3)._v, (5, 1, 2, 3)))
+    found = read(extend.record(v.prim, inputs, static, (5, *v.shape), v.dtype, slots))
     for i in range(5):
-        np.testing.assert_array_equal(found[i], convolve(x[:, :, i], k).numpy())
-    found = read(convolve.primitive.batch((x[0, 0]._v, k._v), (None, 0), ()))
-    for i in range(2):
-        np.testing.assert_array_equal(found[i], convolve(x[0, 0], k[i]).numpy())
+        np.testing.assert_array_equal(found[i], convolve(x[i], k).numpy())
 
 
 def test_a_failure_passes_and_leaves_everything_pending():

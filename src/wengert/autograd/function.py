@@ -13,7 +13,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from wengert.ops.source import full
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
@@ -218,75 +218,10 @@ class FunctionNode(MultiNode):
         found = found if isinstance(found, tuple) else (found,)
         if len(found) != len(self.results):
             raise RuntimeError(
-                f"Function's jvp returned an invalid number of forward gradients (expected {len(self.results)} but got"
-                f" {len(found)}): {self.function.__name__} has {len(self.results)} results"
+                f"{self.function.__name__}.jvp returned an incorrect number of tangents (expected {len(self.results)},"
+                f" got {len(found)})"
             )
-        return [self._tangent(t, shape) for t, (shape, _) in zip(found, self.results, strict=True)]
-
-    def _tangent(self, t: Any, shape: Shape) -> Value | None:
-        if t is None:
-            return None
-        if not wrap["is_tensor"](t):
-            raise RuntimeError(f"expected Variable or None (got {type(t).__name__}) from {self.function.__name__}.jvp")
-        v: Value = wrap["value"](t)
-        if v.shape != shape:
-            raise RuntimeError(
-                "Trying to set a forward gradient that has a different size than that of the original Tensor, this is"
-                f" not supported. Tensor is of size {list(shape)} while the given forward gradient is of size"
-                f" {list(v.shape)}."
-            )
-        return v
-
-
-class VmapInfo(NamedTuple):
-    """What `Function.vmap` is told of the map around it."""
-
-    batch_size: int
-    randomness: str
-
-
-_SEE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
-
-
-def batched(cls: type[Function], info: VmapInfo, in_dims: tuple, args: tuple) -> tuple[Any, Any] | None:
-    """(results, out_dims) by the `vmap` of a custom function, or None where `generate_vmap_rule` asks for the map of
-    its `forward`, `setup_context`, `backward` and `jvp`.
-
-    Args:
-        in_dims: for each argument, its mapped axis, or None.
-        args: the arguments, mapped ones with that axis.
-
-    Raises:
-        RuntimeError: if the function is in the combined style, has no rule or two, or its rule returns no pair.
-    """
-    name = cls.__name__
-    if cls.setup_context is Function.setup_context:
-        raise RuntimeError(
-            "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must"
-            f" override the setup_context staticmethod. {_SEE}"
-        )
-    own = cls.vmap is not Function.vmap
-    if cls.generate_vmap_rule and own:
-        raise RuntimeError(
-            f"You tried to vmap over {name}, but it has both generate_vmap_rule=True and an overridden vmap"
-            " staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap staticmethod to avoid"
-            f" ambiguity. {_SEE}"
-        )
-    if cls.generate_vmap_rule:
-        return None
-    if not own:
-        raise RuntimeError(
-            f"You tried to vmap over {name}, but it does not have vmap support. Please override and implement the vmap"
-            f" staticmethod or set generate_vmap_rule=True. {_SEE}"
-        )
-    found = cls.vmap(info, in_dims, *args)
-    if not isinstance(found, tuple) or len(found) != 2:
-        got = f"{len(found)} returns" if isinstance(found, tuple) else f"a {type(found)}"
-        raise RuntimeError(
-            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure"
-            f" compatible with the output. Got {got} instead"
-        )
-    return found
+        return [None if t is None else wrap["value"](t) for t in found]
 
 
 class Function:
@@ -353,8 +288,7 @@ class Function:
         )
 
     @staticmethod
-    def vmap(info: VmapInfo, in_dims: tuple, *args: Any) -> Any:
-        """(results, out_dims) for arguments of which in_dims says the mapped axis, or None."""
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         raise NotImplementedError(
             "To use autograd.Function with vmap, you must either override the vmap staticmethod or set"
             " generate_vmap_rule=True."

@@ -13,7 +13,7 @@ from wengert import dtypes
 from wengert.extend.definitions import check, check_name, on_tensors, published
 from wengert.extend.signature import Signature
 from wengert.lazy import lazy
-from wengert.ops.movement import permute, reshape
+from wengert.ops.movement import reshape
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
 
@@ -34,11 +34,17 @@ class Kernel(Library):
         )
         self.signature = signature
         self.perform = perform
+        self.batch = _as_it_is
 
     def __call__(self, *arguments: Any) -> Value:
         """Record a call on values and numbers."""
         c = self.signature.call(arguments)
-        return record(self, c.values, c.numbers, c.shape, c.dtype)
+        lead = len(c.shape) - len(self.signature.result.dims)
+        aligned = []  # in the number of axes in front, so that one more before them all changes nothing
+        for a, v in zip(self.signature.arrays, c.values, strict=True):
+            missing = lead + len(a.dims) - len(v.shape)
+            aligned.append(reshape(v, (1,) * missing + v.shape) if missing else v)
+        return record(self, tuple(aligned), c.numbers, c.shape, c.dtype)
 
     def _reference(self, *given: Any) -> np.ndarray:
         s = self.signature
@@ -62,20 +68,6 @@ class Kernel(Library):
         """What was widened for computing, as the signature has it."""
         return x if name == "T" else x.astype(dtypes.by_name(name).np, copy=False)
 
-    def batch(self, values: tuple[Value, ...], axes: tuple[int | None, ...], static: tuple) -> Value:
-        """The operation mapped along an axis of each value (None: of none); the result's mapped axis is its first."""
-        cores = [len(a.dims) for a in self.signature.arrays]
-        mapped = [k is not None for k in axes]
-        lead = max(len(v.shape) - m - core for v, m, core in zip(values, mapped, cores, strict=True))
-        aligned = []
-        for v, axis, core in zip(values, axes, cores, strict=True):
-            if axis is not None:
-                v = permute(v, (axis, *[k for k in range(len(v.shape)) if k != axis]))
-                missing = lead - (len(v.shape) - 1 - core)
-                v = reshape(v, (v.shape[0], *(1,) * missing, *v.shape[1:]))
-            aligned.append(v)
-        return self(*aligned, *static)
-
 
 class Missing:
     """The rule of an argument that has none: the operation can be called, and backward says what is missing."""
@@ -91,6 +83,11 @@ class Missing:
             f"derivative of {self.operation} with respect to '{self.name}' is not implemented: define it with"
             f" vjp={{'{self.name}': ...}}, or pass {self.name}.detach()"
         )
+
+
+def _as_it_is(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
+    """The parameters of the same call on tensors that all have one more axis in front."""
+    return static, slots
 
 
 def kernel(
