@@ -107,6 +107,10 @@ def test_it_fuses_with_what_is_around_it_and_stores_no_pairs():
         (logcosh, lambda: (points(4),)),
         (largest, lambda: (points(4, 1), points(3, seed=1))),
         (polynomial, lambda: (torch.tensor([0.3 + 1j, -1 + 0.5j], dtype=torch.complex128, requires_grad=True),)),
+        (
+            elementwise(lambda z: z * abs(z) + torch.conj_physical(z), name="t_not_holomorphic"),
+            lambda: (torch.tensor([0.3 + 1j, -1 + 0.5j], dtype=torch.complex128, requires_grad=True),),
+        ),
         (elementwise(lambda x: logcosh(x * x) / x, name="t_nested"), lambda: (points(3),)),
     ],
 )

@@ -22,7 +22,7 @@ from wengert.extend.definitions import check, check_name, names_of, published
 from wengert.extend.formula import formula
 from wengert.ops.movement import EXPAND
 from wengert.ops.promotion import CAST, cast
-from wengert.ops.source import FULL, as_value, scalar
+from wengert.ops.source import FULL, as_value, full, scalar
 from wengert.record.primitive import ALIAS, ZERO, Elementwise, Expression, Library, Step
 from wengert.record.value import Value, record, recorder
 from wengert.shapes import broadcast
@@ -56,12 +56,21 @@ class Tracer:
         self.names = names
         self.function = function
         self._found: dict[tuple[dtype, ...], Traced] = {}
+        self._entries: dict[tuple[dtype, ...], tuple[dtype, tuple[Any, ...]]] = {}
 
     def __call__(self, given: tuple[dtype, ...]) -> Traced:
         found = self._found.get(given)
         if found is None:
             inputs = [Value(PLACEHOLDER, (), (), SHAPE, d) for d in given]
             found = self._found[given] = _listed(self.name, inputs, self._run(inputs))
+        return found
+
+    def entry(self, given: tuple[dtype, ...]) -> tuple[dtype, tuple[Any, ...]]:
+        """What an entry is recorded with: the dtype of its result, and the numbers of the steps that compute it."""
+        found = self._entries.get(given)
+        if found is None:
+            wide = tuple([d.wide for d in given])
+            found = self._entries[given] = self(given).dtype, self(wide).numbers
         return found
 
     def steps(self, given: tuple[dtype, ...]) -> tuple[Step, ...]:
@@ -220,20 +229,24 @@ def elementwise(
     if len(tried) != len(names):
         raise TypeError(f"{own}: example= has {len(tried)} dtypes, and the function has {len(names)} arguments")
     traced = tracer(tried)
-    rules: dict[str, Any] = {}
+    back: dict[str, Any] = {}
+    ahead: dict[str, Any] = {}
     if traced.dtype.differentiable:
         known = dict(zip(names, tried, strict=True)) | {"g": traced.dtype, "result": traced.dtype}
         for k, n in enumerate(names):
-            if known[n].differentiable:
-                depends = _depends(traced, k, len(names))
-                rules[n] = Formula(_slope(tracer, k), (traced.dtype, *tried)) if depends else ZERO
-        rules |= _given(own, vjp, known)
-        jvp = _given(own, jvp, known)
-    prim = Expression(own, " ".join(names), tracer.reference, steps=tracer.steps, vjp=rules, jvp=jvp or None)
+            if not _depends(traced, k, len(names)):
+                back[n] = ZERO
+            elif known[n].differentiable:
+                back[n] = Formula(_slope(tracer, k), (traced.dtype, *tried))
+                ahead[n] = Formula(_tangent(tracer, k), (known[n], *tried))
+        ahead = {n: rule for n, rule in ahead.items() if n not in (vjp or {})} | _given(own, jvp, known)
+        back |= _given(own, vjp, known)
+    prim = Expression(own, " ".join(names), tracer.reference, steps=tracer.steps, vjp=back, jvp=ahead or None)
     check(prim)
 
     def call(*operands: Any) -> Value:
-        return _recorded(prim, tracer, _fitted(own, operands))
+        single = len(operands) == 1 and type(operands[0]) is Value
+        return _recorded(prim, tracer, operands if single else _fitted(own, operands))
 
     return published(call, prim, names, annotation="Operand", source=function)
 
@@ -270,10 +283,9 @@ def _fitted(name: str, operands: tuple[Any, ...]) -> tuple[Value, ...]:
 
 
 def _recorded(prim: Expression, tracer: Tracer, values: tuple[Value, ...]) -> Value:
-    given = tuple([v.dtype for v in values])
-    traced = tracer(given)
-    wide = tracer(tuple([d.wide for d in given]))
-    return record(prim, values, (), broadcast_all(values), traced.dtype, wide.numbers)
+    result, numbers = tracer.entry(tuple([v.dtype for v in values]))
+    shape = values[0].shape if len(values) == 1 else broadcast_all(values)
+    return record(prim, values, (), shape, result, numbers)
 
 
 class Formula:
@@ -309,6 +321,27 @@ def _slope(tracer: Tracer, by: int) -> Tracer:
         return g * 0 if found is None else found
 
     return Tracer(f"{tracer.name}, differentiated by {tracer.names[by]},", ("g", *tracer.names), function)
+
+
+def _tangent(tracer: Tracer, by: int) -> Tracer:
+    """The tangent of the result along one argument's, `g`: what takes back the gradient is linear in it, and the
+    gradient of that is the derivative again."""
+
+    def function(g: Tensor, *inputs: Tensor) -> Tensor:
+        x = inputs[by]
+        if not x.dtype.differentiable:
+            return g * 0
+        x.requires_grad_()
+        recorder.grad = True  # whoever traces puts it back
+        out = tracer.function(*inputs)
+        weight = handle(full(SHAPE, 0, out.dtype)).requires_grad_()
+        (back,) = differentiate.grad(out, [x], weight, create_graph=True, allow_unused=True)
+        if back is None or not back.requires_grad:
+            return handle(full(SHAPE, 0, out.dtype))
+        (found,) = differentiate.grad(back, [weight], g.to(back.dtype))
+        return found
+
+    return Tracer(f"{tracer.name}, along {tracer.names[by]},", ("g", *tracer.names), function)
 
 
 def _depends(traced: Traced, by: int, inputs: int) -> bool:

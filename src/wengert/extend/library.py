@@ -35,6 +35,8 @@ class Kernel(Library):
         self.signature = signature
         self.perform = perform
         self.batch = _as_it_is
+        self._kinds = [None if a.dtype == "T" else dtypes.by_name(a.dtype).np for a in signature.arrays]
+        self._ranks = [len(a.dims) for a in signature.arrays]
 
     def __call__(self, *arguments: Any) -> Value:
         """Record a call on values and numbers."""
@@ -49,24 +51,24 @@ class Kernel(Library):
     def _reference(self, *given: Any) -> np.ndarray:
         s = self.signature
         count = len(s.arrays)
-        arrays = [self._typed(a.dtype, x) for a, x in zip(s.arrays, given[:count], strict=True)]
+        # What was widened for computing comes as the signature has it.
+        arrays = [x if d is None else x.astype(d, copy=False) for d, x in zip(self._kinds, given[:count], strict=True)]
         numbers = given[count:]
         sizes = s.core_sizes([x.shape for x in arrays], numbers)
-        fronts = [x.shape[: x.ndim - len(a.dims)] for a, x in zip(s.arrays, arrays, strict=True)]
+        generic = next((x.dtype for d, x in zip(self._kinds, arrays, strict=True) if d is None), None)
+        kind = generic if s.result.dtype == "T" else dtypes.by_name(s.result.dtype).np
+        core, in_order = s.core_shape(sizes), tuple([sizes[n] for n in s.sizes])
+        if all(x.ndim == n for x, n in zip(arrays, self._ranks, strict=True)):
+            out: np.ndarray = np.empty(core, kind)
+            self.perform([np.asarray(x, order="C") for x in arrays], numbers, out, in_order)
+            return out
+        fronts = [x.shape[: x.ndim - n] for x, n in zip(arrays, self._ranks, strict=True)]
         lead = np.broadcast_shapes(*fronts)
-        generic = [x.dtype for a, x in zip(s.arrays, arrays, strict=True) if a.dtype == "T"]
-        kind = generic[0] if s.result.dtype == "T" else dtypes.by_name(s.result.dtype).np
-        out: np.ndarray = np.empty(lead + s.core_shape(sizes), kind)
+        out = np.empty(lead + core, kind)
         whole = [np.broadcast_to(x, lead + x.shape[len(f) :]) for x, f in zip(arrays, fronts, strict=True)]
-        in_order = tuple([sizes[n] for n in s.sizes])
         for index in np.ndindex(*lead):
             self.perform([np.asarray(x[index], order="C") for x in whole], numbers, out[(*index, ...)], in_order)
         return out
-
-    @staticmethod
-    def _typed(name: str, x: np.ndarray) -> np.ndarray:
-        """What was widened for computing, as the signature has it."""
-        return x if name == "T" else x.astype(dtypes.by_name(name).np, copy=False)
 
 
 class Missing:
