@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import wengert as torch
 from wengert import derivatives
@@ -223,3 +225,36 @@ def test_wrong_calls():
         largest(points(2))
     with pytest.raises(RuntimeError, match=r"The size of tensor a \(2\) must match the size of tensor b \(3\)"):
         largest(points(2), points(3))
+
+
+_UNARY = (torch.sin, torch.exp, torch.tanh, torch.sigmoid, abs, torch.log1p, torch.relu, lambda t: t**2, lambda t: -t)
+_BINARY = (
+    lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / (b * b + 1), torch.maximum,
+    lambda a, b: torch.where(a > b, a * 0.5, b), torch.atan2,
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8))
+@settings(max_examples=15, deadline=None)
+def test_any_expression_has_the_bits_of_its_composition(program):
+    """Programs of up to eight operations on two arguments and a number: (which operation, its operands)."""
+
+    def f(x, y):
+        terms = [x, y, 0.75]
+        for which, j, k in program:
+            a, b = terms[j % len(terms)], terms[k % len(terms)]
+            a = x * a if isinstance(a, float) else a
+            b = y + b if isinstance(b, float) else b
+            terms.append(_UNARY[which](a) if which < len(_UNARY) else _BINARY[which - len(_UNARY)](a, b))
+        return terms[-1]
+
+    x, y = points(3, 1).abs().detach(), points(4, seed=1).abs().detach()
+    one = elementwise(f, name="t_any")(x, y)
+    np.testing.assert_array_equal(one.numpy(), f(x, y).expand(3, 4).numpy())
+    a, b = (t.clone().requires_grad_() for t in (x, y))
+    elementwise(f, name="t_any")(a, b).sum().backward()
+    c, d = (t.clone().requires_grad_() for t in (x, y))
+    (f(c, d) + 0 * c * d).sum().backward()
+    for p, q in ((a, c), (b, d)):
+        found = np.zeros(p.shape) if p.grad is None else p.grad.numpy()
+        np.testing.assert_allclose(found, q.grad.numpy(), rtol=1e-12, atol=1e-14)

@@ -91,6 +91,18 @@ def test_a_call_is_a_step_between_kernels_and_counted_by_name(tier):
     assert counters.entries_library["t_power"] == before + 1
 
 
+@pytest.mark.parametrize("settings", [{"backend": "reference"}, {"eager": True}], ids=["reference", "eager"])
+def test_other_ways_to_evaluate(settings):
+    with configure(**settings):
+        x, k = points(2, 6), points(3, seed=1)
+        expected = [np.convolve(a, k.tolist()) for a in x.tolist()]
+        np.testing.assert_allclose(convolve(x, k).tolist(), expected, rtol=1e-12)
+        (convolve(x, k) ** 2).sum().backward()
+    fresh = points(2, 6)
+    (convolve(fresh, k) ** 2).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), fresh.grad.numpy(), rtol=1e-12)
+
+
 def test_axes_in_front_broadcast():
     x, k = points(2, 1, 5), points(3, 4, seed=1)
     out = convolve(x, k)
