@@ -131,6 +131,16 @@ def test_the_third_derivative():
     np.testing.assert_allclose(y.detach().numpy(), -2 * t * (1 - t * t), rtol=1e-9)
 
 
+def test_an_expression_within_another_keeps_its_own_numbers():
+    both = elementwise(lambda x: logcosh(x * 3) * 5 + polynomial(x * 0.25) - 7, name="t_both")
+    x = points(6)
+    a = x.detach().numpy()
+    expected = np.log(np.cosh(3 * a)) * 5 + (a / 4) ** 2 + np.exp(a / 4) * 0.5 - 7
+    np.testing.assert_allclose(both(x).detach().numpy(), expected, rtol=1e-12)
+    both(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 15 * np.tanh(3 * a) + a / 8 + np.exp(a / 4) / 8, rtol=1e-12)
+
+
 def test_narrow_gradients():
     x = points(8, dtype=torch.float16).detach().requires_grad_()
     logcosh(x).sum().backward()
