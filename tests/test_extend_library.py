@@ -80,6 +80,28 @@ def test_numbers_defaults_names_and_forward_mode():
     assert "g * k * power(x, k - 1)" in derivatives.table("t_power")
 
 
+def test_forward_mode_of_what_is_linear_in_all_tensors_together():
+    @extend.library("t_blend(x: T[n], y: T[n], k: float) -> T[n]", linear=True,
+                    vjp={"x": lambda g: g, "y": lambda g, k: k * g})  # fmt: skip
+    def blend(x, y, k):
+        return x + k * y
+
+    x, y = points(4), points(2, 4, seed=1)
+    assert torch.autograd.gradcheck(lambda x, y: blend(x, y, 3.0), (x, y), check_forward_ad=True)
+    assert torch.autograd.gradcheck(lambda y: blend(x.detach(), y, 3.0), y, check_forward_ad=True)
+
+
+def test_forward_mode_may_read_what_backward_does_not():
+    @extend.library("t_shifted(x: T[n], y: T[n]) -> T[n]", vjp={"x": lambda g: g, "y": lambda g: g},
+                    jvp={"x": lambda t, x, y: t + 0 * x * y, "y": lambda t, result: t + 0 * result})  # fmt: skip
+    def shifted(x, y):
+        return x + y
+
+    x, y = points(4), points(4, seed=1)
+    assert torch.autograd.gradcheck(shifted, (x, y), check_forward_ad=True)
+    assert derivatives.table("t_shifted") == "t_shifted: x = g\n           y = g"
+
+
 @pytest.mark.parametrize("tier", ["0", "1"])
 def test_a_call_is_a_step_between_kernels_and_counted_by_name(tier):
     x = points(5)

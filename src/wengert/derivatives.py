@@ -77,9 +77,9 @@ def _rule(rule: Any) -> str:
 def _formula(f: Any) -> str:
     """The body of a rule: a lambda's expression, or a function's statements below its call; or what the rule says of
     itself."""
+    f = inspect.unwrap(f)
     if hasattr(f, "formula"):
         return str(f.formula)
-    f = inspect.unwrap(f)
     found = _definition(f.__code__)
     if isinstance(found, ast.Lambda):
         return ast.unparse(found.body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import keyword
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import Published
@@ -64,7 +64,7 @@ def check_name(name: str) -> None:
 
 
 def check(p: Primitive) -> None:
-    """Raise for a primitive that could not work, and forget it."""
+    """Raise for a primitive that could not work, and forget it. Let backward keep what forward mode reads, too."""
     try:
         _check_parts(p)
         for table, what in ((p.vjp, "vjp"), (p.jvp or {}, "jvp")):
@@ -73,13 +73,40 @@ def check(p: Primitive) -> None:
     except (TypeError, ValueError):
         TABLE.pop(p.name, None)
         raise
+    for name, rule in (p.jvp or {}).items():
+        back = p.vjp.get(name)
+        if callable(back) and (more := [n for n in reads(rule) if n not in reads(back)]):
+            p.vjp[name] = Keeping(back, more)
+
+
+def reads(rule: Callable[..., Any]) -> list[str]:
+    """The names of what a rule reads besides `g`."""
+    return list(inspect.signature(rule).parameters)[1:]
+
+
+class Keeping:
+    """A rule for which more is saved than it reads: what the tangent along the same input reads, when a graph is walked
+    forwards."""
+
+    def __init__(self, rule: Callable[..., Any], more: list[str]) -> None:
+        self.__wrapped__ = rule
+        names = ["g", *reads(rule)]
+        self._count = len(names)
+        self.__signature__ = signature_of([*names, *more])
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.__wrapped__(*arguments[: self._count])
+
+
+def signature_of(names: Iterable[str]) -> inspect.Signature:
+    """That of a function of positional arguments."""
+    return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
 
 def _check_parts(p: Primitive) -> None:
     names = (*p.inputs, *p.params)
-    rules = [r for r in p.vjp.values() if callable(r)]
-    reads = {n for r in rules for n in list(inspect.signature(r).parameters)[1:]}
-    taken = _ALWAYS if "result" in reads else _ALWAYS[1:]  # a kernel that serves as a rule may read what rules read
+    read = {n for r in p.vjp.values() if callable(r) for n in reads(r)}
+    taken = _ALWAYS if "result" in read else _ALWAYS[1:]  # a kernel that serves as a rule may read what rules read
     for n in names:
         if not n.isidentifier() or keyword.iskeyword(n) or n in taken:
             raise ValueError(f"{p.name}: {n!r} cannot be the name of an input or parameter")

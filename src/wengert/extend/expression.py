@@ -7,7 +7,6 @@ records, and which a rule replays on values.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from wengert.autograd import differentiate
 from wengert.autograd.anomaly import anomaly
 from wengert.config import configure
 from wengert.dtypes import dtype
-from wengert.extend.definitions import check, check_name, names_of, published
+from wengert.extend.definitions import check, check_name, names_of, published, signature_of
 from wengert.extend.formula import formula
 from wengert.ops.movement import EXPAND
 from wengert.ops.promotion import CAST, cast
@@ -228,20 +227,8 @@ def elementwise(
     tried = example or (dtypes.get_default_dtype(),) * len(names)
     if len(tried) != len(names):
         raise TypeError(f"{own}: example= has {len(tried)} dtypes, and the function has {len(names)} arguments")
-    traced = tracer(tried)
-    back: dict[str, Any] = {}
-    ahead: dict[str, Any] = {}
-    if traced.dtype.differentiable:
-        known = dict(zip(names, tried, strict=True)) | {"g": traced.dtype, "result": traced.dtype}
-        for k, n in enumerate(names):
-            if not _depends(traced, k, len(names)):
-                back[n] = ZERO
-            elif known[n].differentiable:
-                back[n] = Formula(_slope(tracer, k), (traced.dtype, *tried))
-                ahead[n] = Formula(_tangent(tracer, k), (known[n], *tried))
-        ahead = {n: rule for n, rule in ahead.items() if n not in (vjp or {})} | _given(own, jvp, known)
-        back |= _given(own, vjp, known)
-    prim = Expression(own, " ".join(names), tracer.reference, steps=tracer.steps, vjp=back, jvp=ahead or None)
+    back, ahead = _rules(tracer, tried, vjp or {}, jvp or {})
+    prim = Expression(own, " ".join(names), tracer.reference, steps=tracer.steps, vjp=back, jvp=ahead)
     check(prim)
 
     def call(*operands: Any) -> Value:
@@ -251,10 +238,29 @@ def elementwise(
     return published(call, prim, names, annotation="Operand", source=function)
 
 
-def _given(name: str, rules: dict[str, Callable] | None, known: dict[str, dtype]) -> dict[str, Any]:
+def _rules(tracer: Tracer, tried: tuple[dtype, ...], vjp: dict, jvp: dict) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The rules for both modes: those given, and for other arguments those that follow."""
+    traced, names = tracer(tried), tracer.names
+    back: dict[str, Any] = {}
+    ahead: dict[str, Any] = {}
+    if not traced.dtype.differentiable:
+        return back, ahead
+    known = dict(zip(names, tried, strict=True)) | {"g": traced.dtype, "result": traced.dtype}
+    for k, n in enumerate(names):
+        if n in vjp or not known[n].differentiable:
+            continue
+        if _depends(traced, k, len(names)):
+            back[n] = Formula(_slope(tracer, k), (traced.dtype, *tried))
+            ahead[n] = Formula(_tangent(tracer, k), (known[n], *tried))
+        else:
+            back[n] = ZERO
+    return back | _given(tracer.name, vjp, known), ahead | _given(tracer.name, jvp, known)
+
+
+def _given(name: str, rules: dict[str, Callable], known: dict[str, dtype]) -> dict[str, Any]:
     """Rules that are elementwise functions too, tried out for the dtypes known by name."""
     out = {}
-    for k, f in (rules or {}).items():
+    for k, f in rules.items():
         title = f"{name}: rule for '{k}'"
         names = names_of(title, f)
         if strange := [n for n in names[1:] if n not in known]:
@@ -293,9 +299,7 @@ class Formula:
 
     def __init__(self, tracer: Tracer, example: tuple[dtype, ...]) -> None:
         self.tracer = tracer
-        self.__signature__ = inspect.Signature(
-            [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in tracer.names]
-        )
+        self.__signature__ = signature_of(tracer.names)
         self._example = tracer(example)
 
     def __call__(self, *values: Value) -> Value:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
-from wengert.extend.definitions import check, check_name, on_tensors, published
+from wengert.extend.definitions import check, check_name, on_tensors, published, signature_of
 from wengert.extend.signature import Signature
 from wengert.lazy import lazy
 from wengert.ops.movement import reshape
+from wengert.ops.source import zeros_like
 from wengert.record.primitive import Library
 from wengert.record.value import Value, record
 
@@ -87,6 +88,23 @@ class Missing:
         )
 
 
+class Alone:
+    """The tangent along one argument of an operation that is linear in all together: itself, with zeros for others."""
+
+    formula = "itself"
+
+    def __init__(self, prim: Kernel, place: int) -> None:
+        self.prim = prim
+        self.place = place
+        others = [n for k, n in enumerate(prim.inputs) if k != place]
+        self.__signature__ = signature_of(["g", *others, *prim.params])
+
+    def __call__(self, t: Value, *arguments: Any) -> Value:
+        count = len(self.prim.inputs) - 1
+        values = [zeros_like(v) for v in arguments[:count]]
+        return self.prim(*values[: self.place], t, *values[self.place :], *arguments[count:])
+
+
 def _as_it_is(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
     """The parameters of the same call on tensors that all have one more axis in front."""
     return static, slots
@@ -102,9 +120,10 @@ def kernel(
         signature,
         perform,
         vjp=missing | {k: on_tensors(r) for k, r in (vjp or {}).items()},
-        jvp={k: on_tensors(r) for k, r in (jvp or {}).items()} or None,
-        linear=linear,
+        jvp={k: on_tensors(r) for k, r in (jvp or {}).items()},
     )
+    if linear:
+        prim.jvp = {name: Alone(prim, k) for k, name in enumerate(signature.inputs)} | (prim.jvp or {})
     check(prim)
     return published(prim, prim, signature.inputs, params=tuple(signature.numbers), source=source)
 
