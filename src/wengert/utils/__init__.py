@@ -1,5 +1,5 @@
-"""Helpers beside tensors: sharing memory with other libraries."""
+"""Helpers beside tensors: computing again instead of keeping, and sharing memory with other libraries."""
 
-from wengert.utils import dlpack
+from wengert.utils import checkpoint, dlpack
 
-__all__ = ["dlpack"]
+__all__ = ["checkpoint", "dlpack"]
