@@ -209,6 +209,36 @@ def test_writes_in_the_region_itself():
     np.testing.assert_array_equal(grads(lambda x: checkpoint(f, x, use_reentrant=False)), grads(f))
 
 
+@pytest.mark.parametrize("tier", ["0", "stitched"])
+def test_what_recipes_read_is_not_overwritten_while_a_region_is_open(tier):
+    """Results that are stored keep their recipes; a write that would take over memory that one reads makes a copy."""
+
+    def f(x):
+        y = (x * 2).sin()
+        total = y.cos()
+        for k in range(6):
+            y[k] = total[k] * 3
+            total = total + (y * y).exp()
+            total.sum().item()
+        return total
+
+    def grads(budget):
+        x = torch.linspace(0, 1, 40, dtype=torch.float64).requires_grad_()
+        with torch.configure(tier=tier, pending_limit=16):
+            with memory_budget(budget):
+                y = f(x)
+            y.sum().backward()
+            return x.grad.numpy(), y.detach().numpy()
+
+    expected = grads(1 << 40)
+    for budget in (0, 0.3, 2000):
+        assert_same_bits(grads(budget), expected)
+    x = torch.linspace(0, 1, 40, dtype=torch.float64).requires_grad_()
+    y = f(x)
+    y.sum().backward()
+    assert_same_bits(expected, (x.grad.numpy(), y.detach().numpy()))
+
+
 def test_a_tensor_that_escapes_and_is_looked_at(weights, rows):
     kept = []
 

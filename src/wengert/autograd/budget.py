@@ -74,7 +74,7 @@ class memory_budget(OpenRegion):
     def bound(self) -> None:
         found, available = self._living()
         choose(found, available)
-        add(self.lighten([c for c in found if c.dropped], 0, 0, []))
+        self.lighten([c for c in found if c.dropped], 0, 0, [])
 
     def close(self) -> None:
         self.collect()

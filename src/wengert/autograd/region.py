@@ -152,11 +152,24 @@ class OpenRegion:
         self.outer = recorder.region
         self.first = self.seen = recorder.mark()
         recorder.region = self
+        with _lock:
+            regions.append(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
         recorder.region = self.outer
-        self.close()
+        try:
+            self.close()
+        finally:
+            with _lock:
+                regions.remove(self)
+
+    def is_dead(self) -> bool:
+        return False
+
+    def all(self) -> Iterator[tuple[Region, int]]:
+        """The closed regions in it: none yet."""
+        return iter(())
 
     def update(self, before: int | None = None) -> None:
         """Look at what was recorded lately (up to `before`), which is about to be evaluated."""
