@@ -102,9 +102,11 @@ def explain_grad(output: Tensor, input: Tensor) -> GradExplanation:
 
     >>> import wengert
     >>> x = wengert.tensor([1.0, 2.0], requires_grad=True)
-    >>> print(wengert.explain_grad((x.detach() * 3).sum(), x))
-    The gradient is None: the path from the output to the input is cut by detach.
-      1. <doctest ...>:1: detach: its result has the same numbers and no history
+    >>> found = wengert.explain_grad((x.detach() * 3).sum(), x)
+    >>> found.sentence
+    'The gradient is None: the path from the output to the input is cut by detach.'
+    >>> found.steps[0].reason
+    'its result has the same numbers and no history'
     """
     for name, t in (("output", output), ("input", input)):
         if not isinstance(t, Tensor):
