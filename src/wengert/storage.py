@@ -25,7 +25,7 @@ from wengert.ops import gather, movement, windows
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
 from wengert.record.primitive import ALIAS, alias
-from wengert.record.value import Value, record
+from wengert.record.value import Value, as_inference, record
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -453,7 +453,7 @@ class Storage:
 def detached(storage: Storage, lenses: tuple[Lens, ...], owner: Any) -> Storage:
     """A storage for the same numbers, with no history."""
     out = over(storage.share(), compose(storage.lenses, lenses), owner)
-    out.value.__class__ = storage.value.__class__  # inference tensor or not, whatever the mode is now
+    as_inference(out.value, storage.value)  # inference tensor or not, whatever the mode is now
     return out
 
 

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from wengert.autograd.saved import Packed, SavedTensor, packed
 from wengert.ops.source import full
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
 from wengert.record.primitive import alias
@@ -116,11 +117,11 @@ class _Saved:
     __slots__ = ("output", "value")
 
     def __init__(self, v: Value, output: int | None) -> None:
-        self.value = v if output is None else alias(v)
+        self.value: Any = packed(v, v.node) if output is None else packed(alias(v), None)
         self.output = output
 
     def unpack(self, ctx: FunctionCtx) -> Any:
-        v = self.value
+        v: Value = self.value.unpacked() if type(self.value) is Packed else self.value
         if self.output is not None:
             reference = ctx._outputs[self.output]
             owner = ctx._node()
@@ -155,6 +156,17 @@ class FunctionNode(MultiNode):
         if key.startswith("__") or key in ("ctx", "bounds"):
             return super().__getattr__(key)
         return getattr(self.ctx, key)
+
+    @property
+    def saved_tensors(self) -> tuple:
+        return self.ctx.saved_tensors
+
+    @property
+    def _raw_saved_tensors(self) -> tuple[SavedTensor, ...]:
+        saved = self.ctx._saved
+        if saved is None:
+            raise RuntimeError(FREED)
+        return tuple([SavedTensor(s, self.ctx if s is not None else None) for s in saved])
 
     def __repr__(self) -> str:
         return f"<wengert.autograd.function.{self.name()} object at {id(self):#x}>"
