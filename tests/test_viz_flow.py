@@ -404,6 +404,22 @@ def test_a_result_on_the_way_and_what_is_not_on_any_way():
                                                          "  backward(): 1, the same"]  # fmt: skip
 
 
+def test_empty_arrays_narrow_and_complex_ones():
+    e = torch.zeros(0, 3, requires_grad=True)
+    found = viz.paths((e * 2).sum(), e)
+    assert found.total.shape == (0, 3)
+    assert found.agrees
+    viz.forward_backward((e * 2).sum()).svg  # noqa: B018 -- is drawn
+    b = torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+    found = viz.paths((b * b).sum(), b)
+    assert found.agrees
+    np.testing.assert_array_equal(found.total.astype(np.float64), [2, 2, 2])
+    z = torch.tensor([1 + 2j, 3.0], requires_grad=True)
+    found = viz.paths((z * z.conj()).real.sum(), z)
+    np.testing.assert_allclose(found.total, [2 + 4j, 6])
+    assert found.agrees
+
+
 def test_nan_and_a_wrong_derivative_are_told():
     x = torch.tensor(0.0, requires_grad=True)
     found = viz.paths(torch.log(x) * 0.0, x)

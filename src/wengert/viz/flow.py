@@ -42,7 +42,7 @@ class Flow:
     """
 
     def __init__(self, y: Tensor, gradient: Tensor | None = None) -> None:
-        root = tensor_value(y)
+        root = tensor_value(y, "y")
         if root.node is None:
             raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
         if gradient is None and math.prod(root.shape) != 1:

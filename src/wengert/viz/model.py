@@ -157,15 +157,12 @@ def graph(
     Raises:
         TypeError: if y, or something named, is no tensor.
     """
-    roots = [y] if isinstance(y, Tensor) else list(y)
-    for x in roots:
-        tensor_value(x, "y")
-    return _Reader(roots, names or {}, expand).read(saved, constants)
+    return _Reader(_tensors(y), names or {}, expand).read(saved, constants)
 
 
 def record(y: Tensor | Sequence[Tensor], *, names: Mapping[str, Tensor] | None = None) -> Graph:
     """The pending entries that y is computed from, by primitive; where something is stored, the record begins."""
-    roots = [tensor_value(x, "y") for x in ([y] if isinstance(y, Tensor) else list(y))]
+    roots = [tensor_value(x, "y") for x in _tensors(y)]
     labels = {tensor_value(x, name): name for name, x in (names or {}).items()}
     order = sorted(reached(roots), key=attrgetter("seq"))
     key = {v: k for k, v in enumerate(order)}
@@ -176,6 +173,13 @@ def record(y: Tensor | Sequence[Tensor], *, names: Mapping[str, Tensor] | None =
         for x, n in zip(v.inputs, v.prim.inputs)
     ]
     return Graph(vertices, edges)
+
+
+def _tensors(y: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    out = list(y) if isinstance(y, list | tuple) else [y]
+    for x in out:
+        tensor_value(x, "y")
+    return out  # type: ignore[return-value]
 
 
 def _entry(key: int, v: Value, label: str) -> Vertex:
