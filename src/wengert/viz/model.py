@@ -231,11 +231,13 @@ def short_name(node_name: str) -> str:
 def results(nodes: Iterable[Node], roots: Iterable[Value]) -> dict[Node, Value]:
     """What each node computed, so far as it is held: as a result that was asked for, pending, or saved for backward."""
     nodes = list(nodes)
-    held = [*roots, *[x for n in nodes for x in n.saved or ()]]
+    held = [*roots, *[x for n in nodes for x in n.saved or () if isinstance(x, Value)]]
     known = {v.node: v for v in reached(held) if v.node is not None}
     for n in nodes:
         if n.saved and n.rules.saves_result and n not in known:
-            known[n] = n.saved[n.rules.save.index(len(n.prim.inputs))]
+            result = n.saved[n.rules.save.index(len(n.prim.inputs))]
+            if isinstance(result, Value):  # no hook has put it elsewhere
+                known[n] = result
         if type(n) is AccumulateGrad and n.variable is not None:
             known[n] = tensor_value(n.variable)
     return known
@@ -250,7 +252,7 @@ def kept(node: Node) -> list[tuple[str, Value]]:
             return []
         return [(f"saved {k}", tensor_value(t)) for k, t in enumerate(tensors) if t is not None]
     names = (*node.prim.inputs, "result")
-    return [(names[i], v) for i, v in zip(node.rules.save, node.saved or ())]
+    return [(names[i], v) for i, v in zip(node.rules.save, node.saved or ()) if isinstance(v, Value)]
 
 
 def _is_number(v: Value) -> bool:
