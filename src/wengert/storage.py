@@ -24,7 +24,7 @@ from wengert.messages import EXPANDED
 from wengert.ops import gather, movement, windows
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
-from wengert.record.primitive import ALIAS, alias
+from wengert.record.primitive import ALIAS, alias, frozen
 from wengert.record.value import Value, record
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
@@ -280,11 +280,6 @@ def layout(lenses: tuple[Lens, ...], shape: Shape, strides: Shape, offset: int =
     return shape, strides, offset
 
 
-def plain(v: Value) -> Value:
-    """v, or its twin without a node."""
-    return v if v.node is None else alias(v)
-
-
 def twin(v: Value) -> Value:
     """v under an identity of its own; gradients pass."""
     return record(ALIAS, (v,), (), v.shape, v.dtype)
@@ -342,11 +337,11 @@ class Memory:
     def write(self, lenses: tuple[Lens, ...], v: Value) -> None:
         x = self.array
         if x is None:
-            self.value = put(lenses, self.value, plain(v))
+            self.value = put(lenses, self.value, frozen(v))
         else:
             self._look()  # NumPy's writes elsewhere come first
             if any(lens.computed for lens in lenses):
-                x[...] = bits(put(lenses, self.value, plain(v)))
+                x[...] = bits(put(lenses, self.value, frozen(v)))
             else:
                 place = x
                 for lens in lenses:
@@ -405,7 +400,7 @@ class Storage:
     def share(self) -> Memory:
         """The memory, made if there was none."""
         if self.memory is None:
-            self.memory = Memory(plain(self.value), self.version)
+            self.memory = Memory(frozen(self.value), self.version)
         return self.memory
 
     def current(self) -> Value:

@@ -28,14 +28,15 @@ from wengert.messages import (
 )
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
+from wengert.ops.batching import check_write, grafted
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
-from wengert.record.primitive import ALIAS, Elementwise, alias
+from wengert.record.primitive import ALIAS, Elementwise, alias, frozen
 from wengert.record.value import InferenceValue, Value, record, recorder
 from wengert.runtime.evaluate import constant, read
-from wengert.storage import Lens, Slice, Storage, plain, twin
+from wengert.storage import Lens, Slice, Storage, twin
 
 _new = object.__new__
 _frame = sys._getframe
@@ -260,8 +261,12 @@ class Tensor:
         """Replace what `lenses` show of this tensor by v, which is nobody else's."""
         s = self._store or self._storage()
         old = s.current()
-        kept = self._retained()
         new = storage.put(storage.compose(self._lenses, lenses), old, v)
+        if recorder.levels:
+            check_write(s, old, new)
+            if not recorder.grad:
+                new = grafted(new, old)
+        kept = self._retained()
         if not recorder.grad:
             new.node = old.node
             new.__class__ = old.__class__  # inference mode may write to a normal tensor
@@ -447,7 +452,7 @@ class Tensor:
     def detach_(self) -> Tensor:
         if self._is_view():
             raise RuntimeError(DETACH_VIEW)
-        v = plain(value(self))
+        v = frozen(value(self))
         self._v = v
         if self._store is not None:
             self._store.value = v

@@ -15,11 +15,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from wengert.lazy import lazy
+from wengert.ops.batching import level_of
 from wengert.ops.source import full
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
 from wengert.record.primitive import alias
 from wengert.record.value import Value, recorder
 from wengert.shapes import Shape
+
+vmapped = lazy("wengert.autograd.mapped")
 
 NO_FORWARD = "You must implement the forward function for custom autograd.Function."
 NO_BACKWARD = (
@@ -232,6 +236,7 @@ class Function:
 
     generate_vmap_rule = False
     _ctx: type[FunctionCtx]
+    _base: type[Function]
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -271,6 +276,8 @@ class Function:
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """The results for all examples: (output, out_dims), with `info.batch_size` examples along the axes `in_dims`
+        (None: shared) of the arguments. Without it, `forward` runs inside the vmap, and need not be touched."""
         raise NotImplementedError(
             "To use autograd.Function with vmap, you must either override the vmap staticmethod or set"
             " generate_vmap_rule=True."
@@ -295,12 +302,17 @@ class Function:
         values = [wrap["value"](a) if wrap["is_tensor"](a) else None for a in args]
         ctx.needs_input_grad = tuple([v is not None and v.node is not None for v in values])
         r = recorder
+        level = level_of([v for v in values if v is not None]) if r.levels else None
+        mapped = level is not None and (separate or not (r.grad and any(ctx.needs_input_grad)))
+        result = vmapped.forward(cls, level, args) if mapped else None
+        if level is not None and not mapped:
+            vmapped.check_separate(cls, level, values)
         grad, r.grad = r.grad, False
         try:
             if separate:
-                result = cls.forward(*args)
+                result = result if mapped else cls.forward(*args)
                 cls.setup_context(ctx, args, result)
-            else:
+            elif not mapped:
                 result = cls.forward(ctx, *args, **kwargs)
         finally:
             r.grad = grad
@@ -430,3 +442,4 @@ class _Once(Function):
 
 
 _Once._ctx.__name__ = _Once._ctx.__qualname__ = "Error"  # the node's name in PyTorch
+Function._base = Function

@@ -16,12 +16,13 @@ import numpy as np
 from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
+from wengert.messages import DYNAMIC
 from wengert.ops import gather as core
 from wengert.ops.composite import named
 from wengert.ops.elementwise import cast, ne, where
 from wengert.ops.movement import expand, permute, reshape, slice_
 from wengert.record.primitive import Library
-from wengert.record.value import Value, evaluator, record
+from wengert.record.value import Batched, Value, evaluator, record
 
 Shape = tuple[int, ...]
 
@@ -206,6 +207,8 @@ def index_picks(shape: Shape, indices: Sequence[Value]) -> list[Pick]:
 
 
 def _count(mask: Value) -> int:
+    if mask.data.__class__ is Batched:
+        raise RuntimeError(DYNAMIC.format("nonzero, or indexing with a mask"))
     evaluator["settle"]([mask])
     return int(np.count_nonzero(mask.data.array(mask.shape, mask.dtype)))
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
 from wengert.record.graph import Node
-from wengert.record.value import Value
+from wengert.record.value import Batched, Level, Value
 
 Rule = Callable[..., Any]
 _new = object.__new__
@@ -76,6 +76,8 @@ class Primitive:
     for the kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
 
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
+    `batch(n, static, slots)`: the static parameters and slots of the same operation on inputs that all have one more
+    axis, of size n, in front; for kinds from which `vmap` cannot tell.
     """
 
     writes = False  # whether the result is the first input with something changed in it, best done in its memory
@@ -92,6 +94,7 @@ class Primitive:
         linear: bool = False,
         multilinear: bool = False,
         node_name: str | None = None,
+        batch: Callable[[int, tuple, tuple], tuple[tuple, tuple]] | None = None,
     ) -> None:
         self.name = name
         self.inputs = tuple(inputs.split())
@@ -101,6 +104,7 @@ class Primitive:
         self.jvp = jvp
         self.linear = linear
         self.multilinear = multilinear
+        self.batch = batch
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
         self.module = _defining_module()
@@ -185,6 +189,16 @@ def _defining_module() -> str:
 TABLE: dict[str, Primitive] = {}
 
 
+def as_it_is(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
+    """The batching rule of what does not count axes from the front."""
+    return static, slots
+
+
+def next_axis(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
+    """The batching rule of an operation along one axis, which is its first static parameter."""
+    return (static[0] + 1, *static[1:]), slots
+
+
 class Elementwise(Primitive):
     """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's
     operations.
@@ -208,7 +222,7 @@ class Reduction(Primitive):
     """One axis folded by `op`: "sum" or "maximum". Static parameters: (axis, size)."""
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
-        super().__init__(name, inputs, reference, params="axis size", **rest)
+        super().__init__(name, inputs, reference, params="axis size", batch=next_axis, **rest)
         self.op = op
 
 
@@ -231,6 +245,13 @@ class Library(Primitive):
     result, of a shape and dtype that the call knows; several results are packed into one, from which slices take them.
     An exception leaves everything pending.
     """
+
+
+class Stacked(Library):
+    """A library call on stacks: the leading axes of its inputs, equal ones, only number what it is applied to."""
+
+    def __init__(self, name: str, inputs: str, reference: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, batch=as_it_is, **rest)
 
 
 class Gather(Primitive):
@@ -257,7 +278,7 @@ class Scan(Primitive):
     """
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
-        super().__init__(name, inputs, reference, params="axis", **rest)
+        super().__init__(name, inputs, reference, params="axis", batch=next_axis, **rest)
         self.op = op
 
 
@@ -272,10 +293,43 @@ def _no_reference(*_: Any) -> np.ndarray:
 LEAF = Source("leaf", "", _no_reference)
 # The same value under another identity: what detach, saved results and transforms need.
 ALIAS = Movement(
-    "alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0"
-)
+    "alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0",
+    batch=as_it_is,
+)  # fmt: skip
 
 
 def alias(v: Value) -> Value:
-    """A twin of v that takes no part in differentiation."""
+    """A twin of v that takes no part in differentiation; what a vmap batches still does, for those around it."""
+    if v.data.__class__ is Batched:
+        return batched(v.data.value, v.data.level)
     return Value(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+def batched(v: Value, level: Level) -> Value:
+    """The value that inside a vmap stands for all examples in v, which lie along its first axis."""
+    out = Value(LEAF, (), (), v.shape[1:], v.dtype)
+    out.data = Batched(level, v)
+    return out
+
+
+def tracked(v: Value) -> bool:
+    """Whether v takes part in differentiation, inside a vmap or around it."""
+    while v.node is None and v.data.__class__ is Batched:
+        v = v.data.value
+    return v.node is not None
+
+
+def frozen(v: Value) -> Value:
+    """v as a constant of differentiation, inside a vmap and around it."""
+    if not tracked(v):
+        return v
+    if v.data.__class__ is Batched:
+        return batched(frozen(v.data.value), v.data.level)
+    return Value(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+def everywhere(v: Value) -> Value:
+    """The value that holds the numbers of v for all examples, if v belongs to a vmap: for checks."""
+    while v.data.__class__ is Batched:
+        v = v.data.value
+    return v

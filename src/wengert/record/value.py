@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from wengert.config import config
 from wengert.dtypes import dtype
+from wengert.messages import ESCAPED, NO_NUMBERS
 
 if TYPE_CHECKING:
     from wengert.record.graph import Node
@@ -91,6 +92,45 @@ if gc.get_threshold()[0] in (700, 2000):
     gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
+class Level:
+    """One `vmap` that is running: how many examples it has, and what random numbers mean in it."""
+
+    __slots__ = ("alive", "held", "outside", "randomness", "size", "start")
+
+    def __init__(self, size: int, randomness: str = "error") -> None:
+        self.size = size
+        self.randomness = randomness  # "error", "same" or "different"
+        self.start = 0
+        self.alive = False
+        self.held = 0  # how many values there are that belong to it
+        self.outside: weakref.WeakSet = weakref.WeakSet()  # storages from before that the function wrote to
+
+    def open(self) -> None:
+        """Begin: what was recorded before is not the function's own, and levels that are open are around this one."""
+        self.start = next(_sequence)
+        self.alive = True
+
+
+class Batched:
+    """What stands for the data of a value inside a `vmap`: the same value for all examples, along a first axis."""
+
+    __slots__ = ("level", "value")
+
+    def __init__(self, level: Level, value: Value) -> None:
+        self.level = level
+        self.value = value
+        level.held += 1
+
+    def __del__(self) -> None:
+        level = self.level
+        level.held -= 1
+        if not level.held and not level.alive and level in recorder.levels:
+            recorder.levels.remove(level)
+
+    def __getattr__(self, _: str) -> Any:  # whoever wants the numbers
+        raise RuntimeError(NO_NUMBERS if self.level.alive else ESCAPED)
+
+
 class Recorder(threading.local):
     """What recording depends on besides its arguments; one for each thread."""
 
@@ -101,6 +141,7 @@ class Recorder(threading.local):
         self.start = 0  # seq at the last cut
         self.last_site: tuple | None = None
         self.next_check = 0
+        self.levels: list[Level] = []  # of the running vmaps, the innermost last
         self.busy = False  # an evaluation is running: what it records is not cut
         self.recent: deque[weakref.ref[Value]] = deque(
             maxlen=2048
@@ -166,7 +207,7 @@ def relate(values: list[Value], roots: list[Value]) -> None:
 _ref = weakref.ref
 
 # Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made
-# value.
+# value. Set by `ops.batching`: batched(...), `record` of an operation with batched inputs.
 evaluator: dict[str, Callable] = {}
 
 
@@ -174,6 +215,10 @@ def record(
     prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
 ) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
+    if recorder.levels:
+        for x in inputs:
+            if x.data.__class__ is Batched:
+                return evaluator["batched"](prim, inputs, static, shape, dt, slots)
     # As `Value(...)`, without the call.
     v = _new(Value)
     v.prim = prim

@@ -1,0 +1,232 @@
+"""Custom functions inside `vmap`: by their own `vmap` method, or by a function that is generated from them.
+
+The generated one belongs to the level outside of the vmap. Its forward opens the level again and runs the user's
+forward in it, and so does its backward: so derivatives around the vmap see a custom function, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from wengert.ops.batching import belongs, lowered, run
+from wengert.ops.movement import permute
+from wengert.ops.reduction import sum as total
+from wengert.ops.source import full
+from wengert.record.graph import wrap
+from wengert.record.primitive import batched, tracked
+from wengert.record.value import Level, Value, recorder
+
+SETUP = (
+    "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override"
+    " the setup_context staticmethod. For more details, please see"
+    " https://pytorch.org/docs/main/notes/extending.func.html ({} is differentiated inside a vmap and around it: what"
+    " belongs to which must be told apart.)"
+)
+DIRTY = "{}: a function that marks inputs as dirty cannot be used inside vmap without a vmap staticmethod of its own"
+
+
+class VmapInfo(NamedTuple):
+    """What a custom function's `vmap` is told about the vmap that it is used in."""
+
+    batch_size: int
+    randomness: str
+
+
+def forward(cls: Any, level: Level, args: tuple) -> Any:
+    """The result of a custom function on arguments of which some belong to the level, without a node inside it."""
+    levels = recorder.levels
+    recorder.levels = [x for x in levels if x is not level]  # what follows happens around the vmap
+    try:
+        if cls.vmap is not cls._base.vmap:
+            return _by_rule(cls, level, args)
+        return _generated(cls, level, args)
+    finally:
+        recorder.levels = levels
+
+
+def check_separate(cls: Any, level: Level, values: list[Value | None]) -> None:
+    """Refuse a forward that takes a context where the function is differentiated inside of a vmap and around it.
+
+    Raises:
+        RuntimeError: in PyTorch's words.
+    """
+    if any(v is not None and tracked(v.data.value if belongs(v, level) else v) for v in values):
+        raise RuntimeError(SETUP.format(cls.__name__))
+
+
+def _outside(x: Any, level: Level) -> Any:
+    """The argument as it is around the vmap."""
+    if not wrap["is_tensor"](x) or not belongs(v := wrap["value"](x), level):
+        return x
+    return wrap["tensor"](v.data.value)
+
+
+def _inside(x: Any, level: Level) -> Any:
+    return wrap["tensor"](batched(wrap["value"](x), level)) if wrap["is_tensor"](x) else x
+
+
+def _batched_of(args: tuple, level: Level) -> list[bool]:
+    return [wrap["is_tensor"](a) and belongs(wrap["value"](a), level) for a in args]
+
+
+# -- by the user's rule --
+
+
+def _by_rule(cls: Any, level: Level, args: tuple) -> Any:
+    dims = tuple([0 if b else None for b in _batched_of(args, level)])
+    info = VmapInfo(level.size, level.randomness)
+    found = cls.vmap(info, dims, *[_outside(a, level) for a in args])
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise RuntimeError(
+            f"Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure"
+            f" compatible with the output, but {cls.__name__}.vmap returned {type(found).__name__}"
+        )
+    out, out_dims = found
+    if not isinstance(out, tuple):
+        return _at_front(out, out_dims, level)
+    given = out_dims if isinstance(out_dims, tuple | list) else (out_dims,) * len(out)
+    return tuple([_at_front(t, d, level) for t, d in zip(out, given, strict=True)])
+
+
+def _at_front(t: Any, dim: int | None, level: Level) -> Any:
+    if dim is None or not wrap["is_tensor"](t):
+        return t
+    v = wrap["value"](t)
+    k = dim % len(v.shape)
+    order = (k, *[j for j in range(len(v.shape)) if j != k])
+    return wrap["tensor"](batched(permute(v, order) if k else v, level))
+
+
+# -- generated --
+
+
+class _Kept:
+    """A saved tensor, to be given back by `ctx.saved_tensors`."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def unpack(self, _: Any) -> Any:
+        return self.tensor
+
+
+def _generated(cls: Any, level: Level, args: tuple) -> Any:
+    outer = [_outside(a, level) for a in args]
+    call = _Call(cls, args, _batched_of(args, level), level)
+    made: Any = type(cls.__name__, (cls._base,), {
+        "forward": staticmethod(call.forward), "backward": staticmethod(call.backward), "jvp": staticmethod(call.jvp),
+    })  # fmt: skip
+    results = made.apply(*outer)
+    if not isinstance(results, tuple):
+        return _inside(results, level)
+    return tuple([_inside(t, level) for t in results])
+
+
+class _Call:
+    """One call of a custom function for all examples. `flags`: which arguments differ between them."""
+
+    def __init__(self, cls: Any, args: tuple, flags: list[bool], around: Level) -> None:
+        self.cls = cls
+        self.flags = flags
+        self.level = Level(around.size, around.randomness)
+        self.saved: list[bool] = []
+        self.pushed: list[bool] = []
+
+    def forward(self, ctx: Any, *outer: Any) -> Any:
+        self.inner = self.cls._ctx()
+        self.inner.needs_input_grad = ctx.needs_input_grad
+        return run(self.level, lambda: self._forward(ctx, outer))
+
+    def _forward(self, ctx: Any, outer: tuple) -> Any:
+        cls, inner = self.cls, self.inner
+        bound = [_inside(x, self.level) if b else x for x, b in zip(outer, self.flags, strict=True)]
+        if cls.setup_context is not cls._base.setup_context:
+            result = cls.forward(*bound)
+            cls.setup_context(inner, tuple(bound), result)
+        else:
+            result = cls.forward(inner, *bound)
+        if inner._dirty:
+            raise RuntimeError(DIRTY.format(cls.__name__))
+        results = result if isinstance(result, tuple) else (result,)
+        seen = list(zip(bound, outer, strict=True))
+        for t in results:
+            seen.append((t, self._whole(t)))
+        out = tuple([x for _, x in seen[len(bound) :]])
+        self.results = [wrap["value"](t) if wrap["is_tensor"](t) else None for t in results]
+        self.shapes = [None if v is None else (v.shape, v.dtype) for v in self.results]
+        self.results = []
+        self.saved = self._save(ctx.save_for_backward, inner._to_save, seen)
+        self.pushed = self._save(ctx.save_for_forward, inner._to_push, seen)
+        ctx.mark_non_differentiable(*[x for t, x in seen if any(t is y for y in inner._not_differentiable)])
+        ctx.set_materialize_grads(False)
+        inner._to_save = inner._to_push = inner._not_differentiable = ()
+        return out if isinstance(result, tuple) else out[0]
+
+    def _whole(self, t: Any) -> Any:
+        """A result for all examples, along a first axis."""
+        return wrap["tensor"](lowered(wrap["value"](t), self.level)) if wrap["is_tensor"](t) else t
+
+    def _save(self, keep: Callable[..., None], tensors: tuple, seen: list[tuple[Any, Any]]) -> list[bool]:
+        """Keep tensors as they are around the vmap: an argument or a result as that one. Returns which differ."""
+        found, flags = [], []
+        for t in tensors:
+            same = [x for inner, x in seen if inner is t]
+            found.append(same[0] if same else _outside(t, self.level))
+            known = wrap["is_tensor"](t) and belongs(wrap["value"](t), self.level)
+            flags.append(known or (bool(same) and any(x is same[0] for x in self._outs(seen))))
+        keep(*found)
+        return flags
+
+    def _outs(self, seen: list[tuple[Any, Any]]) -> list[Any]:
+        return [x for _, x in seen[len(self.flags) :]]
+
+    def _again(self, ctx: Any, pushing: bool, use: Callable[[], list]) -> Any:
+        """Open the level once more, with what was saved."""
+        tensors = ctx.saved_tensors
+        flags = self.pushed if pushing and self.pushed else self.saved
+
+        def inside() -> Any:
+            kept = [_inside(t, self.level) if b else t for t, b in zip(tensors, flags, strict=True)]
+            self.inner._saved = tuple([_Kept(t) for t in kept])
+            self.inner._saved_to_push = ()
+            try:
+                return use()
+            finally:
+                self.inner._saved = ()
+
+        return run(self.level, inside)
+
+    def backward(self, ctx: Any, *grads: Any) -> Any:
+        return self._again(ctx, False, lambda: self._backward(grads))
+
+    def _backward(self, grads: tuple) -> Any:
+        bound = []
+        for g, known in zip(grads, self.shapes, strict=True):
+            if g is None and known is not None and self.inner._materialize:
+                bound.append(wrap["tensor"](full(known[0], 0, known[1])))
+            else:
+                bound.append(_inside(g, self.level))
+        found = self.cls._backward_rule()(self.inner, *bound)
+        found = found if isinstance(found, tuple) else (found,)
+        flags = [*self.flags, *[False] * (len(found) - len(self.flags))]
+        return tuple([self._gradient(g, b) for g, b in zip(found, flags, strict=True)])
+
+    def _gradient(self, g: Any, differs: bool) -> Any:
+        """A gradient as it is around the vmap: that of an argument which all examples share is their sum."""
+        if not wrap["is_tensor"](g):
+            return g
+        v = lowered(wrap["value"](g), self.level)
+        return wrap["tensor"](v if differs else total(v, 0))
+
+    def jvp(self, ctx: Any, *tangents: Any) -> Any:
+        return self._again(ctx, True, lambda: self._jvp(tangents))
+
+    def _jvp(self, tangents: tuple) -> Any:
+        bound = [_inside(t, self.level) if b else t for t, b in zip(tangents, self.flags, strict=True)]
+        found = self.cls.jvp(self.inner, *bound)
+        if isinstance(found, tuple):
+            return tuple([self._whole(t) for t in found])
+        return self._whole(found)
