@@ -15,9 +15,12 @@ from wengert.autograd.modes import (
     set_grad_enabled,
     set_multithreading_enabled,
 )
+from wengert.lazy import lazy
+
+functional = lazy("wengert.autograd.functional")
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "function", "grad", "grad_mode", "gradcheck",
+    "Function", "backward", "detect_anomaly", "enable_grad", "function", "functional", "grad", "grad_mode", "gradcheck",
     "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly", "set_grad_enabled",
     "set_multithreading_enabled", "variable",
 ]  # fmt: skip

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import differentiate, engine
+from wengert.autograd.identities import again, identity, left, zeros_for
 from wengert.autograd.modes import enable_grad
 from wengert.func.trees import Spec, flatten, mapped, unflatten
-from wengert.ops.source import full
 from wengert.record.graph import Node
-from wengert.record.primitive import ALIAS, alias
 from wengert.record.value import Value, recorder
 from wengert.tensor import Tensor, handle, value
 
@@ -50,43 +49,13 @@ def enter(tree: Any) -> Entered:
             raise RuntimeError(
                 f"only Tensors of floating point dtype can require gradients, not {t.dtype!r}; convert with .float()"
             )
-    entered = [_identity(value(t)) for t in leaves]
+    entered = [identity(value(t)) for t in leaves]
     return Entered(entered, spec, min([v.seq for v in entered], default=0))
 
 
-def _identity(v: Value) -> Value:
-    out = alias(v)
-    out.node = Node(out, ALIAS.rules_for(1), (), (v.node,))
-    out.node.prim = ALIAS
-    return out
-
-
-def reaches_out(values: list[Value], first: int, others: tuple[Node | None, ...] = ()) -> bool:
-    """Whether the values depend on something from before the transform that takes part in differentiation, or on
-    `others`: then they are differentiated again."""
-    seen: set[Node] = set()
-    stack = [v.node for v in values]
-    while stack:
-        node = stack.pop()
-        if node is not None and node not in seen:
-            if node.seq < first or node in others:
-                return True
-            seen.add(node)
-            stack.extend(node.edges)
-    return False
-
-
-def left(t: Any, first: int, others: tuple[Node | None, ...] = ()) -> Any:
-    """A result as it is seen outside of the transform: without a history if that does not reach out."""
-    if not isinstance(t, Tensor) or (v := value(t)).node is None:
-        return t
-    return t if recorder.grad and reaches_out([v], first, others) else handle(alias(v))
-
-
-def again(values: list[Value], first: int) -> bool:
-    """Whether the derivatives of the values must be recorded so that they can be differentiated: for the nodes that
-    their graph reaches, or for those of all examples around, which only the values of a vmap know."""
-    return recorder.grad and (any(x.alive for x in recorder.levels) or reaches_out(values, first))
+def outside(t: Any, first: int, others: tuple[Node | None, ...] = ()) -> Any:
+    """A result as it is seen outside of the transform, whatever it is."""
+    return handle(left(value(t), first, others)) if isinstance(t, Tensor) else t
 
 
 def pulled(
@@ -105,7 +74,7 @@ def pulled(
             create_graph=create,
             accumulate=False,
         )
-    return [full(v.shape, 0, v.dtype) if g is None else g for v, g in zip(entered.values, found, strict=True)]
+    return zeros_for(found, entered.values)
 
 
 # -- arguments and results --
@@ -186,9 +155,9 @@ def grad_and_value(
         v = _scalar(out)
         create = again([v], entered.first)
         found = pulled([v], [None], entered, create, retain=create)
-        grads = unflatten([left(handle(g), entered.first) for g in found], entered.spec)
-        result = left(out, entered.first)
-        return grads, (result, mapped(lambda t: left(t, entered.first), aux)) if has_aux else result
+        grads = unflatten([handle(left(g, entered.first)) for g in found], entered.spec)
+        result = outside(out, entered.first)
+        return grads, (result, mapped(lambda t: outside(t, entered.first), aux)) if has_aux else result
 
     return wrapper
 
@@ -236,7 +205,7 @@ class Pullback(NamedTuple):
     entered: Entered
 
     def results(self) -> Any:
-        return unflatten([left(handle(v), self.entered.first) for v in self.outputs], self.spec)
+        return unflatten([handle(left(v, self.entered.first)) for v in self.outputs], self.spec)
 
 
 def ran(call: Callable[[Any], Any], tree: Any, has_aux: bool) -> tuple[Pullback, Any]:
@@ -250,7 +219,7 @@ def ran(call: Callable[[Any], Any], tree: Any, has_aux: bool) -> tuple[Pullback,
         if not isinstance(t, Tensor):
             raise RuntimeError(f"{name}: expected f(*primals) to return only tensors, got unsupported type {type(t)}")
     if has_aux:
-        aux = mapped(lambda t: left(t, entered.first), aux)
+        aux = mapped(lambda t: outside(t, entered.first), aux)
     return Pullback([value(t) for t in flat], spec, entered), aux
 
 
@@ -286,6 +255,6 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         first, others = back.entered.first, tuple([g.node for g in weights if g.node is not None])
         create = again(back.outputs, first) or (recorder.grad and bool(others))
         found = pulled(back.outputs, weights, back.entered, create or bool(create_graph), retain_graph)
-        return unflatten([left(handle(g), first, others) for g in found], back.entered.spec)
+        return unflatten([handle(left(g, first, others)) for g in found], back.entered.spec)
 
     return (back.results(), vjp_fn, aux) if has_aux else (back.results(), vjp_fn)

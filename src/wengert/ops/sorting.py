@@ -54,8 +54,9 @@ def _searchsorted(sequence: np.ndarray, x: np.ndarray, right: bool) -> np.ndarra
     side: Any = "right" if right else "left"
     if sequence.ndim == 1:
         return np.searchsorted(sequence, x, side).astype(np.int64)
-    rows = sequence.reshape(-1, sequence.shape[-1])
-    queries = x.reshape(len(rows), -1)
+    count = math.prod(sequence.shape[:-1])
+    rows = sequence.reshape(count, sequence.shape[-1])
+    queries = x.reshape(count, x.size // max(count, 1))
     out = [np.searchsorted(r, q, side) for r, q in zip(rows, queries, strict=True)]
     return np.array(out, np.int64).reshape(x.shape)
 
