@@ -183,7 +183,7 @@ def text(t: Tensor) -> str:
 
 
 def _of_examples(v: Value) -> str:
-    depth = 1 + sum(level.start < v.data.level.start for level in recorder.levels)
+    depth = 1 + sum(x.alive and x.start < v.data.level.start for x in recorder.levels)
     if not v.data.level.alive:
         raise RuntimeError(ESCAPED)
     lines = text(handle(v.data.value)).replace("\n", "\n    ")

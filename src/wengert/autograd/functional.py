@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import engine, forward
-from wengert.autograd.identities import identity, left, zeros_for
+from wengert.autograd.identities import Outside, identity, zeros_for
 from wengert.autograd.modes import enable_grad
 from wengert.autograd.stacks import basis, parts, walked
 from wengert.ops.batching import example
@@ -45,8 +45,8 @@ class _Run(NamedTuple):
     create_graph: bool
 
     @property
-    def first(self) -> int:
-        return min([v.seq for v in self.inputs])
+    def around(self) -> Outside:
+        return Outside(min([v.seq for v in self.inputs]))
 
     def pulled(self, cotangents: list[Value], create: bool | None = None) -> list[Value | None]:
         """The gradients of the inputs, None where no output depends on one."""
@@ -65,7 +65,8 @@ class _Run(NamedTuple):
 
     def shown(self, values: list[Value], tuple_: bool) -> Any:
         """Results for the user: with a history only if one was asked for."""
-        return _shown([left(v, self.first) if self.create_graph else frozen(v) for v in values], tuple_)
+        around = self.around
+        return _shown([around.left(v) if self.create_graph else frozen(v) for v in values], tuple_)
 
     def shown_outputs(self) -> Any:
         return self.shown(self.outputs, self.flags[1])
@@ -291,7 +292,7 @@ def hessian(
         for k, g in enumerate(found):
             if strict and g is not None and g.node is None:
                 raise RuntimeError(LINEAR.format(k))
-        made = _shown([left(g, ran.first) for g in zeros_for(found, ran.inputs)], True)
+        made = _shown([ran.around.left(g) for g in zeros_for(found, ran.inputs)], True)
         return made if isinstance(inputs, tuple) else made[0]
 
     return jacobian(gradient, inputs, create_graph, strict, vectorize, outer_jacobian_strategy)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from wengert.ops.source import full
 from wengert.record.graph import Node
-from wengert.record.primitive import ALIAS, alias
-from wengert.record.value import Value, recorder
+from wengert.record.primitive import ALIAS, alias, batched
+from wengert.record.value import Batched, Value, recorder
 
 
 def identity(v: Value) -> Value:
@@ -16,32 +18,51 @@ def identity(v: Value) -> Value:
     return out
 
 
-def reaches_out(values: list[Value], first: int, others: tuple[Node | None, ...] = ()) -> bool:
-    """Whether the values depend on something that takes part in differentiation and was recorded before `first`, or is
-    among `others`: then what is around a transform differentiates them again."""
-    seen: set[Node] = set()
-    stack = [v.node for v in values]
-    while stack:
-        node = stack.pop()
-        if node is not None and node not in seen:
-            if node.seq < first or node in others:
-                return True
-            seen.add(node)
-            stack.extend(node.edges)
-    return False
+class Outside:
+    """What lies around a transform: what was recorded before `first`, and `others`. What a result depends on there is
+    differentiated again."""
+
+    def __init__(self, first: int, others: tuple[Node | None, ...] = ()) -> None:
+        self.first = first
+        self.others = others
+        self.inside: set[Node] = set()  # nodes that lead nowhere else
+
+    def reached(self, values: list[Value]) -> bool:
+        """Whether one of the values depends on something around that takes part in differentiation: at its own level,
+        or, inside a vmap, as all examples do."""
+        return recorder.grad and any(self._reached(x.node) for v in values for x in layers(v))
+
+    def _reached(self, node: Node | None) -> bool:
+        seen: set[Node] = set()
+        stack = [node]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in seen and node not in self.inside:
+                if node.seq < self.first or node in self.others:
+                    return True
+                seen.add(node)
+                stack.extend(node.edges)
+        self.inside |= seen
+        return False
+
+    def left(self, v: Value) -> Value:
+        """A result as it is seen around: without a history if that does not lead there."""
+        whole = v.data.value if v.data.__class__ is Batched else None
+        parts = whole if whole is None else self.left(whole)
+        keeps = v.node is None or (recorder.grad and self._reached(v.node))
+        if keeps and parts is whole:
+            return v
+        out = alias(v) if parts is None else batched(parts, v.data.level)
+        out.node = v.node if keeps else None
+        return out
 
 
-def left(v: Value, first: int, others: tuple[Node | None, ...] = ()) -> Value:
-    """A result as it is seen outside of the transform: without a history if that does not reach out."""
-    if v.node is None or (recorder.grad and reaches_out([v], first, others)):
-        return v
-    return alias(v)
-
-
-def again(values: list[Value], first: int) -> bool:
-    """Whether the derivatives of the values must be recorded so that they can be differentiated: for the nodes that
-    their graph reaches, or for those of all examples around, which only the values of a vmap know."""
-    return recorder.grad and (any(x.alive for x in recorder.levels) or reaches_out(values, first))
+def layers(v: Value) -> Iterator[Value]:
+    """v, and inside a vmap the values of all examples."""
+    yield v
+    while v.data.__class__ is Batched:
+        v = v.data.value
+        yield v
 
 
 def zeros_for(found: list[Value | None], like: list[Value]) -> list[Value]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from wengert.ops.batching import belongs, lowered, run
 from wengert.ops.movement import permute
 from wengert.ops.reduction import sum as total
+from wengert.ops.reduction import sum_to
 from wengert.ops.source import full
 from wengert.record.graph import wrap
 from wengert.record.primitive import batched, tracked
@@ -101,6 +102,18 @@ def _at_front(t: Any, dim: int | None, level: Level) -> Any:
 # -- generated --
 
 
+def _known(t: Any) -> tuple | None:
+    """Shape and dtype of what is a tensor."""
+    v = wrap["value"](t) if wrap["is_tensor"](t) else None
+    return None if v is None else (v.shape, v.dtype)
+
+
+def _broader(shape: tuple[int, ...], than: tuple[int, ...]) -> bool:
+    """Whether a gradient of `shape` is one of what was broadcast, as the engine would see it without a vmap."""
+    lead = len(shape) - len(than)
+    return shape != than and lead >= 0 and all(m in (1, n) for m, n in zip(than, shape[lead:], strict=True))
+
+
 class _Kept:
     """A saved tensor, to be given back by `ctx.saved_tensors`."""
 
@@ -150,14 +163,13 @@ class _Call:
             result = cls.forward(inner, *bound)
         if inner._dirty:
             raise RuntimeError(DIRTY.format(cls.__name__))
+        self.known = [_known(t) for t in bound]
         results = result if isinstance(result, tuple) else (result,)
         seen = list(zip(bound, outer, strict=True))
         for t in results:
             seen.append((t, self._whole(t)))
         out = tuple([x for _, x in seen[len(bound) :]])
-        self.results = [wrap["value"](t) if wrap["is_tensor"](t) else None for t in results]
-        self.shapes = [None if v is None else (v.shape, v.dtype) for v in self.results]
-        self.results = []
+        self.shapes = [_known(t) for t in results]
         self.saved = self._save(ctx.save_for_backward, inner._to_save, seen)
         self.pushed = self._save(ctx.save_for_forward, inner._to_push, seen)
         ctx.mark_non_differentiable(*[x for t, x in seen if any(t is y for y in inner._not_differentiable)])
@@ -205,27 +217,34 @@ class _Call:
     def _backward(self, grads: tuple) -> Any:
         bound = []
         for g, known in zip(grads, self.shapes, strict=True):
-            if g is None and known is not None and self.inner._materialize:
-                bound.append(wrap["tensor"](full(known[0], 0, known[1])))
-            else:
-                bound.append(_inside(g, self.level))
+            bound.append(self._zeros(known) if g is None else _inside(g, self.level))
         found = self.cls._backward_rule()(self.inner, *bound)
         found = found if isinstance(found, tuple) else (found,)
-        flags = [*self.flags, *[False] * (len(found) - len(self.flags))]
-        return tuple([self._gradient(g, b) for g, b in zip(found, flags, strict=True)])
+        extra = len(found) - len(self.flags)
+        flags, known = [*self.flags, *[False] * extra], [*self.known, *[None] * extra]
+        return tuple([self._gradient(*x) for x in zip(found, flags, known, strict=False)])
 
-    def _gradient(self, g: Any, differs: bool) -> Any:
+    def _zeros(self, known: tuple | None) -> Any:
+        """A gradient or tangent that is zero, for what has this shape and dtype inside."""
+        if known is None or not self.inner._materialize or not known[1].differentiable:
+            return None
+        return wrap["tensor"](full(known[0], 0, known[1]))
+
+    def _gradient(self, g: Any, differs: bool, known: tuple | None) -> Any:
         """A gradient as it is around the vmap: that of an argument which all examples share is their sum."""
-        if not wrap["is_tensor"](g):
+        if not wrap["is_tensor"](g) or known is None:
             return g
-        v = lowered(wrap["value"](g), self.level)
-        return wrap["tensor"](v if differs else total(v, 0))
+        v = wrap["value"](g)
+        whole = lowered(sum_to(v, known[0]) if _broader(v.shape, known[0]) else v, self.level)
+        return wrap["tensor"](whole if differs else total(whole, 0))
 
     def jvp(self, ctx: Any, *tangents: Any) -> Any:
         return self._again(ctx, True, lambda: self._jvp(tangents))
 
     def _jvp(self, tangents: tuple) -> Any:
-        bound = [_inside(t, self.level) if b else t for t, b in zip(tangents, self.flags, strict=True)]
+        bound = []
+        for t, differs, known in zip(tangents, self.flags, self.known, strict=True):
+            bound.append(self._zeros(known) if t is None else _inside(t, self.level) if differs else t)
         found = self.cls.jvp(self.inner, *bound)
         if isinstance(found, tuple):
             return tuple([self._whole(t) for t in found])

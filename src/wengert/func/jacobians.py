@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wengert.autograd import forward
-from wengert.autograd.identities import again, left, zeros_for
+from wengert.autograd.identities import zeros_for
 from wengert.autograd.modes import set_grad_enabled
 from wengert.autograd.stacks import parts, walked
 from wengert.func.reverse import Pullback, chosen, pulled, ran, replaced, selected
@@ -57,7 +57,7 @@ def jacrev(
             selected(args, argnums, places),
             has_aux,
         )
-        create = again(back.outputs, back.entered.first)
+        create = back.entered.around.reached(back.outputs)
         stacks = walked(lambda g: pulled(back.outputs, g, back.entered, create), back.outputs, chunk_size)
         columns = [parts(s, back.outputs) for s in stacks]  # of each input, for each output
         out = _nested([list(x) for x in zip(*columns, strict=True)], back)
@@ -70,7 +70,7 @@ def _nested(blocks: list[list[Value]], back: Pullback) -> Any:
     """Blocks [output][input] as tensors in the structure of the outputs, each in that of the inputs."""
     entered, rows = back.entered, []
     for row in blocks:
-        rows.append(unflatten([handle(left(x, entered.first)) for x in row], entered.spec))
+        rows.append(unflatten([handle(entered.around.left(x)) for x in row], entered.spec))
     return unflatten(rows, back.spec)
 
 
@@ -99,7 +99,7 @@ def jacfwd(
             selected(args, argnums, places),
             has_aux,
         )
-        with set_grad_enabled(again(back.outputs, back.entered.first)):
+        with set_grad_enabled(back.entered.around.reached(back.outputs)):
             stacks = walked(lambda t: _pushed(back, t), back.entered.values)
         blocks = [[_moved(x, v) for x in parts(s, back.entered.values)] for s, v in zip(stacks, back.outputs)]
         out = _nested(blocks, back)

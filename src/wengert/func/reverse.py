@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import differentiate, engine
-from wengert.autograd.identities import again, identity, left, zeros_for
+from wengert.autograd.identities import Outside, identity, layers, zeros_for
 from wengert.autograd.modes import enable_grad
 from wengert.func.trees import Spec, flatten, mapped, unflatten
-from wengert.record.graph import Node
-from wengert.record.value import Value, recorder
+from wengert.record.value import Value
 from wengert.tensor import Tensor, handle, value
 
 
@@ -25,7 +24,7 @@ class Entered(NamedTuple):
 
     values: list[Value]
     spec: Spec
-    first: int  # what was recorded before belongs to what is around the transform
+    around: Outside
 
     def tree(self) -> Any:
         return unflatten([handle(v) for v in self.values], self.spec)
@@ -50,12 +49,12 @@ def enter(tree: Any) -> Entered:
                 f"only Tensors of floating point dtype can require gradients, not {t.dtype!r}; convert with .float()"
             )
     entered = [identity(value(t)) for t in leaves]
-    return Entered(entered, spec, min([v.seq for v in entered], default=0))
+    return Entered(entered, spec, Outside(min([v.seq for v in entered], default=0)))
 
 
-def outside(t: Any, first: int, others: tuple[Node | None, ...] = ()) -> Any:
-    """A result as it is seen outside of the transform, whatever it is."""
-    return handle(left(value(t), first, others)) if isinstance(t, Tensor) else t
+def outside(t: Any, around: Outside) -> Any:
+    """A result as it is seen around the transform, whatever it is."""
+    return handle(around.left(value(t))) if isinstance(t, Tensor) else t
 
 
 def pulled(
@@ -153,11 +152,11 @@ def grad_and_value(
             out = func(*replaced(args, argnums, places, entered.tree()), **kwargs)
         out, aux = paired(out, "grad_and_value(f)(*args)", has_aux)
         v = _scalar(out)
-        create = again([v], entered.first)
+        create = entered.around.reached([v])
         found = pulled([v], [None], entered, create, retain=create)
-        grads = unflatten([handle(left(g, entered.first)) for g in found], entered.spec)
-        result = outside(out, entered.first)
-        return grads, (result, mapped(lambda t: outside(t, entered.first), aux)) if has_aux else result
+        grads = unflatten([handle(entered.around.left(g)) for g in found], entered.spec)
+        result = outside(out, entered.around)
+        return grads, (result, mapped(lambda t: outside(t, entered.around), aux)) if has_aux else result
 
     return wrapper
 
@@ -205,7 +204,7 @@ class Pullback(NamedTuple):
     entered: Entered
 
     def results(self) -> Any:
-        return unflatten([handle(left(v, self.entered.first)) for v in self.outputs], self.spec)
+        return unflatten([handle(self.entered.around.left(v)) for v in self.outputs], self.spec)
 
 
 def ran(call: Callable[[Any], Any], tree: Any, has_aux: bool) -> tuple[Pullback, Any]:
@@ -219,7 +218,7 @@ def ran(call: Callable[[Any], Any], tree: Any, has_aux: bool) -> tuple[Pullback,
         if not isinstance(t, Tensor):
             raise RuntimeError(f"{name}: expected f(*primals) to return only tensors, got unsupported type {type(t)}")
     if has_aux:
-        aux = mapped(lambda t: outside(t, entered.first), aux)
+        aux = mapped(lambda t: outside(t, entered.around), aux)
     return Pullback([value(t) for t in flat], spec, entered), aux
 
 
@@ -252,9 +251,10 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 f" cotangents: {spec}, primal output: {back.spec}"
             )
         weights = [value(g) for g in flat]
-        first, others = back.entered.first, tuple([g.node for g in weights if g.node is not None])
-        create = again(back.outputs, first) or (recorder.grad and bool(others))
-        found = pulled(back.outputs, weights, back.entered, create or bool(create_graph), retain_graph)
-        return unflatten([handle(left(g, first, others)) for g in found], back.entered.spec)
+        others = [x.node for g in weights for x in layers(g) if x.node is not None]
+        around = Outside(back.entered.around.first, tuple(others))
+        create = around.reached([*back.outputs, *weights]) or bool(create_graph)
+        found = pulled(back.outputs, weights, back.entered, create, retain_graph)
+        return unflatten([handle(around.left(g)) for g in found], back.entered.spec)
 
     return (back.results(), vjp_fn, aux) if has_aux else (back.results(), vjp_fn)

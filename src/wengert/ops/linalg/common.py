@@ -81,10 +81,11 @@ def check_info(name: str, info: Value, text: Callable[[int], str]) -> None:
     Raises:
         LinAlgError: with `text` of LAPACK's code, after the number of the matrix in the batch.
     """
-    codes = np.rint(known(info)).astype(np.int64).reshape(-1)
+    found = known(info)
+    codes = np.rint(found).astype(np.int64).reshape(-1)
     failed = np.nonzero(codes)[0]
     if failed.size:
-        where_ = f"(Batch element {failed[0]}): " if info.shape else ""
+        where_ = f"(Batch element {failed[0]}): " if found.ndim else ""
         raise LinAlgError(f"{name}: {where_}{text(int(codes[failed[0]]))}")
 
 
