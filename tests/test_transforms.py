@@ -3,6 +3,7 @@ takes all, and writes docs/transforms.md."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from transforms import ALL_CHECKS, Subject, functions, outcome, primitives, same
 
@@ -31,7 +32,7 @@ def test_the_checks_see_a_wrong_rule(kind, monkeypatch):
     name = {Elementwise: "sin", Contraction: "matmul", Gather: "take", Scatter: "put_add"}[kind]
     (subject,) = [s for s in SUBJECTS if s.name == f"{name}-0-float64"]
     assert outcome(ALL_CHECKS["vmap"], subject).startswith("wrong")
-    assert outcome(ALL_CHECKS["grad of vmap of grad"], subject).startswith("wrong")
+    assert outcome(ALL_CHECKS["grad of vmap"], subject).startswith("wrong")
 
 
 def test_the_comparison_sees_shapes_dtypes_and_numbers():
@@ -43,5 +44,5 @@ def test_the_comparison_sees_shapes_dtypes_and_numbers():
 
 
 def test_a_refusal_counts_as_a_failure():
-    subject = Subject("item", lambda a: a * a.sum().item(), [list(s.examples[0]) for s in SUBJECTS[:1]] * 3)
+    subject = Subject("item", lambda a: a * a.sum().item(), [[np.ones(2)]] * 3)
     assert "item" in outcome(ALL_CHECKS["vmap"], subject)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import engine, forward
-from wengert.autograd.identities import Outside, identity, zeros_for
-from wengert.autograd.modes import enable_grad
+from wengert.autograd.identities import Outside, identity, recording, zeros_for
 from wengert.autograd.stacks import basis, parts, walked
 from wengert.ops.batching import example
 from wengert.ops.joining import stack
@@ -60,7 +59,7 @@ class _Run(NamedTuple):
         )  # fmt: skip
 
     def pushed(self, tangents: list[Value]) -> list[Value]:
-        with enable_grad():
+        with recording():
             return zeros_for(forward.jvp(self.outputs, self.inputs, tangents), self.outputs)
 
     def shown(self, values: list[Value], tuple_: bool) -> Any:
@@ -103,7 +102,7 @@ def _ran(name: str, func: Func, inputs: Any, create_graph: bool) -> _Run:
         if not v.dtype.differentiable:
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, not {v.dtype!r}")
     entered = [identity(v if create_graph else frozen(v)) for v in given]
-    with enable_grad():
+    with recording():
         out = func(*[wrap["tensor"](v) for v in entered])
     outputs, tuple_ = _values(out, "outputs", name)
     return _Run(entered, outputs, (several, tuple_), create_graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from wengert.ops.source import full
 from wengert.record.graph import Node
@@ -16,6 +17,18 @@ def identity(v: Value) -> Value:
     out.node = Node(out, ALIAS.rules_for(1), (), (v.node,))
     out.node.prim = ALIAS
     return out
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Within, derivatives are recorded, whatever the mode around: what a transform runs is to be differentiated."""
+    r = recorder
+    before = r.grad, r.inference
+    r.grad, r.inference = True, False
+    try:
+        yield
+    finally:
+        r.grad, r.inference = before
 
 
 class Outside:

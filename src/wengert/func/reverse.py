@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import differentiate, engine
-from wengert.autograd.identities import Outside, identity, layers, zeros_for
-from wengert.autograd.modes import enable_grad
+from wengert.autograd.identities import Outside, identity, layers, recording, zeros_for
 from wengert.func.trees import Spec, flatten, mapped, unflatten
 from wengert.record.value import Value
 from wengert.tensor import Tensor, handle, value
@@ -148,7 +147,7 @@ def grad_and_value(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         places = chosen(args, argnums)
         entered = enter(selected(args, argnums, places))
-        with enable_grad():
+        with recording():
             out = func(*replaced(args, argnums, places, entered.tree()), **kwargs)
         out, aux = paired(out, "grad_and_value(f)(*args)", has_aux)
         v = _scalar(out)
@@ -211,7 +210,7 @@ def ran(call: Callable[[Any], Any], tree: Any, has_aux: bool) -> tuple[Pullback,
     """Run call(tree), the tree of inputs under a fresh identity: (what walks back, aux)."""
     name = "vjp(f, *primals)"
     entered = enter(tree)
-    with enable_grad():
+    with recording():
         out, aux = paired(call(entered.tree()), name, has_aux)
     flat, spec = flatten(out)
     for t in flat:
