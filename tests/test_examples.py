@@ -8,6 +8,7 @@ import pytest
 import demo
 import digits
 import kernel_norm
+import meta_learning
 import network
 import pairwise
 import rosenbrock
@@ -225,3 +226,10 @@ def test_demo_reports_a_wrong_result_and_a_failure():
     judge = demo.numbers([1.0])
     assert demo.execute(demo.Program("wrong", lambda: [2.0], "1", judge))[:2] == ("2.0000", False)
     assert demo.execute(demo.Program("fails", fail, "1", judge))[:2] == ("ValueError", False)
+
+
+def test_meta_learning_ensembles_and_gradients_for_each_sample():
+    found = meta_learning.main(steps=30)
+    assert found["meta"]["after"] < 0.9 * found["meta"]["before"]
+    assert found["ensemble"]["mean"] < found["ensemble"]["each"]
+    assert found["per_sample"] < 1e-6

@@ -221,8 +221,8 @@ class _Call:
         found = self.cls._backward_rule()(self.inner, *bound)
         found = found if isinstance(found, tuple) else (found,)
         extra = len(found) - len(self.flags)
-        flags, known = [*self.flags, *[False] * extra], [*self.known, *[None] * extra]
-        return tuple([self._gradient(*x) for x in zip(found, flags, known, strict=False)])
+        each = zip(found, [*self.flags, *[False] * extra], [*self.known, *[None] * extra], strict=False)
+        return tuple([self._gradient(*x) for x in each])
 
     def _zeros(self, known: tuple | None) -> Any:
         """A gradient or tangent that is zero, for what has this shape and dtype inside."""
