@@ -24,7 +24,8 @@ from wengert.messages import EXPANDED
 from wengert.ops import gather, movement, windows
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
-from wengert.record.primitive import ALIAS, alias
+from wengert.record.primitive import ALIAS, grafted, tracked
+from wengert.record.primitive import frozen as plain
 from wengert.record.value import Value, record
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
@@ -280,11 +281,6 @@ def layout(lenses: tuple[Lens, ...], shape: Shape, strides: Shape, offset: int =
     return shape, strides, offset
 
 
-def plain(v: Value) -> Value:
-    """v, or its twin without a node."""
-    return v if v.node is None else alias(v)
-
-
 def twin(v: Value) -> Value:
     """v under an identity of its own; gradients pass."""
     return record(ALIAS, (v,), (), v.shape, v.dtype)
@@ -413,11 +409,8 @@ class Storage:
         if m is not None:
             numbers = m.current()
             if self.seen != m.tick:
-                node = self.value.node
-                self.value = get(self.lenses, numbers)
-                if node is not None:
-                    self.value = alias(self.value)
-                    self.value.node = node
+                new = get(self.lenses, numbers)
+                self.value = grafted(new, self.value) if tracked(self.value) else new
                 self.seen = m.tick
                 self.tick += 1
         return self.value

@@ -32,7 +32,7 @@ from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
-from wengert.record.primitive import ALIAS, Elementwise, alias
+from wengert.record.primitive import ALIAS, Elementwise, alias, hung
 from wengert.record.value import InferenceValue, Value, record, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, plain, twin
@@ -421,10 +421,8 @@ class Tensor:
         if self._is_view():  # from here on it has a history of its own
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
             self._tick = self._store.tick
-        new = alias(v)
+        new = hung(v, AccumulateGrad(v, self) if requires_grad else None)
         new.__class__ = v.__class__
-        if requires_grad:
-            new.node = AccumulateGrad(new, self)
         self._v = new
         if self._store is not None:
             self._store.value = new  # views keep what they have until the next write

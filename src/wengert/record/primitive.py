@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
+from wengert.record.dual import Dual
 from wengert.record.graph import Node
-from wengert.record.value import Value
+from wengert.record.value import Value, recorder
 
 Rule = Callable[..., Any]
 _new = object.__new__
@@ -141,6 +142,7 @@ class Primitive:
                 if x.__class__ is not Value:
                     raise RuntimeError(INFERENCE_SAVED)
             out.node = Node(v, rules, saved, edges)
+            out.dual = v.dual
             return out
         if len(save) == 1:
             saved = (inputs[save[0]],)
@@ -271,3 +273,38 @@ ALIAS = Movement(
 def alias(v: Value) -> Value:
     """A twin of v that takes no part in differentiation."""
     return Value(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+def frozen(v: Value) -> Value:
+    """v if it takes no part in differentiation, and else a twin that does not."""
+    return v if v.node is None and v.dual is None else alias(v)
+
+
+def tracked(v: Value) -> bool:
+    """Whether v takes part in differentiation, in either mode."""
+    return v.node is not None or v.dual is not None
+
+
+def hung(v: Value, node: Node | None) -> Value:
+    """A twin of v with this node, and the derivatives of v in forward mode."""
+    out = alias(v)
+    out.node = node
+    d = v.dual
+    if d is not None:
+        out.dual = Dual(d.level, hung(d.primal, node), d.series)
+    return out
+
+
+def differentiated(v: Value) -> bool:
+    """Whether the derivatives of what is made of v are recorded now: grad mode does not stop forward mode."""
+    return v.dual is not None or (v.node is not None and recorder.grad)
+
+
+def grafted(numbers: Value, path: Value) -> Value:
+    """The numbers of one value with the derivatives of another, in both modes."""
+    out = alias(numbers)
+    out.node = path.node
+    d = path.dual
+    if d is not None:
+        out.dual = Dual(d.level, grafted(numbers, d.primal), d.series)
+    return out

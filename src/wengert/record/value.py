@@ -20,6 +20,7 @@ from wengert.config import config
 from wengert.dtypes import dtype
 
 if TYPE_CHECKING:
+    from wengert.record.dual import Dual, Level
     from wengert.record.graph import Node
     from wengert.record.primitive import Primitive
 
@@ -28,11 +29,11 @@ class Value:
     """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
 
     `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
-    `node` links it to the graph that reverse mode walks; `code` and `lasti` say which source line made it.
+    `node` links it to the graph that reverse mode walks; `dual` holds its derivatives in forward mode; `code` and `lasti` say which source line made it.
     """
 
     __slots__ = (
-        "__weakref__", "code", "data", "dtype", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape",
+        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape",
         "slots", "static",
     )  # fmt: skip
 
@@ -53,6 +54,7 @@ class Value:
         self.dtype = dt
         self.data: Any = None
         self.node: Node | None = None
+        self.dual: Dual | None = None
         self.seq = next(_sequence)
         self.mark = 0
         self.code: Any = None  # `lasti` and `index` exist once they are set
@@ -97,6 +99,7 @@ class Recorder(threading.local):
     def __init__(self) -> None:
         self.grad = True  # grad mode
         self.inference = False  # inference mode; grad mode is off then
+        self.forward: tuple[Level, ...] = ()  # of forward mode that are open and seen here, the innermost last
         self.site: tuple | None = None  # the forward call whose derivative is being recorded
         self.start = 0  # seq at the last cut
         self.last_site: tuple | None = None
@@ -168,6 +171,8 @@ _ref = weakref.ref
 # Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made
 # value.
 evaluator: dict[str, Callable] = {}
+# Set by forward mode: record(...) as `record` below for an operation of which an input has derivatives, or None.
+lift: dict[str, Callable] = {}
 
 
 def record(
@@ -175,6 +180,14 @@ def record(
 ) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
     # As `Value(...)`, without the call.
+    r = recorder
+    if r.forward:
+        for x in inputs:
+            if x.dual is not None:
+                lifted = lift["record"](prim, inputs, static, shape, dt, slots)
+                if lifted is not None:
+                    return lifted
+                break
     v = _new(Value)
     v.prim = prim
     v.inputs = inputs
@@ -182,10 +195,9 @@ def record(
     v.slots = slots
     v.shape = shape
     v.dtype = dt
-    v.data = v.node = v.code = None
+    v.data = v.node = v.code = v.dual = None
     v.seq = next(_sequence)
     v.mark = 0
-    r = recorder
     if r.grad:
         for x in inputs:
             if x.node is not None:
@@ -197,6 +209,16 @@ def record(
     if v.seq >= r.next_check:
         _check_pending(v)
     if config.eager and not r.busy:
+        evaluator["eager"](v)
+    return v
+
+
+def append(v: Value) -> Value:
+    """What `record` does with an entry once it is made."""
+    recorder.recent.append(_ref(v))
+    if v.seq >= recorder.next_check:
+        _check_pending(v)
+    if config.eager and not recorder.busy:
         evaluator["eager"](v)
     return v
 

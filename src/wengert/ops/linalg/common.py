@@ -16,7 +16,8 @@ from wengert.ops.elementwise import cast, conj, eq, ge, le, real, where
 from wengert.ops.movement import reshape, slice_, transpose, unsqueeze
 from wengert.ops.source import full, iota
 from wengert.ops.windows import diagonal_of
-from wengert.record.primitive import alias
+from wengert.record.primitive import frozen as frozen
+from wengert.record.primitive import tracked as tracked
 from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
@@ -88,11 +89,6 @@ def check_info(name: str, info: Value, text: Callable[[int], str]) -> None:
 
 
 # -- factorizations and what follows from them --
-
-
-def frozen(x: Value) -> Value:
-    """x as a constant: what a factorization reads, while the entries that stand for its results carry the rules."""
-    return alias(x) if x.node is not None else x
 
 
 def parts(packed: Value, *shapes: Shape) -> list[Value]:
@@ -180,7 +176,7 @@ def last(x: Value) -> Value:
 def constant_in(value: Value, x: Value) -> Value:
     """`value`, with the gradient 0 for x, which has its shape: what does not change with a tensor and yet depends on
     it."""
-    return where(full((), True, dtypes.bool_), value, x) if x.node is not None else value
+    return where(full((), True, dtypes.bool_), value, x) if tracked(x) else value
 
 
 def hermitian(x: Value) -> Value:

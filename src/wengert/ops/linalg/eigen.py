@@ -31,6 +31,7 @@ from wengert.ops.linalg.common import (
     product,
     row,
     skew,
+    tracked,
 )
 from wengert.ops.linalg.lu import factored, solution
 from wengert.ops.reduction import sum
@@ -146,7 +147,7 @@ def eigvalsh(input: Value, UPLO: str = "L") -> Value:
     tensor([1., 3.])
     """
     _check_hermitian("linalg.eigvalsh", input, UPLO)
-    if input.node is None:
+    if not tracked(input):
         return hermitian_decomposition(input, UPLO, vectors=False)[0]
     return _hermitian_parts(input, *hermitian_decomposition(input, UPLO))[0]
 
@@ -251,6 +252,6 @@ def eig(input: Value) -> Any:
 @api(namespace="linalg")
 def eigvals(input: Value) -> Value:
     """The eigenvalues of a square matrix (*, n, n): complex, in no order. See `eig`."""
-    if input.node is None:
+    if not tracked(input):
         return _decomposition("linalg.eigvals", input, vectors=False)[0]
     return _general_parts(input, *_decomposition("linalg.eigvals", input))[0]

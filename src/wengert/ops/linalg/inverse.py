@@ -26,6 +26,7 @@ from wengert.ops.linalg.common import (
     parts,
     product,
     row,
+    tracked,
 )
 from wengert.ops.linalg.eigen import eigvalsh, hermitian_decomposition
 from wengert.ops.linalg.lu import inv_ex
@@ -233,7 +234,7 @@ def lstsq(input: Value, b: Value, rcond: float | None = None, *, driver: str | N
     packed = record(LSTSQ, (frozen(input), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), input.dtype)
     x, rank, values = parts(packed, (n, k), (), (count,))
     rank = cast(_real(rank), dtypes.int64)
-    if input.node is not None or right.node is not None:
+    if tracked(input) or tracked(right):
         p = pinv(frozen(input), limit)
         x = record(SOLUTION, (input, right, p, x), (), x.shape, x.dtype)
     residuals = _residuals(input, right, x, rank, driver)

@@ -33,6 +33,7 @@ from wengert.ops.linalg.common import (
     parts,
     product,
     rows,
+    tracked,
     tril,
     triu,
 )
@@ -352,7 +353,7 @@ def _differentiable(A: Value, packed: Value) -> Value:
     rest from theirs."""
     m, n = A.shape[-2:]
     factors, _, order, _ = _taken_apart(packed, m, n)
-    if A.node is None:
+    if not tracked(A):
         return factors
     k = min(m, n)
     moved = _in_order(A, order)

@@ -32,6 +32,7 @@ from wengert.ops.linalg.common import (
     row,
     rows,
     skew,
+    tracked,
 )
 from wengert.ops.reduction import sum
 from wengert.ops.source import full
@@ -180,7 +181,7 @@ def decomposed(A: Value, full_matrices: bool = False) -> Parts:
 
 
 def singular_values(A: Value) -> Value:
-    return _decomposition(A, False, vectors=False)[0] if A.node is None else decomposed(A)[1]
+    return _decomposition(A, False, vectors=False)[0] if not tracked(A) else decomposed(A)[1]
 
 
 def _check_driver(driver: str | None) -> None:

@@ -1,0 +1,60 @@
+"""What forward mode hangs on a value: its derivatives at the levels that are open, one inside another.
+
+A level is one use of forward mode: a `dual_level`, a call of `func.jvp` or of `func.jet`. The derivatives of a value at
+a level are values of the record, which have derivatives of their own at the levels outside. So nesting needs no more
+than this chain, and levels are told apart by identity: a level that is closed, or that is not seen here, is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wengert.record.value import Value
+
+
+class Level:
+    """One use of forward mode. `order`: how many Taylor coefficients beyond the value its duals have; 1 is a tangent.
+
+    `keeps`: tangents are recorded so that they can be differentiated even where grad mode is off.
+    """
+
+    __slots__ = ("keeps", "order", "start")
+
+    def __init__(self, order: int = 1, keeps: bool = False) -> None:
+        self.order = order
+        self.keeps = keeps
+        self.start = next(_sequence)  # levels inside are later
+
+    def derive(self, step: Any, series: list[tuple[Value | None, ...]]) -> tuple[Value | None, ...]:
+        """The derivatives of an operation's result, from those of its inputs."""
+        raise NotImplementedError
+
+    def through(
+        self, values: list[Value | None], rule: Callable, materialize: bool
+    ) -> list[tuple[Value | None, ...]]:
+        """The derivatives of the results of a function that knows the tangents of its results from those of its
+        arguments (None: no tensors, or, unless they are to be made, zero).
+        """
+        raise NotImplementedError
+
+
+class Dual:
+    """The derivatives of a value at a level. `primal` is the same value without them, and with those at the levels
+    outside; `series` are its Taylor coefficients from the first on (None: zero).
+    """
+
+    __slots__ = ("level", "primal", "series")
+
+    def __init__(self, level: Level, primal: Value, series: tuple[Value | None, ...]) -> None:
+        self.level = level
+        self.primal = primal
+        self.series = series
+
+
+def seen(v: Value, levels: tuple[Level, ...]) -> Value:
+    """v with the derivatives at these levels only."""
+    while v.dual is not None and v.dual.level not in levels:
+        v = v.dual.primal
+    return v
