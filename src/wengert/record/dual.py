@@ -8,10 +8,9 @@ than this chain, and levels are told apart by identity: a level that is closed, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from wengert.record.value import Value
+from wengert.record.value import Value, _sequence
 
 
 class Level:

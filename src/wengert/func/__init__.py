@@ -1,0 +1,7 @@
+"""Transforms of functions: derivatives along directions, Taylor series, sparse derivatives, implicit functions."""
+
+from __future__ import annotations
+
+from wengert.func.forward import jvp, linearize
+
+__all__ = ["jvp", "linearize"]
