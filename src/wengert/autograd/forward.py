@@ -55,15 +55,21 @@ def lifted(
     """`record`, for an operation with dual inputs; None if none is dual at a level that is seen here."""
     r = recorder
     levels = r.forward
+    if not dt.differentiable:  # and the entry keeps nothing alive that it does not need
+        return record(prim, tuple([seen(x, ()) for x in inputs]), static, shape, dt, slots)
     inputs = tuple([seen(x, levels) for x in inputs])
     level = innermost(inputs, levels)
-    if level is None or not dt.differentiable:
+    if level is None:
         return None
+    if level.memo is not None:
+        key = (prim, *map(id, inputs), static, slots)
+        if key in level.memo:
+            return level.memo[key][0]
     with below(level):
         primals = tuple([primal(x, level) for x in inputs])
         v = record(prim, primals, static, shape, dt, slots)
         step = Step(prim, static, slots, shape, dt, (*primals, v).__getitem__)
-        series = level.derive(step, [coefficients(x, level) for x in inputs])
+        series = level.derive(step, inputs, [coefficients(x, level) for x in inputs])
     twin = Value(prim, inputs, static, shape, dt, slots)
     twin.dual = Dual(level, v, series)
     out = twin
@@ -73,6 +79,8 @@ def lifted(
     elif r.inference:
         twin.__class__ = InferenceValue
     twin.prim, twin.inputs, twin.static, twin.slots = ALIAS, (v,), (), ()
+    if level.memo is not None:
+        level.memo[key] = out, inputs  # which are kept, and with them their ids
     return append(out)
 
 
@@ -161,7 +169,7 @@ def split(v: Value, level: Level) -> tuple[Value, tuple[Value | None, ...]]:
 class Tangents(Level):
     """A level of first derivatives."""
 
-    def derive(self, step: Step, series: list[tuple[Value | None, ...]]) -> tuple[Value | None, ...]:
+    def derive(self, step: Step, inputs: tuple[Value, ...], series: list) -> tuple[Value | None, ...]:
         tangents = [s[0] for s in series]
         if not self.keeps:
             return (push(step, tangents),)
@@ -174,16 +182,18 @@ class Tangents(Level):
 
 
     def through(
-        self, values: list[Value | None], rule: Callable, materialize: bool
+        self, values: list[Value | None], results: list[Value | None], rule: Callable, materialize: bool
     ) -> list[tuple[Value | None, ...]]:
-        tangents: list[Value | None] = []
-        for v in values:
-            t = None if v is None else coefficients(v, self)[0]
-            if t is None and v is not None and materialize and v.dtype.differentiable:
-                t = full(v.shape, 0, v.dtype)
-            tangents.append(t)
+        tangents = [None if v is None else coefficients(v, self)[0] for v in values]
+        if materialize:
+            tangents = [made(v, t) for v, t in zip(values, tangents, strict=True)]
         with below(self):
-            return [(t,) for t in rule(tangents)]
+            return [(t,) for t in rule(tangents, results)]
+
+
+def made(v: Value | None, t: Value | None) -> Value | None:
+    """A tangent of v; zeros if there is none and may be one."""
+    return full(v.shape, 0, v.dtype) if t is None and v is not None and v.dtype.differentiable else t
 
 
 # -- over a graph --

@@ -193,7 +193,7 @@ class FunctionNode(MultiNode):
         arguments: list[Value | None] = [None] * self.arguments
         for k, t, e in zip(self.places, tangents, self.edges, strict=True):
             arguments[k] = full(e.shape, 0, e.dtype) if t is None and e is not None and self.ctx._materialize else t
-        return _tangents(self.function, self.ctx, arguments, self.results, [])
+        return _tangents(self.function, self.ctx, self.results, arguments, [])
 
 
 class Function:
@@ -390,7 +390,8 @@ def _push(cls: type[Function], ctx: FunctionCtx, values: list[Value | None], mad
     for n, level in enumerate(levels):
         at = [None if v is None else seen(v, levels[: n + 1]) for v in values]
         if any(v is not None and v.dual is not None and v.dual.level is level for v in at):
-            series = level.through(at, lambda t: _tangents(cls, ctx, t, shapes, shown), ctx._materialize)
+            rule = functools.partial(_tangents, cls, ctx, shapes)
+            series = level.through(at, shown, rule, ctx._materialize)
             for k, s in enumerate(series):
                 v = shown[k]
                 if v is not None and v.dtype.differentiable and not _among(made[k], ctx._not_differentiable):
@@ -398,13 +399,13 @@ def _push(cls: type[Function], ctx: FunctionCtx, values: list[Value | None], mad
     for k, (t, v) in enumerate(zip(made, shown, strict=True)):
         if v is not None and v.dual is not None:
             made[k] = wrap["redefine"](t, v, _among(t, ctx._dirty))
-    for saved in (*(ctx._saved or ()), *ctx._saved_to_push):
+    for saved in (*(ctx._saved or ()), *ctx._saved_to_push) if ctx._node() is not None else ():
         if saved is not None and saved.output is not None and (v := shown[saved.output]) is not None:
             saved.value = hung(v, None)
 
 
 def _tangents(
-    cls: type[Function], ctx: FunctionCtx, tangents: list[Value | None], results: list[tuple], shown: list
+    cls: type[Function], ctx: FunctionCtx, results: list[tuple], tangents: list[Value | None], shown: list
 ) -> list[Value | None]:
     """What the user's jvp makes of tangents. `shown`: the results as they are so far, at the call."""
     if cls.jvp is Function.jvp:

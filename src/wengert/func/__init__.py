@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from wengert.func.forward import jvp, linearize
+from wengert.func.taylor import jet
 
-__all__ = ["jvp", "linearize"]
+__all__ = ["jet", "jvp", "linearize"]

@@ -21,22 +21,29 @@ class Level:
 
     __slots__ = ("keeps", "order", "start")
 
+    memo: dict | None = None  # what was recorded at this level already, if that may be used again
+
     def __init__(self, order: int = 1, keeps: bool = False) -> None:
         self.order = order
         self.keeps = keeps
         self.start = next(_sequence)  # levels inside are later
 
-    def derive(self, step: Any, series: list[tuple[Value | None, ...]]) -> tuple[Value | None, ...]:
+    def derive(self, step: Any, inputs: tuple[Value, ...], series: list) -> Any:
         """The derivatives of an operation's result, from those of its inputs."""
         raise NotImplementedError
 
     def through(
-        self, values: list[Value | None], rule: Callable, materialize: bool
+        self, values: list[Value | None], results: list[Value | None], rule: Callable, materialize: bool
     ) -> list[tuple[Value | None, ...]]:
-        """The derivatives of the results of a function that knows the tangents of its results from those of its
-        arguments (None: no tensors, or, unless they are to be made, zero).
+        """The derivatives of the results of a function of values (None: what is no tensor). `rule` gives the tangents
+        of the results, from those of the values (None: no tensor, or zero, unless zeros are to be made), and from the
+        results as its code is to see them.
         """
         raise NotImplementedError
+
+    def stand_in(self, v: Value) -> Value | None:
+        """What takes the place of v here, which is dual at another level; None: what it is without that."""
+        return None
 
 
 class Dual:
@@ -55,5 +62,9 @@ class Dual:
 def seen(v: Value, levels: tuple[Level, ...]) -> Value:
     """v with the derivatives at these levels only."""
     while v.dual is not None and v.dual.level not in levels:
+        for level in levels:
+            other = level.stand_in(v)
+            if other is not None:
+                return other
         v = v.dual.primal
     return v

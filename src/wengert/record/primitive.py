@@ -77,6 +77,7 @@ class Primitive:
     for the kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
 
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
+    `quotient`: the result solves an equation linear in it and in each input, as a quotient does.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Primitive:
         jvp: dict[str, Rule] | None = None,
         linear: bool = False,
         multilinear: bool = False,
+        quotient: bool = False,
         node_name: str | None = None,
     ) -> None:
         self.name = name
@@ -100,6 +102,7 @@ class Primitive:
         self.jvp = jvp
         self.linear = linear
         self.multilinear = multilinear
+        self.quotient = quotient
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
         self.module = _defining_module()

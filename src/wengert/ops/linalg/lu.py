@@ -81,6 +81,7 @@ SOLVE = Library(
     "self lu other",
     lambda a, lu, b, adjointly: lapack.lu_solve(lu, b, adjointly),
     params="adjointly",
+    quotient=True,
     node_name="LinalgSolveExBackward0",
     vjp={
         "self": _gradient_of_matrix,
