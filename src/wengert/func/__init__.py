@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wengert.func.forward import jvp, linearize
+from wengert.func.sparse import Sparse, sparse_hessian, sparse_jacobian
 from wengert.func.taylor import jet
 
-__all__ = ["jet", "jvp", "linearize"]
+__all__ = ["Sparse", "jet", "jvp", "linearize", "sparse_hessian", "sparse_jacobian"]
