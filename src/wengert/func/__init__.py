@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from wengert.func.curvature import ggn, hvp, laplacian
 from wengert.func.forward import jvp, linearize
 from wengert.func.sparse import Sparse, sparse_hessian, sparse_jacobian
 from wengert.func.taylor import jet
 
-__all__ = ["Sparse", "jet", "jvp", "linearize", "sparse_hessian", "sparse_jacobian"]
+__all__ = ["Sparse", "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "sparse_hessian", "sparse_jacobian"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wengert.autograd.patterns import Pattern
+from wengert.autograd.patterns import Pattern, distinct
 
 Array = np.ndarray
 
@@ -38,7 +38,7 @@ def _cyclic(p: Pattern) -> Array | None:
     if not 0 < c <= 64:
         return np.zeros(p.width, np.int64) if c == 0 else None
     keys = p.rows() * c + p.columns % c
-    return np.arange(p.width) % c if len(np.unique(keys)) == len(keys) else None
+    return np.arange(p.width) % c if len(distinct(keys)) == len(keys) else None
 
 
 def star(p: Pattern) -> Array:
@@ -93,7 +93,7 @@ def symmetric(p: Pattern) -> Pattern:
     """The pattern with the mirror image of each entry, and the diagonal."""
     n = p.height
     rows, every = p.rows(), np.arange(n)
-    keys = np.unique(np.concatenate([rows * n + p.columns, p.columns * n + rows, every * n + every]))
+    keys = distinct(np.concatenate([rows * n + p.columns, p.columns * n + rows, every * n + every]))
     return Pattern(np.searchsorted(keys // max(n, 1), np.arange(n + 1)), keys % max(n, 1), n)
 
 

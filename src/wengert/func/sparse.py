@@ -13,17 +13,17 @@ from wengert.autograd.forward_ad import checked
 from wengert.autograd.modes import enable_grad
 from wengert.autograd.patterns import Pattern, pattern
 from wengert.dtypes import int64
+from wengert.func.curvature import independent, pulled
 from wengert.func.colouring import alone, columns_apart, star, symmetric, transposed
 from wengert.lazy import lazy
 from wengert.ops.gather import put_add, take
 from wengert.ops.joining import stack
 from wengert.ops.movement import reshape
 from wengert.ops.source import full
-from wengert.record.primitive import differentiated, frozen
+from wengert.record.primitive import hung
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant
 from wengert.shapes import numel
-from wengert.storage import twin
 from wengert.tensor import Tensor, handle, value
 
 sparse = lazy("scipy.sparse", "pip install scipy, or use .rows, .columns and .values")
@@ -73,13 +73,13 @@ def sparse_jacobian(f: Callable) -> Callable:
     """
 
     def jacobian(x: Tensor) -> Sparse:
-        source, outer = _independent(x)
+        source, outer = independent(checked(x, "the argument"))
         with enable_grad():
             y = _result(f(handle(source)))
         p = pattern(y, source)
         t = transposed(p)
         colours, rows = columns_apart(p), columns_apart(t)
-        count, other = _number(colours), _number(rows)
+        count, other = _number(colours, p), _number(rows, p)
         entries = p.rows()
         if count <= other:
             seeds = [_seed(colours == c, source) for c in range(count)]
@@ -87,7 +87,7 @@ def sparse_jacobian(f: Callable) -> Callable:
             values = _picked(found, colours[p.columns], entries, y)
         else:
             seeds = [_seed(rows == c, y) for c in range(other)]
-            found = [_pulled(y, source, s) for s in seeds]
+            found = [pulled([y], [s], [source])[0] for s in seeds]
             values = _picked(found, rows[entries], p.columns, source)
         return _sparse(p, values, min(count, other), outer)
 
@@ -113,7 +113,7 @@ def sparse_hessian(f: Callable) -> Callable:
     """
 
     def hessian(x: Tensor) -> Sparse:
-        source, outer = _independent(x)
+        source, outer = independent(checked(x, "the argument"))
         with enable_grad():
             y = _result(f(handle(source)))
             if y.shape or y.dtype.is_complex:
@@ -121,12 +121,12 @@ def sparse_hessian(f: Callable) -> Callable:
                     f"sparse_hessian: the function must return a real scalar, but returned a tensor of shape"
                     f" {list(y.shape)} and dtype {y.dtype!r}: reduce it, for instance with .sum()"
                 )
-            g = _pulled(y, source, full((), 1, y.dtype))
+            g = pulled([y], [None], [source])[0]
         p = symmetric(pattern(g, source)) if g is not None else Pattern(*_nothing(numel(source.shape)))
         colours = star(p)
         found = [
             None if g is None else walk([g], [source], [_seed(colours == c, source)])[0]
-            for c in range(_number(colours))
+            for c in range(_number(colours, p))
         ]
         i, j = p.rows(), p.columns
         mirrored = ~alone(p, colours)
@@ -141,30 +141,16 @@ def _nothing(n: int) -> tuple:
     return np.zeros(n + 1, np.int64), np.zeros(0, np.int64), n
 
 
-def _independent(x: Any) -> tuple[Value, bool]:
-    """A value to differentiate by, and whether somebody may differentiate what is made of it."""
-    v = checked(x, "the argument")
-    outer = differentiated(v)
-    source = twin(v) if outer else frozen(v)
-    if source.node is not None:
-        return source, outer
-    return value(handle(source).requires_grad_()), outer
-
-
 def _result(y: Any) -> Value:
     return checked(y, "the result")
 
 
-def _number(colours: np.ndarray) -> int:
-    return int(colours.max(initial=-1)) + 1
+def _number(colours: np.ndarray, p: Pattern) -> int:
+    return int(colours.max(initial=-1)) + 1 if len(p.columns) else 0
 
 
 def _seed(chosen: np.ndarray, like: Value) -> Value:
     return constant(chosen.reshape(like.shape), like.dtype)
-
-
-def _pulled(y: Value, source: Value, weight: Value) -> Value | None:
-    return engine.backward([y], [weight], [source], retain_graph=True, create_graph=True, accumulate=False)[0]
 
 
 def _picked(found: list[Value | None], which: np.ndarray, place: np.ndarray, like: Value) -> Value:
@@ -178,4 +164,4 @@ def _picked(found: list[Value | None], which: np.ndarray, place: np.ndarray, lik
 
 def _sparse(p: Pattern, values: Value, passes: int, outer: bool) -> Sparse:
     rows, columns = handle(constant(p.rows(), int64)), handle(constant(p.columns, int64))
-    return Sparse(rows, columns, handle(values if outer else frozen(values)), (p.height, p.width), passes)
+    return Sparse(rows, columns, handle(values if outer else hung(values, None)), (p.height, p.width), passes)
