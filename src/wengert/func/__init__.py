@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from wengert.func.curvature import ggn, hvp, laplacian
 from wengert.func.forward import jvp, linearize
+from wengert.func.implicit import (
+    cg,
+    custom_fixed_point,
+    custom_linear_solve,
+    custom_root,
+    dense_solve,
+    fixed_point_iteration,
+    newton,
+)
 from wengert.func.sparse import Sparse, sparse_hessian, sparse_jacobian
 from wengert.func.taylor import jet
 
-__all__ = ["Sparse", "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "sparse_hessian", "sparse_jacobian"]
+__all__ = ["Sparse", "cg", "custom_fixed_point", "custom_linear_solve", "custom_root", "dense_solve", "fixed_point_iteration", "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "newton", "sparse_hessian", "sparse_jacobian"]

@@ -14,7 +14,7 @@ from wengert.func.trees import flatten, unflatten
 from wengert.ops.elementwise import cast, eq
 from wengert.ops.movement import expand
 from wengert.ops.source import full, iota
-from wengert.record.primitive import differentiated, frozen, hung
+from wengert.record.primitive import cut, differentiated, frozen, reversible
 from wengert.record.value import Value, recorder
 from wengert.storage import twin
 from wengert.tensor import Tensor, handle, value
@@ -23,9 +23,8 @@ from wengert.tensor import Tensor, handle, value
 def independent(v: Value) -> tuple[Value, bool]:
     """A value to differentiate by, and whether what is made of it can be differentiated by what v was made of."""
     source = twin(v) if differentiated(v) else frozen(v)
-    if source.node is not None:
-        return source, True
-    return value(handle(source).requires_grad_()), False
+    outer = recorder.grad and reversible(source)
+    return source if source.node is not None else value(handle(source).requires_grad_()), outer
 
 
 def pulled(outputs: Sequence[Value], weights: Sequence[Value | None], sources: Sequence[Value]) -> list[Value | None]:
@@ -49,16 +48,14 @@ def gradients(f: Callable, tensors: Sequence[Tensor], weight: Tensor | None = No
         w = None if weight is None else value(weight)
         free = [k for k, v in enumerate(values) if v.dtype.differentiable]
         found = dict(zip(free, pulled([out], [w], [pairs[k][0] for k in free]), strict=True))
-    keep = recorder.grad and (any(outer for _, outer in pairs) or (w is not None and w.node is not None))
+    keep = any(outer for _, outer in pairs) or (recorder.grad and w is not None and reversible(w))
     return [handle(_gradient(found.get(k), v, keep)) for k, v in enumerate(values)]
 
 
 def _gradient(g: Value | None, like: Value, keep: bool) -> Value:
     if g is None:
         return full(like.shape, 0, like.dtype)
-    if keep or g.node is None:
-        return g
-    return hung(g, None)
+    return g if keep else cut(g)
 
 
 def hvp(f: Callable, primals: Any, tangents: Any) -> Any:

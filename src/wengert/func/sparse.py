@@ -20,7 +20,7 @@ from wengert.ops.gather import put_add, take
 from wengert.ops.joining import stack
 from wengert.ops.movement import reshape
 from wengert.ops.source import full
-from wengert.record.primitive import hung
+from wengert.record.primitive import cut
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant
 from wengert.shapes import numel
@@ -164,4 +164,4 @@ def _picked(found: list[Value | None], which: np.ndarray, place: np.ndarray, lik
 
 def _sparse(p: Pattern, values: Value, passes: int, outer: bool) -> Sparse:
     rows, columns = handle(constant(p.rows(), int64)), handle(constant(p.columns, int64))
-    return Sparse(rows, columns, handle(values if outer else hung(values, None)), (p.height, p.width), passes)
+    return Sparse(rows, columns, handle(values if outer else cut(values)), (p.height, p.width), passes)

@@ -298,6 +298,24 @@ def hung(v: Value, node: Node | None) -> Value:
     return out
 
 
+def cut(v: Value) -> Value:
+    """A twin of v that takes no part in reverse mode, nor do its derivatives in forward mode."""
+    out = alias(v)
+    d = v.dual
+    if d is not None:
+        out.dual = Dual(d.level, cut(d.primal), tuple([None if c is None else cut(c) for c in d.series]))
+    return out
+
+
+def reversible(v: Value) -> bool:
+    """Whether v, or a derivative of it in forward mode, takes part in reverse mode."""
+    while v.node is None and v.dual is not None:
+        if any(c is not None and reversible(c) for c in v.dual.series):
+            return True
+        v = v.dual.primal
+    return v.node is not None
+
+
 def differentiated(v: Value) -> bool:
     """Whether the derivatives of what is made of v are recorded now: grad mode does not stop forward mode."""
     return v.dual is not None or (v.node is not None and recorder.grad)
