@@ -56,10 +56,8 @@ INFERENCE_WRITE = (
 INFERENCE_LEAF = "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
 INFERENCE_VERSION = "Inference tensors do not track version counter."
 
-NO_LEVEL = (
-    "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
-)
+NO_LEVEL = "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
 TANGENT_SIZE = (
-    "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported."
-    " Tensor is of size {} while the given forward gradient is of size {}."
+    "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not"
+    " supported. Tensor is of size {} while the given forward gradient is of size {}."
 )

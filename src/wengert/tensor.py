@@ -235,6 +235,8 @@ class Tensor:
         if v.node is None and s.value.node is not None:
             s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
             s.untracked = True
+            if v.dual is not None:
+                s.value = v
             t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
         else:
             t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick

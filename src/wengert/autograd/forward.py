@@ -180,7 +180,6 @@ class Tangents(Level):
         finally:
             r.grad = grad
 
-
     def through(
         self, values: list[Value | None], results: list[Value | None], rule: Callable, materialize: bool
     ) -> list[tuple[Value | None, ...]]:

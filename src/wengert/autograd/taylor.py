@@ -69,7 +69,7 @@ class _Rule(Level):
         super().__init__()
         self.of = of
         self.outer = recorder.forward
-        self.memo = {}
+        self.memo: dict = {}
         self.stand_ins: dict[int, tuple[Value, Value]] = {}
         self.growing: list[_Lazy] = []
 
@@ -148,7 +148,7 @@ class _Rule(Level):
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        """Within, this level is the innermost. (Coefficients are recorded outside of it, whenever they are asked for.)"""
+        """Within, this level is the innermost. Coefficients are recorded outside of it."""
         r = recorder
         levels, r.forward = r.forward, (*self.outer, self)
         try:
@@ -200,7 +200,7 @@ def _scaled(c: Value | None, factor: float) -> Value | None:
 # -- operations whose coefficients need no differential equation --
 
 
-def _direct(step: Step, given: list[Coefficient | None]) -> _Lazy | None:
+def _direct(step: Step, given: Sequence[Coefficient | None]) -> _Lazy | None:
     """The series of a result that is affine, a product or a quotient of the inputs that have series; or None."""
     prim = step.prim
     active = [k for k, c in enumerate(given) if c is not None]
@@ -238,7 +238,7 @@ def _rule(step: Step, k: int) -> Any:
     return prim.vjp.get(name) if rule is None and (isinstance(prim, Elementwise) or prim.multilinear) else rule
 
 
-def _product(step: Step, given: list, active: list[int], n: int) -> Value | None:
+def _product(step: Step, given: Sequence, active: list[int], n: int) -> Value | None:
     """Coefficient n of a product: the sum over j of those of the factors of orders j and n - j."""
     out = None
     for j in range(n + 1):
@@ -249,13 +249,13 @@ def _product(step: Step, given: list, active: list[int], n: int) -> Value | None
     return out
 
 
-def _at(step: Step, given: list, k: int, n: int) -> Value | None:
+def _at(step: Step, given: Sequence, k: int, n: int) -> Value | None:
     """Coefficient n of the k-th input."""
     c = given[k]
     return step.read(k) if n == 0 else None if c is None else c(n)
 
 
-def _quotient(step: Step, given: list, active: list[int]) -> _Lazy:
+def _quotient(step: Step, given: Sequence, active: list[int]) -> _Lazy:
     """The y of F(a, y) = b, for an F linear in each: F(a_0, y_n) = b_n - sum over j > 0 of F(a_j, y_(n-j)).
 
     The rule of a divisor applies -F(a_0, .)^-1 F(t, result), so it serves for every term of the sum.

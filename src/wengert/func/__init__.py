@@ -13,8 +13,13 @@ from wengert.func.implicit import (
     fixed_point_iteration,
     newton,
 )
+from wengert.func.nonsmooth import safe_where, straight_through
 from wengert.func.ode import odeint
 from wengert.func.sparse import Sparse, sparse_hessian, sparse_jacobian
 from wengert.func.taylor import jet
 
-__all__ = ["Sparse", "cg", "custom_fixed_point", "custom_linear_solve", "custom_root", "dense_solve", "fixed_point_iteration", "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "newton", "odeint", "sparse_hessian", "sparse_jacobian"]
+__all__ = [
+    "Sparse", "cg", "custom_fixed_point", "custom_linear_solve", "custom_root", "dense_solve", "fixed_point_iteration",
+    "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "newton", "odeint", "safe_where", "sparse_hessian",
+    "sparse_jacobian", "straight_through",
+]  # fmt: skip

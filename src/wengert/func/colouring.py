@@ -55,7 +55,7 @@ def star(p: Pattern) -> Array:
     counts: list[dict[int, int]] = [{} for _ in range(n)]  # of each colour among the neighbours
     barred: list[set[int]] = [set() for _ in range(n)]  # colours whose next bearer would end a path of two colours
     for v in np.argsort(-np.diff(p.starts), kind="stable").tolist():
-        closed = set()
+        closed: set[int] = set()
         for w in near[v]:
             if colours[w] < 0:
                 closed.update(counts[w])

@@ -10,6 +10,7 @@ from wengert.autograd.forward import jvp as walk
 from wengert.autograd.forward_ad import checked, matching
 from wengert.func.trees import flatten, unflatten
 from wengert.ops.source import full
+from wengert.record.dual import Level
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import Value
@@ -170,7 +171,7 @@ def _results(api: str, out: Any, has_aux: bool) -> tuple[list[Tensor], Any, Any]
     return leaves, made, aux
 
 
-def _lowered(aux: Any, level: Tangents) -> Any:
+def _lowered(aux: Any, level: Level) -> Any:
     """What came beside the result, without the derivatives of a level that is about to close."""
     leaves, made = flatten(aux)
     return unflatten(made, [handle(split(value(x), level)[0]) if isinstance(x, Tensor) else x for x in leaves])

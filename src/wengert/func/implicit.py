@@ -303,8 +303,8 @@ def fixed_point_iteration(
         if moved <= limit * (1 + size):
             return x
     raise RuntimeError(
-        f"the iteration did not converge: the last of {max_iterations} steps moved by {moved:g}. Is f a contraction near"
-        " the fixed point? Allow more max_iterations, or a larger tol"
+        f"the iteration did not converge: the last of {max_iterations} steps moved by {moved:g}. Is f a contraction"
+        " near the fixed point? Allow more max_iterations, or a larger tol"
     )
 
 

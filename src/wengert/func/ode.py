@@ -7,6 +7,7 @@ Ordinary Differential Equations I, 1993, section II.4; Chen et al., "Neural ordi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -95,7 +96,7 @@ def _check(y0: Any, t: Any) -> None:
     if t.ndim != 1 or t.numel() == 0:
         raise ValueError(f"odeint: t must be a vector of times, but has shape {list(t.shape)}")
     times = t.detach().tolist()
-    signs = {(b > a) - (b < a) for a, b in zip(times, times[1:])}
+    signs = {(b > a) - (b < a) for a, b in itertools.pairwise(times)}
     if len(signs) > 1 or 0 in signs:
         raise ValueError("odeint: t must be strictly ascending or descending")
 
@@ -111,7 +112,7 @@ def _flat_in_time(f: Callable, structure: Any) -> Callable:
 def _solution(f: Callable, y0: Any, t: Any, how: _Method) -> Any:
     times = [t[k] for k in range(t.numel())]
     found, carried = [y0], None
-    for a, b in zip(times, times[1:]):
+    for a, b in itertools.pairwise(times):
         if how.name == "rk4":
             y = _rk4(f, found[-1], a, b, how.steps)
         else:

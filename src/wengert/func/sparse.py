@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wengert.autograd import engine
 from wengert.autograd.forward import jvp as walk
 from wengert.autograd.forward_ad import checked
 from wengert.autograd.modes import enable_grad
 from wengert.autograd.patterns import Pattern, pattern
 from wengert.dtypes import int64
-from wengert.func.curvature import independent, pulled
 from wengert.func.colouring import alone, columns_apart, star, symmetric, transposed
+from wengert.func.curvature import independent, pulled
 from wengert.lazy import lazy
 from wengert.ops.gather import put_add, take
 from wengert.ops.joining import stack

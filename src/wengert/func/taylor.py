@@ -10,7 +10,7 @@ from wengert.autograd.forward import dual, opened, split
 from wengert.autograd.forward_ad import checked, matching
 from wengert.autograd.taylor import Series
 from wengert.func.forward import _lowered, _primals, _results
-from wengert.func.trees import flatten, unflatten
+from wengert.func.trees import unflatten
 from wengert.ops.source import full
 from wengert.record.value import Value
 from wengert.tensor import handle, value
@@ -68,7 +68,7 @@ def _curves(api: str, inputs: list[Value], series: Any) -> list[tuple[Value | No
     lengths = sorted({len(s) for s in given})
     if len(lengths) > 1:
         raise RuntimeError(f"{api}: Expected as many derivatives for each primal, got {lengths}: fill up with zeros")
-    out = []
+    out: list[tuple[Value | None, ...]] = []
     for v, s in zip(inputs, given, strict=True):
         found = [matching(v, checked(t, "derivative")) for t in s]
         out.append(tuple([t if k < 2 else t * (1 / math.factorial(k)) for k, t in enumerate(found, 1)]))

@@ -39,7 +39,7 @@ from wengert.ops.source import Operand, full, iota
 from wengert.ops.statistics import axes_of
 from wengert.record.primitive import alias, differentiated, grafted
 from wengert.record.primitive import frozen as frozen
-from wengert.record.value import Value, recorder
+from wengert.record.value import Value
 
 Shape = tuple[int, ...]
 

@@ -29,12 +29,13 @@ class Value:
     """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
 
     `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
-    `node` links it to the graph that reverse mode walks; `dual` holds its derivatives in forward mode; `code` and `lasti` say which source line made it.
+    `node` links it to the graph that reverse mode walks, `dual` holds its derivatives in forward mode; `code` and
+    `lasti` say which source line made it.
     """
 
     __slots__ = (
-        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape",
-        "slots", "static",
+        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "prim", "seq",
+        "shape", "slots", "static",
     )  # fmt: skip
 
     def __init__(
