@@ -24,9 +24,10 @@ from wengert.messages import EXPANDED
 from wengert.ops import gather, movement, windows
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
+from wengert.record.dual import showing
 from wengert.record.primitive import ALIAS, grafted, tracked
 from wengert.record.primitive import frozen as plain
-from wengert.record.value import Value, record
+from wengert.record.value import Value, record, recorder
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -259,10 +260,27 @@ def get(lenses: tuple[Lens, ...], v: Value) -> Value:
     return v
 
 
+def derived(lenses: tuple[Lens, ...], v: Value) -> Value:
+    """What a view of v shows: it differentiates as its base does, in both modes, whoever looks."""
+    grad, recorder.grad = recorder.grad, True
+    try:
+        with showing(v):
+            return get(lenses, v)
+    finally:
+        recorder.grad = grad
+
+
 def put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
-    """`base` with v in the place that the lenses show."""
+    """`base` with v in the place that the lenses show. The rest keeps its tangents, whatever code may see of them."""
     if not lenses:
         return v
+    if base.dual is not None:
+        with showing(base):
+            return _put(lenses, base, v)
+    return _put(lenses, base, v)
+
+
+def _put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
     if any(type(lens) is Expand for lens in lenses):
         raise RuntimeError(EXPANDED)
     # Only a slice needs to know what lies around it, and mostly there is one slice, at the beginning.

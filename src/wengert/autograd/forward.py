@@ -123,6 +123,7 @@ def opened(level: Level) -> Iterator[Level]:
         yield level
     finally:
         r.forward = levels
+        level.closed = True
 
 
 def dual(v: Value, level: Level, series: tuple[Value | None, ...]) -> Value:
@@ -131,7 +132,15 @@ def dual(v: Value, level: Level, series: tuple[Value | None, ...]) -> Value:
     v = seen(v, levels)
     inner = v.dual
     if inner is not None and levels.index(inner.level) > levels.index(level):
-        return joined(dual(inner.primal, level, series), inner.level, inner.series)
+        parts = [(None, (None,) * inner.level.order) if t is None else split(t, inner.level) for t in series]
+        outer = dual(inner.primal, level, tuple([p[0] for p in parts]))
+        found: list[Value | None] = []
+        for k, c in enumerate(inner.series):  # what the new derivatives have at the level inside are its, at this one
+            mixed = tuple([p[1][k] for p in parts])
+            if c is None and any(t is not None for t in mixed):
+                c = full(v.shape, 0, v.dtype)
+            found.append(None if c is None else dual(c, level, mixed))
+        return joined(outer, inner.level, tuple(found))
     with below(level):
         return joined(record(ALIAS, (v,), (), v.shape, v.dtype), level, series)
 

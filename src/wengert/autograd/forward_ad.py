@@ -63,6 +63,7 @@ def exit_dual_level(*, level: int | None = None) -> None:
             f" Level {len(entered) - 1} is to be exited first, but got {level}"
         )
     last = entered.pop()
+    last.closed = True
     recorder.forward = tuple([x for x in recorder.forward if x is not last])
 
 

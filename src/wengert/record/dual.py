@@ -7,10 +7,11 @@ than this chain, and levels are told apart by identity: a level that is closed, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from wengert.record.value import Value, _sequence
+from wengert.record.value import Value, _sequence, recorder
 
 
 class Level:
@@ -19,13 +20,14 @@ class Level:
     `keeps`: tangents are recorded so that they can be differentiated even where grad mode is off.
     """
 
-    __slots__ = ("keeps", "order", "start")
+    __slots__ = ("closed", "keeps", "order", "start")
 
     memo: dict | None = None  # what was recorded at this level already, if that may be used again
 
     def __init__(self, order: int = 1, keeps: bool = False) -> None:
         self.order = order
         self.keeps = keeps
+        self.closed = False
         self.start = next(_sequence)  # levels inside are later
 
     def derive(self, step: Any, inputs: tuple[Value, ...], series: list) -> Any:
@@ -57,6 +59,25 @@ class Dual:
         self.level = level
         self.primal = primal
         self.series = series
+
+
+@contextmanager
+def showing(v: Value) -> Iterator[None]:
+    """Within, all open levels at which v is dual are seen."""
+    if v.dual is None:
+        yield
+        return
+    levels = recorder.forward
+    found = set(levels)
+    while v.dual is not None:
+        if not v.dual.level.closed:
+            found.add(v.dual.level)
+        v = v.dual.primal
+    recorder.forward = tuple(sorted(found, key=lambda level: level.start))
+    try:
+        yield
+    finally:
+        recorder.forward = levels
 
 
 def seen(v: Value, levels: tuple[Level, ...]) -> Value:
