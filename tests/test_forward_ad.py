@@ -315,7 +315,7 @@ class Cube(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx, tangent):
-        x, y = ctx.saved_tensors
+        _, y = ctx.saved_tensors
         return 3 * y / ctx.x * tangent
 
 
@@ -428,7 +428,7 @@ COMPOSITIONS = {
     "solve": lambda x: torch.linalg.solve(_square(x), x[:2]),
     "matrix_exp": lambda x: torch.matrix_exp(_square(x) / 4),
     "cdist": lambda x: torch.cdist(x.reshape(2, 2), OTHER.reshape(2, 2) * 1.5),
-    "attention": lambda x: F.scaled_dot_product_attention(x.reshape(1, 2, 2), 2 * x.reshape(1, 2, 2), x.reshape(1, 2, 2)),
+    "attention": lambda x: F.scaled_dot_product_attention(*[k * x.reshape(1, 2, 2) for k in (1, 2, 3)]),
     "hardsigmoid": lambda x: F.hardsigmoid(x) * x,
     "softmax": lambda x: torch.softmax(x, 0) * x,
     "logsumexp": lambda x: torch.logsumexp(x, 0),

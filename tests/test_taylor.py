@@ -147,7 +147,7 @@ class Cube(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, t, n):
         assert n is None
-        x, y = ctx.saved_tensors
+        _, y = ctx.saved_tensors
         return 3 * y / ctx.x * t, t * ctx.n
 
 

@@ -15,10 +15,7 @@ Array = np.ndarray
 
 
 def columns_apart(p: Pattern) -> Array:
-    """A colour for each column, such that no row has two entries of one colour."""
-    found = _cyclic(p)
-    if found is not None:
-        return found
+    """A colour for each column, such that no row has two entries of one colour; the fullest columns choose first."""
     turned = transposed(p)
     starts, rows = turned.starts.tolist(), turned.columns.tolist()
     taken: list[set[int]] = [set() for _ in range(p.height)]  # by each row
@@ -32,22 +29,10 @@ def columns_apart(p: Pattern) -> Array:
     return colours
 
 
-def _cyclic(p: Pattern) -> Array | None:
-    """0, 1, ..., c - 1, 0, 1, ... if that serves with c the largest row: then no colouring has fewer. Bands have it."""
-    c = int(np.diff(p.starts).max(initial=0))
-    if not 0 < c <= 64:
-        return np.zeros(p.width, np.int64) if c == 0 else None
-    keys = p.rows() * c + p.columns % c
-    return np.arange(p.width) % c if len(distinct(keys)) == len(keys) else None
-
-
 def star(p: Pattern) -> Array:
     """A colour for each column of a symmetric matrix, such that neighbours differ, and every path of four columns has
     three colours: each entry is then alone of its colour in its row, or its mirror image is.
     """
-    found = _cyclic(p)
-    if found is not None:
-        return found
     n = p.height
     starts, columns = p.starts.tolist(), p.columns.tolist()
     near = [[j for j in columns[starts[i] : starts[i + 1]] if j != i] for i in range(n)]

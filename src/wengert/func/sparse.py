@@ -10,7 +10,7 @@ import numpy as np
 from wengert.autograd.forward import jvp as walk
 from wengert.autograd.forward_ad import checked
 from wengert.autograd.modes import enable_grad
-from wengert.autograd.patterns import Pattern, pattern
+from wengert.autograd.patterns import Pattern, empty, pattern
 from wengert.dtypes import int64
 from wengert.func.colouring import alone, columns_apart, star, symmetric, transposed
 from wengert.func.curvature import independent, pulled
@@ -113,6 +113,7 @@ def sparse_hessian(f: Callable) -> Callable:
 
     def hessian(x: Tensor) -> Sparse:
         source, outer = independent(checked(x, "the argument"))
+        n = numel(source.shape)
         with enable_grad():
             y = _result(f(handle(source)))
             if y.shape or y.dtype.is_complex:
@@ -121,7 +122,8 @@ def sparse_hessian(f: Callable) -> Callable:
                     f" {list(y.shape)} and dtype {y.dtype!r}: reduce it, for instance with .sum()"
                 )
             g = pulled([y], [None], [source])[0]
-        p = symmetric(pattern(g, source)) if g is not None else Pattern(*_nothing(numel(source.shape)))
+        p = empty(n, n) if g is None else pattern(g, source)
+        p = symmetric(p) if len(p.columns) else p
         colours = star(p)
         found = [
             None if g is None else walk([g], [source], [_seed(colours == c, source)])[0]
@@ -134,10 +136,6 @@ def sparse_hessian(f: Callable) -> Callable:
         return _sparse(p, values, len(found), outer)
 
     return hessian
-
-
-def _nothing(n: int) -> tuple:
-    return np.zeros(n + 1, np.int64), np.zeros(0, np.int64), n
 
 
 def _result(y: Any) -> Value:
