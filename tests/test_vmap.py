@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import wengert as torch
-from wengert.autograd import Function
+from wengert.autograd import Function, forward_ad
 from wengert.config import configure
-from wengert.func import functional_call, grad, jacfwd, jacrev, stack_module_state, vmap
+from wengert.func import functional_call, grad, jacfwd, jacrev, jet, jvp, linearize, stack_module_state, vmap
 from wengert.ops.batching import level_of
 from wengert.record.primitive import Library
 from wengert.record.value import counters, record, recorder
@@ -398,6 +398,90 @@ def test_vectors_at_once_in_autograd_grad():
     exact = np.zeros((2, 3, 2))
     exact[0, :, 0], exact[1, :, 1] = 3 * x.detach().numpy()[:, 0] ** 2, 3 * x.detach().numpy()[:, 1] ** 2
     same(rows, exact)
+
+
+def by_loop(f, in_dims=0):
+    """What `vmap` means."""
+
+    def g(*args):
+        dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(args)
+        n = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+        rows = [f(*[a if d is None else a.select(d, i) for a, d in zip(args, dims, strict=True)]) for i in range(n)]
+        if isinstance(rows[0], tuple):
+            return tuple([torch.stack(list(c)) for c in zip(*rows, strict=True)])
+        return torch.stack(rows)
+
+    return g
+
+
+def _f(a, b):
+    return (torch.sin(a * b) * a.sum() + torch.cumsum(b * a, 0)).prod()
+
+
+def _by_dual_level(vmap, x, v, w, u):
+    with forward_ad.dual_level():
+        out = vmap(grad(lambda a: _f(a, w)))(forward_ad.make_dual(x, v))
+        more = vmap(lambda a: _f(a, forward_ad.make_dual(w, u)))(x)
+        inside = vmap(lambda a, t: forward_ad.unpack_dual(_f(forward_ad.make_dual(a, t), w)).tangent)(x, v)
+        return forward_ad.unpack_dual(out).tangent, forward_ad.unpack_dual(more).tangent, inside
+
+
+def _without_grad(vmap, x, v, w, u):
+    """`no_grad` stops gradients and not tangents."""
+
+    def f(a):
+        with torch.no_grad():
+            k = a * w
+        return (k * a).sum()
+
+    return jvp(vmap(f), (x,), (v,)), vmap(jacfwd(f))(x), vmap(grad(f))(x)
+
+
+def _with_writes(vmap, x, v, w, u):
+    def f(a):
+        out = torch.zeros_like(a)
+        out[0] = a[1] * w[0]
+        out += a
+        return out
+
+    return vmap(lambda a, t: jvp(f, (a,), (t,)))(x, v), jvp(vmap(f), (x,), (v,))
+
+
+MIXES = [
+    lambda vmap, x, v, w, u: vmap(lambda a, t: jvp(lambda a: _f(a, w), (a,), (t,)))(x, v),
+    lambda vmap, x, v, w, u: jvp(vmap(lambda a: _f(a, w)), (x,), (v,)),
+    lambda vmap, x, v, w, u: jvp(lambda w: vmap(lambda a: _f(a, w))(x), (w,), (u,)),
+    lambda vmap, x, v, w, u: jvp(lambda w: vmap(grad(lambda a: _f(a, w)))(x), (w,), (u,)),
+    lambda vmap, x, v, w, u: vmap(lambda a: jvp(lambda w: grad(lambda a: _f(a, w))(a), (w,), (u,)))(x),
+    lambda vmap, x, v, w, u: jvp(lambda w: vmap(lambda a, t: jvp(lambda a: _f(a, w), (a,), (t,))[1])(x, v), (w,), (u,)),
+    lambda vmap, x, v, w, u: grad(lambda w: jvp(lambda x: vmap(lambda a: _f(a, w))(x).sin(), (x,), (v,))[1].sum())(w),
+    lambda vmap, x, v, w, u: vmap(lambda t: jvp(lambda w: vmap(lambda a: _f(a, w))(x), (w,), (t,)))(v),
+    lambda vmap, x, v, w, u: vmap(lambda a: jvp(lambda b: jvp(lambda c: _f(a * b, c), (w,), (b,))[1], (u,), (a,)))(x),
+    lambda vmap, x, v, w, u: vmap(jacfwd(jacrev(lambda a: _f(a, w))))(x),
+    lambda vmap, x, v, w, u: jacfwd(jacfwd(lambda w: vmap(lambda a: _f(a, w))(x).sum()))(w),
+    lambda vmap, x, v, w, u: grad(lambda w: jacfwd(lambda w: vmap(lambda a: _f(a, w))(x))(w).sin().sum())(w),
+    lambda vmap, x, v, w, u: linearize(lambda w: vmap(lambda a: _f(a, w))(x), w)[1](u),
+    lambda vmap, x, v, w, u: vmap(linearize(lambda w: vmap(lambda a: _f(a, w))(x), w)[1])(v),
+    lambda vmap, x, v, w, u: vmap(lambda a, t: tuple(jet(lambda a: _f(a, w), (a,), ((t, a),))[1]))(x, v),
+    lambda vmap, x, v, w, u: jet(lambda x: vmap(lambda a: _f(a, w))(x), (x,), ((v, x, v),))[1],
+    _by_dual_level,
+    _without_grad,
+    _with_writes,
+]
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_maps_and_both_modes_in_any_mix(mix):
+    arguments = draw(4, 3), draw(4, 3, seed=1), draw(3, seed=2), draw(3, seed=3)
+    found, exact = (_leaves(mix(v, *arguments)) for v in (vmap, by_loop))
+    assert len(found) == len(exact) > 0
+    for a, b in zip(found, exact, strict=True):
+        same(a, b)
+        assert a.requires_grad == b.requires_grad
+
+
+def _leaves(tree):
+    return [x for part in tree for x in _leaves(part)] if isinstance(tree, tuple | list) else [tree]
 
 
 # -- custom functions --

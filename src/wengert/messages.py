@@ -98,3 +98,8 @@ IN_TRANSFORM = (
     "backward() called inside a functorch transform. This is not supported, please use functorch.grad or functorch.vjp"
     " instead or call backward() outside of functorch transforms."
 )
+NO_LEVEL = "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
+TANGENT_SIZE = (
+    "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not"
+    " supported. Tensor is of size {} while the given forward gradient is of size {}."
+)

@@ -22,10 +22,12 @@ from wengert import shapes
 from wengert.dtypes import dtype
 from wengert.messages import EXPANDED
 from wengert.ops import gather, movement, windows
+from wengert.ops.batching import grafted
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
-from wengert.record.primitive import ALIAS, alias, frozen
-from wengert.record.value import Value, record
+from wengert.record.dual import showing
+from wengert.record.primitive import ALIAS, frozen, tracked
+from wengert.record.value import Value, record, recorder
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -258,10 +260,27 @@ def get(lenses: tuple[Lens, ...], v: Value) -> Value:
     return v
 
 
+def derived(lenses: tuple[Lens, ...], v: Value) -> Value:
+    """What a view of v shows: it differentiates as its base does, in both modes, whoever looks."""
+    grad, recorder.grad = recorder.grad, True
+    try:
+        with showing(v):
+            return get(lenses, v)
+    finally:
+        recorder.grad = grad
+
+
 def put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
-    """`base` with v in the place that the lenses show."""
+    """`base` with v in the place that the lenses show. The rest keeps its tangents, whatever code may see of them."""
     if not lenses:
         return v
+    if base.dual is not None:
+        with showing(base):
+            return _put(lenses, base, v)
+    return _put(lenses, base, v)
+
+
+def _put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
     if any(type(lens) is Expand for lens in lenses):
         raise RuntimeError(EXPANDED)
     # Only a slice needs to know what lies around it, and mostly there is one slice, at the beginning.
@@ -408,11 +427,8 @@ class Storage:
         if m is not None:
             numbers = m.current()
             if self.seen != m.tick:
-                node = self.value.node
-                self.value = get(self.lenses, numbers)
-                if node is not None:
-                    self.value = alias(self.value)
-                    self.value.node = node
+                new = get(self.lenses, numbers)
+                self.value = grafted(new, self.value) if tracked(self.value) else new
                 self.seen = m.tick
                 self.tick += 1
         return self.value

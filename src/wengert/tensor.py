@@ -28,12 +28,12 @@ from wengert.messages import (
 )
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
-from wengert.ops.batching import check_write, grafted
+from wengert.ops.batching import check_write, renoded
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
-from wengert.record.primitive import ALIAS, Elementwise, alias, frozen
+from wengert.record.primitive import ALIAS, Elementwise, alias, frozen, hung
 from wengert.record.value import InferenceValue, Value, record, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, twin
@@ -209,11 +209,7 @@ class Tensor:
         if s.memory is not None:
             s.current()
         if self._tick != s.tick:
-            grad, recorder.grad = recorder.grad, True  # a view differentiates as its base does, whoever looks
-            try:
-                v = storage.get(self._lenses, s.value)
-            finally:
-                recorder.grad = grad
+            v = storage.derived(self._lenses, s.value)
             if self._lenses and v.node is not None:
                 v.node.label, v.node.bounds = "AsStridedBackward0", (s.value.node,)
             self._v, self._tick = v, s.tick
@@ -236,6 +232,8 @@ class Tensor:
         if v.node is None and s.value.node is not None:
             s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
             s.untracked = True
+            if v.dual is not None:
+                s.value = v
             t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
         else:
             t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick
@@ -265,7 +263,7 @@ class Tensor:
         if recorder.levels:
             check_write(s, old, new)
             if not recorder.grad:
-                new = grafted(new, old)
+                new = renoded(new, old)
         kept = self._retained()
         if not recorder.grad:
             new.node = old.node
@@ -426,10 +424,8 @@ class Tensor:
         if self._is_view():  # from here on it has a history of its own
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
             self._tick = self._store.tick
-        new = alias(v)
+        new = hung(v, AccumulateGrad(v, self) if requires_grad else None)
         new.__class__ = v.__class__
-        if requires_grad:
-            new.node = AccumulateGrad(new, self)
         self._v = new
         if self._store is not None:
             self._store.value = new  # views keep what they have until the next write

@@ -18,7 +18,7 @@ from wengert.ops.elementwise import cast
 from wengert.ops.source import full
 from wengert.record.graph import Node, wrap
 from wengert.record.primitive import batched
-from wengert.record.value import Level, Value, recorder
+from wengert.record.value import MapLevel, Value, recorder
 from wengert.shapes import numel
 
 Root = Value | Node  # what a pass starts from or leads to
@@ -164,7 +164,7 @@ def _batched(
                 f" output, but a mismatch was detected: grad_output[{k}] has {got} and {wanted}."
             )
         batch.append(w)
-    level = Level(batch[0].shape[0])
+    level = MapLevel(batch[0].shape[0])
 
     def rows() -> list[Value | None]:
         cotangents = cotangents_of(roots, [batched(w, level) for w in batch])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import engine, forward
-from wengert.autograd.identities import Outside, identity, recording, zeros_for
+from wengert.autograd.identities import Outside, first, identity, recording, zeros_for
 from wengert.autograd.stacks import basis, parts, walked
 from wengert.ops.batching import example
 from wengert.ops.joining import stack
@@ -45,7 +45,7 @@ class _Run(NamedTuple):
 
     @property
     def around(self) -> Outside:
-        return Outside(min([v.seq for v in self.inputs]))
+        return Outside(first(self.inputs))
 
     def pulled(self, cotangents: list[Value], create: bool | None = None) -> list[Value | None]:
         """The gradients of the inputs, None where no output depends on one."""

@@ -6,17 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wengert.ops.source import full
+from wengert.record.dual import Dual
 from wengert.record.graph import Node
-from wengert.record.primitive import ALIAS, alias, batched
+from wengert.record.primitive import ALIAS, alias, batched, hung
 from wengert.record.value import Batched, Value, recorder
 
 
 def identity(v: Value) -> Value:
     """v under an identity of its own, with a node by which to differentiate; behind it lies the node of v, if any."""
-    out = alias(v)
-    out.node = Node(out, ALIAS.rules_for(1), (), (v.node,))
-    out.node.prim = ALIAS
-    return out
+    node = Node(alias(v), ALIAS.rules_for(1), (), (v.node,))
+    node.prim = ALIAS
+    return hung(v, node)
+
+
+def first(entered: list[Value]) -> int:
+    """Where a transform began that gave the values their identities."""
+    return min([v.node.seq for v in entered if v.node is not None], default=0)
 
 
 @contextmanager
@@ -59,23 +64,30 @@ class Outside:
         return False
 
     def left(self, v: Value) -> Value:
-        """A result as it is seen around: without a history if that does not lead there."""
-        whole = v.data.value if v.data.__class__ is Batched else None
-        parts = whole if whole is None else self.left(whole)
+        """A result as it is seen around: without a history if that does not lead there, nor that of its parts."""
         keeps = v.node is None or (recorder.grad and self._reached(v.node))
-        if keeps and parts is whole:
+        whole = v.data.value if v.data.__class__ is Batched else None
+        d = v.dual
+        parts = [*([] if whole is None else [whole]), *([] if d is None else [d.primal, *d.series])]
+        outer = [None if x is None else self.left(x) for x in parts]
+        if keeps and all(a is b for a, b in zip(parts, outer, strict=True)):
             return v
-        out = alias(v) if parts is None else batched(parts, v.data.level)
+        out = alias(v) if whole is None else batched(outer.pop(0), v.data.level)  # type: ignore[arg-type]
         out.node = v.node if keeps else None
+        if d is not None:
+            out.dual = Dual(d.level, outer[0], tuple(outer[1:]))  # type: ignore[arg-type]
         return out
 
 
 def layers(v: Value) -> Iterator[Value]:
-    """v, and inside a vmap the values of all examples."""
+    """v, its derivatives in forward mode, and inside a vmap the values of all examples."""
     yield v
-    while v.data.__class__ is Batched:
-        v = v.data.value
-        yield v
+    if v.data.__class__ is Batched:
+        yield from layers(v.data.value)
+    if v.dual is not None:
+        for x in (v.dual.primal, *v.dual.series):
+            if x is not None:
+                yield from layers(x)
 
 
 def zeros_for(found: list[Value | None], like: list[Value]) -> list[Value]:

@@ -16,7 +16,7 @@ from wengert.ops.reduction import sum_to
 from wengert.ops.source import full
 from wengert.record.graph import wrap
 from wengert.record.primitive import batched, tracked
-from wengert.record.value import Level, Value, recorder
+from wengert.record.value import MapLevel, Value, recorder
 
 SETUP = (
     "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override"
@@ -34,19 +34,21 @@ class VmapInfo(NamedTuple):
     randomness: str
 
 
-def forward(cls: Any, level: Level, args: tuple) -> Any:
+def forward(cls: Any, level: MapLevel, args: tuple) -> Any:
     """The result of a custom function on arguments of which some belong to the level, without a node inside it."""
-    levels = recorder.levels
-    recorder.levels = [x for x in levels if x is not level]  # what follows happens around the vmap
+    r = recorder
+    levels, duals = r.levels, r.forward
+    r.levels = [x for x in levels if x is not level]  # what follows happens around the vmap
+    r.forward = tuple([x for x in duals if x.start < level.start])
     try:
         if cls.vmap is not cls._base.vmap:
             return _by_rule(cls, level, args)
         return _generated(cls, level, args)
     finally:
-        recorder.levels = levels
+        r.levels, r.forward = levels, duals
 
 
-def check_separate(cls: Any, level: Level, values: list[Value | None]) -> None:
+def check_separate(cls: Any, level: MapLevel, values: list[Value | None]) -> None:
     """Refuse a forward that takes a context where the function is differentiated inside of a vmap and around it.
 
     Raises:
@@ -56,25 +58,25 @@ def check_separate(cls: Any, level: Level, values: list[Value | None]) -> None:
         raise RuntimeError(SETUP.format(cls.__name__))
 
 
-def _outside(x: Any, level: Level) -> Any:
+def _outside(x: Any, level: MapLevel) -> Any:
     """The argument as it is around the vmap."""
     if not wrap["is_tensor"](x) or not belongs(v := wrap["value"](x), level):
         return x
     return wrap["tensor"](v.data.value)
 
 
-def _inside(x: Any, level: Level) -> Any:
+def _inside(x: Any, level: MapLevel) -> Any:
     return wrap["tensor"](batched(wrap["value"](x), level)) if wrap["is_tensor"](x) else x
 
 
-def _batched_of(args: tuple, level: Level) -> list[bool]:
+def _batched_of(args: tuple, level: MapLevel) -> list[bool]:
     return [wrap["is_tensor"](a) and belongs(wrap["value"](a), level) for a in args]
 
 
 # -- by the user's rule --
 
 
-def _by_rule(cls: Any, level: Level, args: tuple) -> Any:
+def _by_rule(cls: Any, level: MapLevel, args: tuple) -> Any:
     dims = tuple([0 if b else None for b in _batched_of(args, level)])
     info = VmapInfo(level.size, level.randomness)
     found = cls.vmap(info, dims, *[_outside(a, level) for a in args])
@@ -90,7 +92,7 @@ def _by_rule(cls: Any, level: Level, args: tuple) -> Any:
     return tuple([_at_front(t, d, level) for t, d in zip(out, given, strict=True)])
 
 
-def _at_front(t: Any, dim: int | None, level: Level) -> Any:
+def _at_front(t: Any, dim: int | None, level: MapLevel) -> Any:
     if dim is None or not wrap["is_tensor"](t):
         return t
     v = wrap["value"](t)
@@ -126,7 +128,7 @@ class _Kept:
         return self.tensor
 
 
-def _generated(cls: Any, level: Level, args: tuple) -> Any:
+def _generated(cls: Any, level: MapLevel, args: tuple) -> Any:
     outer = [_outside(a, level) for a in args]
     call = _Call(cls, args, _batched_of(args, level), level)
     made: Any = type(cls.__name__, (cls._base,), {
@@ -141,10 +143,10 @@ def _generated(cls: Any, level: Level, args: tuple) -> Any:
 class _Call:
     """One call of a custom function for all examples. `flags`: which arguments differ between them."""
 
-    def __init__(self, cls: Any, args: tuple, flags: list[bool], around: Level) -> None:
+    def __init__(self, cls: Any, args: tuple, flags: list[bool], around: MapLevel) -> None:
         self.cls = cls
         self.flags = flags
-        self.level = Level(around.size, around.randomness)
+        self.level = MapLevel(around.size, around.randomness)
         self.saved: list[bool] = []
         self.pushed: list[bool] = []
 

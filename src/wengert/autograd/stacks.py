@@ -11,7 +11,7 @@ from wengert.ops.joining import cat
 from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import iota
 from wengert.record.primitive import batched
-from wengert.record.value import Level, Value
+from wengert.record.value import MapLevel, Value
 from wengert.shapes import numel
 
 Walk = Callable[[list[Value]], list[Value]]
@@ -39,16 +39,16 @@ def parts(stack: Value, values: list[Value]) -> list[Value]:
     return out
 
 
-def walked(walk: Walk, along: list[Value], chunk: int | None = None) -> list[Value]:
+def walked(walk: Walk, along: list[Value], chunk: int | None = None, randomness: str = "error") -> list[Value]:
     """What a walk makes of every member of the basis of `along`, stacked: chunk after chunk, or all at once."""
     total = sum([numel(v.shape) for v in along])
     chunk = min(chunk or total, total) or 1
-    found = [_stacked(walk, along, k, min(chunk, total - k)) for k in range(0, max(total, 1), chunk)]
+    found = [_stacked(walk, along, k, min(chunk, total - k), randomness) for k in range(0, max(total, 1), chunk)]
     return found[0] if len(found) == 1 else [cat(list(x), 0) for x in zip(*found, strict=True)]
 
 
-def _stacked(walk: Walk, along: list[Value], start: int, count: int) -> list[Value]:
-    level = Level(count)
+def _stacked(walk: Walk, along: list[Value], start: int, count: int, randomness: str) -> list[Value]:
+    level = MapLevel(count, randomness)
 
     def rows() -> list[Value]:
         return [lowered(x, level) for x in walk([batched(b, level) for b in basis(along, start, count)])]

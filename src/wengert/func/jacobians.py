@@ -6,15 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from wengert.autograd import forward
-from wengert.autograd.identities import zeros_for
-from wengert.autograd.modes import set_grad_enabled
+from wengert.autograd.forward_ad import checked
 from wengert.autograd.stacks import parts, walked
+from wengert.func.forward import jvp
 from wengert.func.reverse import Pullback, chosen, pulled, ran, replaced, selected
-from wengert.func.trees import unflatten
+from wengert.func.trees import flatten, unflatten
 from wengert.ops.movement import permute
 from wengert.record.value import Value
-from wengert.tensor import handle
+from wengert.tensor import handle, value
 
 Shape = tuple[int, ...]
 
@@ -70,8 +69,8 @@ def _nested(blocks: list[list[Value]], back: Pullback) -> Any:
     """Blocks [output][input] as tensors in the structure of the outputs, each in that of the inputs."""
     entered, rows = back.entered, []
     for row in blocks:
-        rows.append(unflatten([handle(entered.around.left(x)) for x in row], entered.spec))
-    return unflatten(rows, back.spec)
+        rows.append(unflatten(entered.spec, [handle(entered.around.left(x)) for x in row]))
+    return unflatten(back.spec, rows)
 
 
 def jacfwd(
@@ -83,8 +82,8 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """A function that gives the Jacobian of `func`, column by column in forward mode: for more outputs than inputs.
 
-    The arguments and the result are those of `jacrev`. Random numbers are drawn once, since `func` runs once, so that
-    `randomness` makes no difference.
+    The arguments and the result are those of `jacrev`; `func` runs once, on numbers that all columns share, inside a
+    `vmap` over the columns: `randomness` says what random functions do there.
 
     >>> import wengert
     >>> wengert.func.jacfwd(lambda x: (x**2).sum())(wengert.tensor([1.0, 2.0]))
@@ -94,27 +93,34 @@ def jacfwd(
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         places = chosen(args, argnums)
-        back, aux = ran(
-            lambda given: func(*replaced(args, argnums, places, given), **kwargs),
-            selected(args, argnums, places),
-            has_aux,
-        )
-        with set_grad_enabled(back.entered.around.reached(back.outputs)):
-            stacks = walked(lambda t: _pushed(back, t), back.entered.values)
-        blocks = [[_moved(x, v) for x in parts(s, back.entered.values)] for s, v in zip(stacks, back.outputs)]
-        out = _nested(blocks, back)
-        return (out, aux) if has_aux else out
+        chosen_tree = selected(args, argnums, places)
+        leaves, spec = flatten(chosen_tree)
+        kept: dict[str, Any] = {}
+
+        def columns(tangents: list[Value]) -> list[Value]:
+            directions = unflatten(spec, [handle(t) for t in tangents])
+            _, out, *aux = jvp(
+                lambda given: func(*replaced(args, argnums, places, given), **kwargs),
+                (chosen_tree,),
+                (directions,),
+                has_aux=has_aux,
+            )
+            flat, kept["spec"] = flatten(out)
+            kept["aux"] = aux
+            return [value(t) for t in flat]
+
+        inputs = [checked(t, "primal") for t in leaves]
+        stacks = walked(columns, inputs, randomness=randomness)
+        rows = [[_moved(x, s) for x in parts(s, inputs)] for s in stacks]
+        out = unflatten(kept["spec"], [unflatten(spec, [handle(x) for x in row]) for row in rows])
+        return (out, *kept["aux"]) if has_aux else out
 
     return wrapper
 
 
-def _pushed(back: Pullback, tangents: list[Value]) -> list[Value]:
-    return zeros_for(forward.jvp(back.outputs, back.entered.values, tangents), back.outputs)
-
-
-def _moved(x: Value, output: Value) -> Value:
-    """(*input, *output) with the axes of the output first."""
-    n, m = len(x.shape), len(output.shape)
+def _moved(x: Value, stack: Value) -> Value:
+    """(*input, *output) with the axes of the output, which are those of a row of the stack, first."""
+    n, m = len(x.shape), len(stack.shape) - 1
     return permute(x, (*range(n - m, n), *range(n - m)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.autograd import differentiate, engine
-from wengert.autograd.identities import Outside, identity, layers, recording, zeros_for
+from wengert.autograd.identities import Outside, first, identity, layers, recording, zeros_for
 from wengert.func.trees import Spec, flatten, mapped, unflatten
 from wengert.record.value import Value
 from wengert.tensor import Tensor, handle, value
@@ -26,7 +26,7 @@ class Entered(NamedTuple):
     around: Outside
 
     def tree(self) -> Any:
-        return unflatten([handle(v) for v in self.values], self.spec)
+        return unflatten(self.spec, [handle(v) for v in self.values])
 
 
 def enter(tree: Any) -> Entered:
@@ -48,7 +48,7 @@ def enter(tree: Any) -> Entered:
                 f"only Tensors of floating point dtype can require gradients, not {t.dtype!r}; convert with .float()"
             )
     entered = [identity(value(t)) for t in leaves]
-    return Entered(entered, spec, Outside(min([v.seq for v in entered], default=0)))
+    return Entered(entered, spec, Outside(first(entered)))
 
 
 def outside(t: Any, around: Outside) -> Any:
@@ -153,7 +153,7 @@ def grad_and_value(
         v = _scalar(out)
         create = entered.around.reached([v])
         found = pulled([v], [None], entered, create, retain=create)
-        grads = unflatten([handle(entered.around.left(g)) for g in found], entered.spec)
+        grads = unflatten(entered.spec, [handle(entered.around.left(g)) for g in found])
         result = outside(out, entered.around)
         return grads, (result, mapped(lambda t: outside(t, entered.around), aux)) if has_aux else result
 
@@ -203,7 +203,7 @@ class Pullback(NamedTuple):
     entered: Entered
 
     def results(self) -> Any:
-        return unflatten([handle(self.entered.around.left(v)) for v in self.outputs], self.spec)
+        return unflatten(self.spec, [handle(self.entered.around.left(v)) for v in self.outputs])
 
 
 def ran(call: Callable[[Any], Any], tree: Any, has_aux: bool) -> tuple[Pullback, Any]:
@@ -254,6 +254,6 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         around = Outside(back.entered.around.first, tuple(others))
         create = around.reached([*back.outputs, *weights]) or bool(create_graph)
         found = pulled(back.outputs, weights, back.entered, create, retain_graph)
-        return unflatten([handle(around.left(g)) for g in found], back.entered.spec)
+        return unflatten(back.entered.spec, [handle(around.left(g)) for g in found])
 
     return (back.results(), vjp_fn, aux) if has_aux else (back.results(), vjp_fn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -51,7 +51,7 @@ def flatten(tree: Any) -> tuple[list[Any], Spec]:
     return leaves, Spec(type(tree), keys, tuple([spec for _, spec in parts]))
 
 
-def unflatten(leaves: list[Any], spec: Spec) -> Any:
+def unflatten(spec: Spec, leaves: Iterable[Any]) -> Any:
     """The tree of a structure with these leaves."""
     return _built(iter(leaves), spec)
 
@@ -70,7 +70,7 @@ def _built(leaves: Iterator[Any], spec: Spec) -> Any:
 def mapped(f: Callable[[Any], Any], tree: Any) -> Any:
     """The tree with f applied to every leaf."""
     leaves, spec = flatten(tree)
-    return unflatten([f(x) for x in leaves], spec)
+    return unflatten(spec, [f(x) for x in leaves])
 
 
 def prefix(tree: Any, spec: Spec, is_leaf: Callable[[Any], bool]) -> list[Any] | None:

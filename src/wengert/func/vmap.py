@@ -15,7 +15,7 @@ from wengert.ops.batching import belongs, lowered, run
 from wengert.ops.joining import cat
 from wengert.ops.movement import permute
 from wengert.record.primitive import batched
-from wengert.record.value import Level, Value
+from wengert.record.value import MapLevel, Value
 from wengert.shapes import normalize_axis
 from wengert.storage import twin
 from wengert.tensor import Tensor, handle, value
@@ -74,7 +74,7 @@ def vmap(
         call = _Call(func, inputs, out_dims, randomness, kwargs)
         if chunk_size is None or inputs.size <= chunk_size:
             flat, spec, _ = call.run(inputs.leaves, inputs.size)
-            return unflatten(flat, spec)
+            return unflatten(spec, flat)
         return call.in_chunks(chunk_size)
 
     return wrapper
@@ -160,12 +160,12 @@ class _Call(NamedTuple):
 
     def run(self, leaves: list[Any], size: int) -> tuple[list[Tensor], Spec, list[int | None]]:
         """The results for so many examples, flattened, their structure, and their axes."""
-        level = Level(size, self.randomness)
+        level = MapLevel(size, self.randomness)
         return run(level, lambda: self._inside(level, leaves))
 
-    def _inside(self, level: Level, leaves: list[Any]) -> tuple[list[Tensor], Spec, list[int | None]]:
+    def _inside(self, level: MapLevel, leaves: list[Any]) -> tuple[list[Tensor], Spec, list[int | None]]:
         bound = [_bound(x, d, level) for x, d in zip(leaves, self.inputs.dims, strict=True)]
-        out = self.func(*unflatten(bound, self.inputs.spec), **self.kwargs)
+        out = self.func(*unflatten(self.inputs.spec, bound), **self.kwargs)
         for x, t, d in zip(leaves, bound, self.inputs.dims, strict=True):
             if d is not None and t._store is not None and t._version:
                 _written_back(x, t, d, level)
@@ -194,7 +194,7 @@ class _Call(NamedTuple):
             )
         return dims
 
-    def _unbound(self, t: Tensor, dim: int | None, level: Level) -> Tensor:
+    def _unbound(self, t: Tensor, dim: int | None, level: MapLevel) -> Tensor:
         v = value(t)
         if dim is not None:
             return handle(_to_axis(lowered(v, level), dim))
@@ -217,10 +217,10 @@ class _Call(NamedTuple):
         for k, d in enumerate(dims):
             each = [flat[k] for flat, _, _ in parts]
             joined.append(each[0] if d is None else handle(cat([value(t) for t in each], d)))
-        return unflatten(joined, spec)
+        return unflatten(spec, joined)
 
 
-def _bound(x: Any, dim: int | None, level: Level) -> Any:
+def _bound(x: Any, dim: int | None, level: MapLevel) -> Any:
     """The tensor that stands for the examples inside."""
     if dim is None:
         return x
@@ -235,7 +235,7 @@ def _to_axis(v: Value, dim: int) -> Value:
     return permute(v, (*range(1, k + 1), 0, *range(k + 1, len(v.shape)))) if k else twin(v)
 
 
-def _written_back(x: Tensor, t: Tensor, dim: int, level: Level) -> None:
+def _written_back(x: Tensor, t: Tensor, dim: int, level: MapLevel) -> None:
     """Hand what the function wrote into its argument on to the argument of the call."""
     x._check_write()
     x._put(_to_axis(lowered(value(t), level), dim))

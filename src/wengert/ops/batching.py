@@ -19,6 +19,7 @@ from wengert.messages import CAPTURED, ESCAPED, UNRULED
 from wengert.ops.joining import stack
 from wengert.ops.movement import EXPAND, expand, permute, reshape, slice_
 from wengert.ops.source import full, iota
+from wengert.record.dual import Dual
 from wengert.record.primitive import (
     LEAF,
     Contraction,
@@ -28,13 +29,14 @@ from wengert.record.primitive import (
     Scatter,
     alias,
     batched,
+    hung,
 )
 from wengert.record.value import (
     Batched,
     InferenceValue,
-    Level,
+    MapLevel,
     Value,
-    evaluator,
+    lift,
     record,
     recorder,
     user_site,
@@ -66,7 +68,7 @@ class Call(NamedTuple):
 # -- levels --
 
 
-def level_of(values: Any) -> Level | None:
+def level_of(values: Any) -> MapLevel | None:
     """The innermost vmap that one of the values belongs to."""
     found = None
     for v in values:
@@ -75,11 +77,11 @@ def level_of(values: Any) -> Level | None:
     return found
 
 
-def belongs(v: Value, level: Level) -> bool:
+def belongs(v: Value, level: MapLevel) -> bool:
     return v.data.__class__ is Batched and v.data.level is level
 
 
-def lowered(v: Value, level: Level) -> Value:
+def lowered(v: Value, level: MapLevel) -> Value:
     """The value of all examples, along a first axis, which is made if v is the same for all."""
     return v.data.value if belongs(v, level) else expand(v, (level.size, *v.shape))
 
@@ -109,12 +111,11 @@ def record_batched(
     return out
 
 
-evaluator["batched"] = record_batched
+lift["batched"] = record_batched
 
 
 def grafted(v: Value, stem: Value) -> Value:
-    """A value with the numbers of v that is differentiated as `stem`, of its shape and dtype, inside a vmap and around
-    it."""
+    """The numbers of v with the derivatives of `stem`, of its shape and dtype: in both modes, in a vmap and around."""
     level = level_of((v, stem))
     if level is None:
         out = alias(v)
@@ -123,6 +124,16 @@ def grafted(v: Value, stem: Value) -> Value:
     else:
         out = batched(alias(v.data.value), level)
     out.node = stem.node
+    if (d := stem.dual) is not None:
+        out.dual = Dual(d.level, grafted(v, d.primal), d.series)
+    return out
+
+
+def renoded(v: Value, old: Value) -> Value:
+    """v in place of `old`, as reverse mode sees it: with the node of `old`, inside a vmap and around it."""
+    out = hung(v, old.node)
+    if v.data.__class__ is Batched and belongs(old, v.data.level):
+        out.data = Batched(v.data.level, renoded(v.data.value, old.data.value))
     return out
 
 
@@ -142,7 +153,7 @@ def check_write(place: Any, old: Value, new: Value) -> None:
         raise RuntimeError(CAPTURED.format(list(old.shape)))
 
 
-def run(level: Level, f: Callable[[], Any]) -> Any:
+def run(level: MapLevel, f: Callable[[], Any]) -> Any:
     """f(), while the level is open. Whatever keeps a value of the level longer than that is told when it uses it."""
     r = recorder
     level.open()

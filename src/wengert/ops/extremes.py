@@ -38,8 +38,8 @@ from wengert.ops.reduction import first_index
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import Operand, full, iota
 from wengert.ops.statistics import axes_of
-from wengert.record.primitive import frozen, tracked
-from wengert.record.value import Value, recorder
+from wengert.record.primitive import differentiated, frozen
+from wengert.record.value import Value
 
 Shape = tuple[int, ...]
 
@@ -65,7 +65,7 @@ def _largest(x: Value, dim: Any, keepdim: bool, name: str) -> Value:
     """The maximum over axes, whose gradient is split evenly among all elements that attain it."""
     _nonempty(x, dim, name)
     axes = axes_of(x, dim)
-    if not tracked(x) or len(axes) < 2 or not recorder.grad:
+    if len(axes) < 2 or not differentiated(x):
         return reduction.amax(x, axes if x.shape else None, keepdim, name)
     # A chain of reductions would split it axis by axis.
     return evenly(x, reduction.amax(frozen(x), axes, keepdim, name), axes, keepdim)
@@ -76,7 +76,7 @@ def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Va
 
     Their mean has that gradient, and the value the number: an entry with the node of the one and the other's number.
     """
-    if not tracked(x) or not recorder.grad:
+    if not differentiated(x):
         return value
     plain, axes = frozen(x), axes_of(x, dim)
     shape = tuple([1 if k in axes else n for k, n in enumerate(x.shape)])

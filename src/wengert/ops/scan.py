@@ -101,6 +101,7 @@ RECURRENCE = Scan(
     "factor term",
     _recurrence_reference,
     op="affine",
+    quotient=True,
     vjp={
         "factor": lambda g, factor, result, axis: _backwards(g, factor, axis) * conj(_shift(result, axis, 1, 0)),
         "term": lambda g, factor, axis: _backwards(g, factor, axis),

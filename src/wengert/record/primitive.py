@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
+from wengert.record.dual import Dual
 from wengert.record.graph import Node
-from wengert.record.value import Batched, Level, Value
+from wengert.record.value import Batched, MapLevel, Value, recorder
 
 Rule = Callable[..., Any]
 _new = object.__new__
@@ -76,6 +77,7 @@ class Primitive:
     for the kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
 
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
+    `quotient`: the result solves an equation linear in it and in each input, as a quotient does.
     `batch(n, static, slots)`: the static parameters and slots of the same operation on inputs that all have one more
     axis, of size n, in front; for kinds from which `vmap` cannot tell.
     """
@@ -93,6 +95,7 @@ class Primitive:
         jvp: dict[str, Rule] | None = None,
         linear: bool = False,
         multilinear: bool = False,
+        quotient: bool = False,
         node_name: str | None = None,
         batch: Callable[[int, tuple, tuple], tuple[tuple, tuple]] | None = None,
     ) -> None:
@@ -104,6 +107,7 @@ class Primitive:
         self.jvp = jvp
         self.linear = linear
         self.multilinear = multilinear
+        self.quotient = quotient
         self.batch = batch
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
@@ -147,6 +151,7 @@ class Primitive:
                 if x.__class__ is not Value:
                     raise RuntimeError(INFERENCE_SAVED)
             out.node = Node(v, rules, saved, edges)
+            out.dual = v.dual
             return out
         if len(save) == 1:
             saved = (inputs[save[0]],)
@@ -305,27 +310,11 @@ def alias(v: Value) -> Value:
     return Value(ALIAS, (v,), (), v.shape, v.dtype)
 
 
-def batched(v: Value, level: Level) -> Value:
+def batched(v: Value, level: MapLevel) -> Value:
     """The value that inside a vmap stands for all examples in v, which lie along its first axis."""
     out = Value(LEAF, (), (), v.shape[1:], v.dtype)
     out.data = Batched(level, v)
     return out
-
-
-def tracked(v: Value) -> bool:
-    """Whether v takes part in differentiation, inside a vmap or around it."""
-    while v.node is None and v.data.__class__ is Batched:
-        v = v.data.value
-    return v.node is not None
-
-
-def frozen(v: Value) -> Value:
-    """v as a constant of differentiation, inside a vmap and around it."""
-    if not tracked(v):
-        return v
-    if v.data.__class__ is Batched:
-        return batched(frozen(v.data.value), v.data.level)
-    return Value(ALIAS, (v,), (), v.shape, v.dtype)
 
 
 def everywhere(v: Value) -> Value:
@@ -333,3 +322,57 @@ def everywhere(v: Value) -> Value:
     while v.data.__class__ is Batched:
         v = v.data.value
     return v
+
+
+def tracked(v: Value) -> bool:
+    """Whether v takes part in differentiation, in either mode, inside a vmap or around it."""
+    while v.node is None and v.dual is None and v.data.__class__ is Batched:
+        v = v.data.value
+    return v.node is not None or v.dual is not None
+
+
+def differentiated(v: Value) -> bool:
+    """Whether the derivatives of what is made of v are recorded now: grad mode does not stop forward mode."""
+    while v.dual is None and not (v.node is not None and recorder.grad) and v.data.__class__ is Batched:
+        v = v.data.value
+    return v.dual is not None or (v.node is not None and recorder.grad)
+
+
+def frozen(v: Value) -> Value:
+    """v as a constant: v itself if it takes no part in differentiation, inside a vmap or around it, and else a twin."""
+    if not tracked(v):
+        return v
+    if v.data.__class__ is Batched:
+        return batched(frozen(v.data.value), v.data.level)
+    return Value(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+def hung(v: Value, node: Node | None) -> Value:
+    """A twin of v with this node, and the derivatives of v in forward mode."""
+    out = alias(v)
+    out.node = node
+    d = v.dual
+    if d is not None:
+        out.dual = Dual(d.level, hung(d.primal, node), d.series)
+    return out
+
+
+def cut(v: Value) -> Value:
+    """A twin of v that takes no part in reverse mode, nor do its derivatives in forward mode."""
+    out = batched(cut(v.data.value), v.data.level) if v.data.__class__ is Batched else alias(v)
+    d = v.dual
+    if d is not None:
+        out.dual = Dual(d.level, cut(d.primal), tuple([None if c is None else cut(c) for c in d.series]))
+    return out
+
+
+def reversible(v: Value) -> bool:
+    """Whether v, or a derivative of it in forward mode, takes part in reverse mode, inside a vmap or around it."""
+    while v.node is None and (v.dual is not None or v.data.__class__ is Batched):
+        if v.dual is None:
+            v = v.data.value
+            continue
+        if any(c is not None and reversible(c) for c in v.dual.series):
+            return True
+        v = v.dual.primal
+    return v.node is not None

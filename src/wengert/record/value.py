@@ -21,6 +21,7 @@ from wengert.dtypes import dtype
 from wengert.messages import ESCAPED, NO_NUMBERS
 
 if TYPE_CHECKING:
+    from wengert.record.dual import Dual, Level
     from wengert.record.graph import Node
     from wengert.record.primitive import Primitive
 
@@ -29,12 +30,13 @@ class Value:
     """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
 
     `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
-    `node` links it to the graph that reverse mode walks; `code` and `lasti` say which source line made it.
+    `node` links it to the graph that reverse mode walks, `dual` holds its derivatives in forward mode; `code` and
+    `lasti` say which source line made it.
     """
 
     __slots__ = (
-        "__weakref__", "code", "data", "dtype", "index", "inputs", "lasti", "mark", "node", "prim", "seq", "shape",
-        "slots", "static",
+        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "prim", "seq",
+        "shape", "slots", "static",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,7 @@ class Value:
         self.dtype = dt
         self.data: Any = None
         self.node: Node | None = None
+        self.dual: Dual | None = None
         self.seq = next(_sequence)
         self.mark = 0
         self.code: Any = None  # `lasti` and `index` exist once they are set
@@ -92,7 +95,7 @@ if gc.get_threshold()[0] in (700, 2000):
     gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
-class Level:
+class MapLevel:
     """One `vmap` that is running: how many examples it has, and what random numbers mean in it."""
 
     __slots__ = ("alive", "held", "outside", "randomness", "size", "start")
@@ -116,7 +119,7 @@ class Batched:
 
     __slots__ = ("level", "value")
 
-    def __init__(self, level: Level, value: Value) -> None:
+    def __init__(self, level: MapLevel, value: Value) -> None:
         self.level = level
         self.value = value
         level.held += 1
@@ -137,11 +140,12 @@ class Recorder(threading.local):
     def __init__(self) -> None:
         self.grad = True  # grad mode
         self.inference = False  # inference mode; grad mode is off then
+        self.forward: tuple[Level, ...] = ()  # of forward mode that are open and seen here, the innermost last
         self.site: tuple | None = None  # the forward call whose derivative is being recorded
         self.start = 0  # seq at the last cut
         self.last_site: tuple | None = None
         self.next_check = 0
-        self.levels: list[Level] = []  # of the running vmaps, the innermost last
+        self.levels: list[MapLevel] = []  # of the running vmaps, the innermost last
         self.busy = False  # an evaluation is running: what it records is not cut
         self.recent: deque[weakref.ref[Value]] = deque(
             maxlen=2048
@@ -207,30 +211,32 @@ def relate(values: list[Value], roots: list[Value]) -> None:
 _ref = weakref.ref
 
 # Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made
-# value. Set by `ops.batching`: batched(...), `record` of an operation with batched inputs.
+# value.
 evaluator: dict[str, Callable] = {}
+# Ways to record an operation with inputs that are dual, or batched. `record` chooses one, or returns None; set by
+# forward mode, "dual", and by `ops.batching`, "batched".
+lift: dict[str, Callable] = {}
 
 
 def record(
     prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
 ) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
-    if recorder.levels:
-        for x in inputs:
-            if x.data.__class__ is Batched:
-                return evaluator["batched"](prim, inputs, static, shape, dt, slots)
-    # As `Value(...)`, without the call.
-    v = _new(Value)
+    r = recorder
+    if r.forward or r.levels:
+        lifted = lift["record"](prim, inputs, static, shape, dt, slots)
+        if lifted is not None:
+            return lifted
+    v = _new(Value)  # as `Value(...)`, without the call
     v.prim = prim
     v.inputs = inputs
     v.static = static
     v.slots = slots
     v.shape = shape
     v.dtype = dt
-    v.data = v.node = v.code = None
+    v.data = v.node = v.code = v.dual = None
     v.seq = next(_sequence)
     v.mark = 0
-    r = recorder
     if r.grad:
         for x in inputs:
             if x.node is not None:
@@ -242,6 +248,16 @@ def record(
     if v.seq >= r.next_check:
         _check_pending(v)
     if config.eager and not r.busy:
+        evaluator["eager"](v)
+    return v
+
+
+def append(v: Value) -> Value:
+    """What `record` does with an entry once it is made."""
+    recorder.recent.append(_ref(v))
+    if v.seq >= recorder.next_check:
+        _check_pending(v)
+    if config.eager and not recorder.busy:
         evaluator["eager"](v)
     return v
 

@@ -79,6 +79,7 @@ SOLVE = Stacked(
     "self lu other",
     lambda a, lu, b, adjointly: lapack.lu_solve(lu, b, adjointly),
     params="adjointly",
+    quotient=True,
     node_name="LinalgSolveExBackward0",
     vjp={
         "self": _gradient_of_matrix,

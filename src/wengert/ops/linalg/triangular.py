@@ -48,6 +48,7 @@ TRIANGULAR = Stacked(
     "self other",
     lapack.solve_triangular,
     params="upper unitriangular adjointly",
+    quotient=True,
     node_name="LinalgSolveTriangularBackward0",
     vjp={
         "self": _gradient_of_matrix,
