@@ -572,6 +572,68 @@ def test_the_vmap_method_of_a_custom_function():
     same(x.grad, 3 * X.numpy() ** 2)
 
 
+def test_custom_functions_that_no_map_can_take():
+    class Combined(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+    class Neither(Function):
+        @staticmethod
+        def forward(x):
+            return x * 2
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+    class Both(Neither):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def vmap(info, in_dims, x):
+            return x, 0
+
+    class Unpaired(Neither):
+        @staticmethod
+        def vmap(info, in_dims, x):
+            return x
+
+    for cls, text in (
+        (Combined, "must override the setup_context staticmethod"),
+        (Neither, "does not have vmap support"),
+        (Both, "both generate_vmap_rule=True and an overridden vmap"),
+        (Unpaired, "to have two returns"),
+    ):
+        with pytest.raises(RuntimeError, match=text):
+            vmap(cls.apply)(X)
+
+
+def test_a_custom_function_may_keep_anything_in_its_context():
+    class Keeps(Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x, power):
+            return x**power
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.x, ctx.power = inputs
+            ctx.save_for_backward(inputs[0] * 1, None)
+
+        @staticmethod
+        def backward(ctx, g):
+            (y, nothing) = ctx.saved_tensors
+            assert nothing is None
+            return g * ctx.power * (ctx.x + y) / 2 * y ** (ctx.power - 2), None
+
+    same(vmap(grad(lambda a: Keeps.apply(a, 3).sum()))(X), 3 * X.numpy() ** 2)
+    x = X.clone().requires_grad_()
+    vmap(lambda a: Keeps.apply(a, 3))(x).sum().backward()
+    same(x.grad, 3 * X.numpy() ** 2)
+
+
 # -- models --
 
 

@@ -14,7 +14,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
 from wengert.record.graph import Node
 from wengert.record.value import Batched, MapLevel, Value, recorder
+
+if TYPE_CHECKING:
+    from wengert.dtypes import dtype
 
 Rule = Callable[..., Any]
 _new = object.__new__
@@ -186,9 +189,11 @@ class Primitive:
 def _defining_module() -> str:
     """The name of the module that is making a primitive."""
     frame: Any = sys._getframe(1)
-    while frame.f_globals["__name__"] == __name__ and frame.f_code.co_name != "<module>":
+    name = __name__
+    while name.startswith((__name__, "wengert.extend")) and frame.f_code.co_name != "<module>":
         frame = frame.f_back
-    return frame.f_globals["__name__"]
+        name = frame.f_globals.get("__name__", "__main__")
+    return name
 
 
 TABLE: dict[str, Primitive] = {}
@@ -212,6 +217,27 @@ class Elementwise(Primitive):
     def __init__(self, name: str, inputs: str, reference: Callable, *, loop: str | None = None, **rest: Any) -> None:
         super().__init__(name, inputs, reference, **rest)
         self.loop = loop or name
+
+
+class Step(NamedTuple):
+    """One elementwise operation of an expression; `args` count the expression's inputs first, then its steps. A `slot`
+    is the place of a constant's number in those of the expression."""
+
+    prim: Primitive
+    args: tuple[int, ...]
+    static: tuple
+    dtype: dtype
+    slot: int
+
+
+class Expression(Elementwise):
+    """Elementwise, and made of other elementwise operations, which plans hold in its place: `steps(dtypes)` lists them
+    for inputs of these dtypes, which are wide. Every step is computed in its wide dtype; the result is rounded once.
+    """
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, steps: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, **rest)
+        self.steps: Callable[[tuple[dtype, ...]], tuple[Step, ...]] = steps
 
 
 class Movement(Primitive):

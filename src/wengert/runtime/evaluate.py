@@ -23,7 +23,7 @@ from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS
+from wengert.record.primitive import ALIAS, Expression
 from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
 from wengert.runtime import reference
 from wengert.runtime.buffers import allocate, from_array
@@ -322,8 +322,8 @@ def _make(
     numbers: dict[int, Any] = {}
     slot = 0
     for v in cone:
-        if v.prim is source.FULL and body.is_static(v.slots[0]):
-            numbers[slot] = v.slots[0]
+        if v.prim is source.FULL or isinstance(v.prim, Expression):  # whose numbers follow from primitive and dtypes
+            numbers |= {slot + k: x for k, x in enumerate(v.slots) if body.is_static(x)}
         slot += len(v.slots)
     made = planner.make(built, numbers, held, store_held, list(donatable))
     if len(_plans) >= PLANS:
