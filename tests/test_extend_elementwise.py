@@ -208,6 +208,7 @@ def test_constants_are_those_of_each_definition():
         (lambda x, k=2: x, {}, "argument 'k' must be positional and have no default"),
         (lambda *x: x[0], {}, r"argument 'x' must be positional"),
         (lambda: 3.0, {}, "takes no argument"),
+        (lambda g: g, {}, "'g' cannot be the name of an argument: it is a word of derivative rules"),
         (lambda x: x, {"vjp": {"y": lambda g: g}}, "vjp has a rule for 'y', and the inputs are x"),
         (lambda x: x, {"vjp": {"x": lambda g, z: g}}, "rule for 'x' reads 'z', which is no argument; there are x, g"),
         (lambda x: x, {"example": (torch.float32,) * 2}, "example= has 2 dtypes, and the function has 1 arguments"),

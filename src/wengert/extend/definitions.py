@@ -18,6 +18,7 @@ from wengert.tensor import Tensor, handle, value
 expr = lazy("wengert.compiler.expr")
 body = lazy("wengert.compiler.body")
 
+RESERVED = ("g", "result", "slots", "shape", "dtype")  # words of rules
 _ALWAYS = ("result", "slots", "shape", "dtype")  # what a rule may read besides inputs and static parameters
 _BUILT_IN = frozenset(TABLE)
 _PLAIN = "add sub mul div neg fma fmod minimum maximum abs sqrt rint floor ceil trunc and or xor not".split()
@@ -187,7 +188,7 @@ def published(
     """The function of tensors that records `prim` by `call`, under the names of its arguments."""
     shown = ", ".join([*names, *[p.name + ("" if p.default is p.empty else f"={p.default!r}") for p in params]])
     given = ", ".join([*names, *[p.name for p in params]])
-    on_values = eval(f"lambda {shown}: call({given})", {"call": call})  # a function is what has names of arguments
+    on_values = eval(f"lambda {shown}: __call__({given})", {"__call__": call})  # functions have names of arguments
     on_values.__name__ = on_values.__qualname__ = prim.name
     on_values.__annotations__ = dict.fromkeys(names, annotation)
     on_values.__doc__ = source.__doc__ if source is not None else None

@@ -17,7 +17,7 @@ from wengert.autograd import differentiate
 from wengert.autograd.anomaly import anomaly
 from wengert.config import configure
 from wengert.dtypes import dtype
-from wengert.extend.definitions import check, check_name, names_of, published, signature_of
+from wengert.extend.definitions import RESERVED, check, check_name, names_of, published, signature_of
 from wengert.extend.formula import formula
 from wengert.ops.movement import EXPAND
 from wengert.ops.promotion import CAST, cast
@@ -223,6 +223,8 @@ def elementwise(
     own = name or function.__name__
     check_name(own)
     names = names_of(own, function)
+    if taken := [n for n in names if n in RESERVED]:
+        raise ValueError(f"{own}: {taken[0]!r} cannot be the name of an argument: it is a word of derivative rules")
     tracer = Tracer(own, names, function)
     tried = example or (dtypes.get_default_dtype(),) * len(names)
     if len(tried) != len(names):
