@@ -12,9 +12,12 @@ import kernel_norm
 import meta_learning
 import network
 import pairwise
+import pinn
 import rosenbrock
 import scipy_minimize
+import taylor_series
 import wengert as torch
+from wengert.config import configure
 
 
 def points(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -270,3 +273,17 @@ def test_meta_learning_ensembles_and_gradients_for_each_sample():
     assert found["meta"]["after"] < 0.9 * found["meta"]["before"]
     assert found["ensemble"]["mean"] < found["ensemble"]["each"]
     assert found["per_sample"] < 1e-6
+
+
+def test_taylor_series_bring_a_planet_back():
+    with configure(backend="reference"):
+        coarse, fine = (taylor_series.main(steps=steps, order=8, eccentricity=0.1) for steps in (8, 16))
+    assert fine["distance"] < 1e-4
+    assert fine["distance"] < coarse["distance"] / 100  # order 8: 2^8 = 256
+    assert fine["energy"] < 1e-5
+
+
+def test_a_network_learns_poissons_equation():
+    with configure(backend="reference"):
+        found = pinn.main(steps=80, width=8, points=40, rate=0.05)
+    assert found["after"] < found["before"] / 5

@@ -73,8 +73,8 @@ def odeint(
     >>> t = wengert.tensor([0.0, 1.0], dtype=wengert.float64)
     >>> y = odeint(lambda y, t, a: a * y, wengert.ones((), dtype=wengert.float64), t, a)
     >>> y[1].backward()
-    >>> round(y[1].item(), 6), round(a.grad.item(), 6)  # exp(a t), t exp(a t)
-    (0.367879, 0.367879)
+    >>> round(y[1].item(), 5), round(a.grad.item(), 5)  # exp(a t), t exp(a t)
+    (0.36788, 0.36788)
     """
     if method not in ("dopri5", "rk4"):
         raise ValueError(f"odeint: unknown method {method!r}; there are 'dopri5' and 'rk4'")
