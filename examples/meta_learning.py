@@ -1,9 +1,9 @@
 """Functions of functions: learning to learn sine waves, an ensemble in one call, and a gradient for each sample.
 
 The tasks are those of C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep
-Networks", 2017, section 5.1: from ten points of a sine wave with unknown amplitude and phase, find the wave, by one step
-of gradient descent. What is learned is where that step starts; its gradient goes through the step, that is, through a
-gradient.
+Networks", 2017, section 5.1: from ten points of a sine wave with unknown amplitude and phase, find the wave, by one
+step of gradient descent. What is learned is where that step starts; its gradient goes through the step, that is,
+through a gradient.
 """
 
 from __future__ import annotations
