@@ -260,13 +260,10 @@ class Tensor:
         s = self._store or self._storage()
         old = s.current()
         new = storage.put(storage.compose(self._lenses, lenses), old, v)
-        if recorder.levels:
-            check_write(s, old, new)
-            if not recorder.grad:
-                new = renoded(new, old)
+        check_write(s, old, new)
         kept = self._retained()
         if not recorder.grad:
-            new.node = old.node
+            new = renoded(new, old)
             new.__class__ = old.__class__  # inference mode may write to a normal tensor
         s.write(new)
         if not self._lenses:

@@ -130,11 +130,13 @@ def grafted(v: Value, stem: Value) -> Value:
 
 
 def renoded(v: Value, old: Value) -> Value:
-    """v in place of `old`, as reverse mode sees it: with the node of `old`, inside a vmap and around it."""
-    out = hung(v, old.node)
+    """v, which is nobody else's, in place of `old`, as reverse mode sees it: with the node of `old`, inside a vmap and
+    around it."""
     if v.data.__class__ is Batched and belongs(old, v.data.level):
-        out.data = Batched(v.data.level, renoded(v.data.value, old.data.value))
-    return out
+        v = hung(v, old.node)
+        v.data = Batched(v.data.level, renoded(hung(v.data.value, None), old.data.value))
+    v.node = old.node
+    return v
 
 
 def check_write(place: Any, old: Value, new: Value) -> None:
@@ -143,8 +145,9 @@ def check_write(place: Any, old: Value, new: Value) -> None:
     Raises:
         RuntimeError: in PyTorch's words.
     """
-    level = level_of((new,))
-    inner = level_of((old,))
+    if not recorder.levels:
+        return
+    level, inner = level_of((new,)), level_of((old,))
     if level is None:
         for around in recorder.levels:
             if old.seq < around.start:

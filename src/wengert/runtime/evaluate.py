@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -40,15 +41,33 @@ execute = lazy("wengert.runtime.execute")
 stitch = lazy("wengert.runtime.stitch")
 
 PLANS = 4096  # plans kept
-PLANNING = 5e-4  # seconds of planning for one entry, about
 PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
+PLANNED_UP_TO = 512  # entries; planning takes more than in proportion to them
+TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
 _by_seq, _prim, _in_place = attrgetter("seq"), attrgetter("prim"), attrgetter("prim.writes")
 _plans: dict[tuple, Executable] = {}
-_spent: dict[int, float] = {}  # seconds that programs without a plan took so far, by hashes of what they are
+_spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
 _planned: dict[int, bool] = {}  # hashes of the operations of programs that have plans, or are about to
 _generation = 0
+
+
+class _Planning:
+    """How long planning takes, in seconds for one entry: an average in which the last programs count most."""
+
+    def __init__(self) -> None:
+        self.seconds = 1e-3
+
+    @contextlib.contextmanager
+    def measured(self, entries: int) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        weight = min(entries, 200) / 400
+        self.seconds += weight * ((time.perf_counter() - start) / max(entries, 1) - self.seconds)
+
+
+_planning = _Planning()
 
 
 def settle(values: list[Value], store_held: bool = False) -> None:
@@ -185,21 +204,22 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
     name = hash(key or tuple(map(_prim, cone)))
     if key is None and name in _planned:
         return False
-    spent = _spent.get(name, 0.0)
-    if config.tier == "auto" and spent > PLANNING * PAYS * len(cone):
+    runs, seconds = _spent.get(name, (0, 0.0))
+    worth = len(cone) <= PLANNED_UP_TO and seconds > _planning.seconds * len(cone) * PAYS
+    if config.tier == "auto" and worth:
         if key is not None:
             del _spent[name]
             return False
         _planned[name] = True
     _generation += 1
-    run = stitch.Stitcher(cone, [*roots, *also], _generation, _donatable)
+    run = stitch.Stitcher(cone, [*roots, *also], runs >= TREES_AFTER, _generation, _donatable)
     if not run.fits():
         if key is None:
             _planned[name] = True
         return False
     start = time.perf_counter()
     run.run()
-    _spent[name] = spent + time.perf_counter() - start
+    _spent[name] = runs + 1, seconds + time.perf_counter() - start
     for table in (_spent, _planned):
         if len(table) > PLANS:
             del table[next(iter(table))]
@@ -325,7 +345,8 @@ def _make(
         if v.prim is source.FULL or isinstance(v.prim, Expression):  # whose numbers follow from primitive and dtypes
             numbers |= {slot + k: x for k, x in enumerate(v.slots) if body.is_static(x)}
         slot += len(v.slots)
-    made = planner.make(built, numbers, held, store_held, list(donatable))
+    with _planning.measured(len(cone)):
+        made = planner.make(built, numbers, held, store_held, list(donatable))
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)

@@ -18,11 +18,11 @@ from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS, LEAF, Embed, Library, Movement, Primitive, Source
+from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
 from wengert.record.value import Value, counters
-from wengert.runtime import jit, threads
+from wengert.runtime import threads
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
-from wengert.runtime.execute import SLAB, Executable, background, fill_numbers, views_of
+from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
@@ -33,7 +33,8 @@ CHUNK = 1 << 16  # bytes taken at once for temporaries, at least
 PATCHES = 1 << 14  # kept
 PATIENCE = 32  # patches that are interpreted before LLVM is loaded
 
-STEP, MOVE, RENAME, SOURCE, PAD, WRITE, CALL = range(1, 8)  # what is done with an operation
+STEP, MOVE, RENAME, SOURCE, PAD, WRITE, CALL, POINT, FOLD = range(1, 10)  # what is done with an operation
+TREE = 16  # elementwise operations in one patch, when patches are trees
 
 
 class Patch:
@@ -68,11 +69,10 @@ class Patch:
         """It ran without code: ask for some, unless the process has hardly begun to compute."""
         global _interpreted
         _interpreted += 1
-        if jit.is_loaded() or _interpreted > PATIENCE:
+        if _interpreted > PATIENCE:
             for code in self.made.codes:
-                if code is not None and not code.address and not code.queued:
-                    code.queued = True
-                    background.submit(code)
+                if code is not None:
+                    code.want()
 
     def fill(self, cells: Any, first: int, address: list[int], operands: list[int], result: int, scratch: int) -> None:
         """Write addresses into the cells from `first` on."""
@@ -91,12 +91,14 @@ class Patch:
 
 
 class _Part(NamedTuple):
-    """A value that is computed where it is read: its structure, what it reads, its numbers."""
+    """A value that is computed where it is read: its structure, what it reads, its numbers, the number of movements in
+    a row and of elementwise operations."""
 
     key: tuple
     operands: list[int]
     slots: list
     depth: int
+    size: int = 0
 
 
 class _Entry:
@@ -126,6 +128,10 @@ def _role(prim: Primitive) -> int:
         role = WRITE
     elif isinstance(prim, Embed):
         role = PAD
+    elif isinstance(prim, Elementwise):
+        role = POINT
+    elif isinstance(prim, Reduction):
+        role = FOLD
     else:
         role = CALL if isinstance(prim, Library) else STEP
     _roles[prim] = role
@@ -133,17 +139,19 @@ def _role(prim: Primitive) -> int:
 
 
 class Stitcher:
-    """One run of a cone. `wanted`: what must be stored; `mark`: a number that no value is marked with yet;
-    `donatable(leaf, uses)`: whether nobody else sees its memory.
+    """One run of a cone. `wanted`: what must be stored; `trees`: whether an elementwise operation that is read once is
+    part of the patch that reads it, which saves time later and makes more patches to plan now; `mark`: a number that
+    no value is marked with yet; `donatable(leaf, uses)`: whether nobody else sees its memory.
 
     Positions: the cone's, then the leaves'. `kept`: what somebody needs later, or what a recipe reads that somebody
     holds; `root`: what a value only renames; `parts`: values that are computed where they are read.
     """
 
     def __init__(
-        self, cone: list[Value], wanted: list[Value], mark: int, donatable: Callable[[Value, int], bool]
+        self, cone: list[Value], wanted: list[Value], trees: bool, mark: int, donatable: Callable[[Value, int], bool]
     ) -> None:
         self.cone = cone
+        self.trees = trees
         self.leaves: list[Value] = []
         self._number(mark)
         self.donatable = []
@@ -209,6 +217,9 @@ class Stitcher:
             return False
         (x,) = v.inputs
         at = self.parts[x.index]
+        if at is not None and at.size and (self.kept[i] or not self._moves_once(v)):
+            self._promote(x)
+            at = self.parts[x.index]
         if at is None:
             root = self.root[x.index]
             if role == RENAME:
@@ -217,7 +228,8 @@ class Stitcher:
                 return True
             part = _Part((prim, v.static, v.shape, x.shape, x.dtype), [root], list(v.slots), 1)
         elif at.depth < DEPTH:
-            part = _Part((prim, v.static, v.shape, at.key), at.operands, [*at.slots, *v.slots], at.depth + 1)
+            key = (prim, v.static, v.shape, at.key)
+            part = _Part(key, at.operands, [*at.slots, *v.slots], at.depth + 1, at.size)
         else:
             return False
         if self.kept[i] or self.overwritten:
@@ -231,44 +243,78 @@ class Stitcher:
         self.parts[i] = part
         return True
 
+    def _moves_once(self, v: Value) -> bool:
+        """Whether elementwise work can be done behind this movement: it repeats nothing, and is simple."""
+        old, new = v.inputs[0].shape, v.shape
+        if self.uses[v.index] != 1 or math.prod(new) > math.prod(old):
+            return False
+        return v.prim is not RESHAPE or [n for n in old if n != 1] == [n for n in new if n != 1]
+
+    def _promote(self, x: Value) -> None:
+        """Make the tree that x is, or moves, a step after all."""
+        chain = []
+        while not isinstance(x.prim, Elementwise):
+            chain.append(x)
+            (x,) = x.inputs
+        part = self.parts[x.index]
+        assert part is not None
+        self.parts[x.index] = None
+        self._append(x, list(part.key), part.operands, part.slots)
+        for v in reversed(chain):
+            self.parts[v.index] = None
+            self._inline(v, _roles[v.prim])
+
     def _dies(self, o: int) -> bool:
         """Whether nobody needs the value after this run."""
         return not self.kept[o] and (o < len(self.cone) or self.donatable[o - len(self.cone)])
 
     def _step(self, v: Value, role: int) -> bool:
         prim, parts, root = v.prim, self.parts, self.root
-        size = math.prod(v.shape)
         key: list[Any] = [prim, v.static, v.shape, v.dtype]
         operands: list[int] = []
         slots: Any = v.slots
-        before: list | None = None
+        before: list = []
+        inside = depth = 0
         for x in v.inputs:
             i = x.index
             part = parts[i]
+            if part is not None and part.size and role < POINT:
+                self._promote(x)
+                part = parts[i]
             if part is None:
                 key += (x.shape, x.dtype)
                 operands.append(root[i])
             else:
                 key.append(part.key)
                 operands += part.operands
-                if part.slots:
-                    before = part.slots if before is None else before + part.slots
-        if before is not None:
+                before += part.slots
+                inside += part.size
+                depth = max(depth, part.depth)
+        if before:
             slots = [*before, *slots]
+        size = math.prod(v.shape)
         if size > BLOWN_UP:
             read = sum([math.prod(self.values[o].shape) for o in operands])
             if size > LARGEST or size >= config.virtual_ratio * max(read, 1):
                 return False
-        if role == WRITE:
+        if role == POINT:
+            i = v.index
+            if self.trees and inside < TREE and self.uses[i] == 1 and not self.kept[i]:
+                parts[i] = _Part(tuple(key), operands, list(slots), depth, inside + 1)
+                return True
+        elif role == WRITE:
             self.writes.append(len(self.steps))
         elif role == CALL:
             self.calls = True
         elif role == SOURCE and prim.name == "full" and body.is_static(v.slots[0]):
             key.append(v.slots)
-        nbytes = (size * v.dtype.bytes + ALIGN - 1) // ALIGN * ALIGN or ALIGN
+        self._append(v, key, operands, slots)
+        return True
+
+    def _append(self, v: Value, key: list, operands: list[int], slots: Any) -> None:
+        nbytes = -(-_size(v) // ALIGN) * ALIGN or ALIGN
         self.total += nbytes
         self.steps.append((v, key, operands, slots, nbytes))
-        return True
 
     def _lifetimes(self) -> None:
         """Where each value is read last, and which writes may take over the memory of their base."""
