@@ -16,10 +16,11 @@ from wengert.func.implicit import (
 from wengert.func.nonsmooth import safe_where, straight_through
 from wengert.func.ode import odeint
 from wengert.func.sparse import Sparse, sparse_hessian, sparse_jacobian
+from wengert.func.spectral import matrix_function
 from wengert.func.taylor import jet
 
 __all__ = [
     "Sparse", "cg", "custom_fixed_point", "custom_linear_solve", "custom_root", "dense_solve", "fixed_point_iteration",
-    "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "newton", "odeint", "safe_where", "sparse_hessian",
-    "sparse_jacobian", "straight_through",
+    "ggn", "hvp", "jet", "jvp", "laplacian", "linearize", "matrix_function", "newton", "odeint", "safe_where",
+    "sparse_hessian", "sparse_jacobian", "straight_through",
 ]  # fmt: skip
