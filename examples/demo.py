@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import documents
+import karate
 import kernel_norm
 import network
 import pairwise
@@ -95,7 +96,7 @@ def document_programs() -> list[Program]:
 
 
 def applied_programs() -> list[Program]:
-    """The two applied tasks."""
+    """The applied tasks."""
 
     def trained(found: object) -> Verdict:
         return f"loss {found['before']:.1f} -> {found['after']:.2f}", found["after"] < min(1.5, found["before"])
@@ -103,9 +104,13 @@ def applied_programs() -> list[Program]:
     def minimum(found: object) -> Verdict:
         return "({:.4f}, {:.4f})".format(*found["x"]), near(found["x"], [0.9918, 0.9830], 1e-3)
 
+    def told(found: object) -> Verdict:
+        return ", ".join(f"{32 * x:.0f}" for x in found.values()), min(found["convolution"], found["attention"]) >= 0.9
+
     return [
         Program("Rosenbrock, 1000 steps", rosenbrock.main, "(0.9918, 0.9830)", minimum),
         Program("network from scratch", network.main, "loss below 1.5", trained),
+        Program("karate club, two labels", karate.main, "29 of 32 or more", told),
     ]
 
 

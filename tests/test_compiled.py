@@ -19,6 +19,7 @@ from wengert.ops import transcendental as tr
 from wengert.ops.linalg import norms
 from wengert.ops.source import full, iota
 from wengert.record.value import Value
+from wengert.runtime import evaluate
 from wengert.runtime.evaluate import constant, read, settle
 
 F32, F64, C64, C128, I64, B1 = (
@@ -31,7 +32,8 @@ SIZES = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 255, 256, 257, 8191, 8192, 81
 
 
 @pytest.fixture(autouse=True, params=["1", "0", "stitched"], ids=["compiled", "interpreted", "stitched"])
-def _evaluator(request):
+def _evaluator(request, monkeypatch):
+    monkeypatch.setattr(evaluate, "TREES_AFTER", 0)
     with configure(backend="cpu", tier=request.param):
         yield
 

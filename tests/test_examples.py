@@ -7,6 +7,7 @@ import pytest
 
 import demo
 import digits
+import karate
 import kernel_norm
 import network
 import pairwise
@@ -214,6 +215,42 @@ def test_repulsion():
 def test_digits_are_read():
     figures = digits.main(n=500, epochs=6)
     assert figures["after"] > 0.5 > figures["before"] + 0.2
+
+
+def test_the_karate_club_is_the_published_one():
+    graph, sides = karate.club()
+    edges = {frozenset((a, b)) for a, b in zip(graph.source.tolist(), graph.target.tolist()) if a != b}
+    degrees = [sum(k in e for e in edges) for k in range(34)]
+    assert (len(edges), len(sides), sides.sum().item()) == (78, 34, 17)
+    assert (degrees[0], degrees[33], degrees[32], degrees[11], max(degrees)) == (16, 17, 12, 1, 17)
+
+
+def test_karate_club_from_two_labels():
+    found = karate.main()
+    assert min(found[k] for k in ("convolution", "attention", "mean")) >= 0.9
+    assert found["max"] >= 0.75
+
+
+def test_scatter_folds_messages_by_their_target():
+    x, index = points(6, 2), np.array([2, 0, 2, 2, 0, 4])
+    groups = [[1, 4], [], [0, 2, 3], [], [5]]
+    folds = {"sum": lambda g: g.sum(0), "mean": lambda g: g.mean(0), "max": lambda g: g.max(0)}
+    for reduce, fold in folds.items():
+        exact = np.array([fold(x[g]) if g else np.zeros(2) for g in groups])
+        agree(karate.scatter(tensor(x), torch.tensor(index), 5, reduce), exact)
+        t = torch.tensor(x, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda t, r=reduce: karate.scatter(t, torch.tensor(index), 5, r), t)
+    with pytest.raises(ValueError, match="reduce must be 'sum', 'mean' or 'max'"):
+        karate.scatter(tensor(x), torch.tensor(index), 5, "min")
+
+
+def test_softmax_over_neighbours_and_its_derivatives():
+    scores, index = torch.tensor(points(6, 2), requires_grad=True), torch.tensor([2, 0, 2, 2, 0, 4])
+    weights = karate.neighbour_softmax(scores, index, 5)
+    agree(karate.scatter(weights, index, 5), np.array([[1, 1], [0, 0], [1, 1], [0, 0], [1, 1]]))
+    assert weights.grad_fn.name() == "NeighbourSoftmaxBackward0"
+    assert torch.autograd.gradcheck(lambda s: karate.neighbour_softmax(s, index, 5), scores)
+    assert torch.autograd.gradgradcheck(lambda s: karate.neighbour_softmax(s, index, 5), scores)
 
 
 def test_quick_demo_finds_everything_as_expected(capsys):

@@ -190,7 +190,7 @@ def test_gradients_are_fitted_to_the_input():
     assert x.grad.tolist() == [3, 3]
     assert x.grad.dtype is torch.float32
     F = made(lambda ctx, a, b: a * 2, lambda ctx, g: (g, g))
-    with pytest.raises(RuntimeError, match="a gradient different from None at position 2"):
+    with pytest.raises(RuntimeError, match="a gradient different than None at position 2"):
         F.apply(x, 3).sum().backward()
 
 

@@ -39,7 +39,7 @@ def test_one_operation(capsys, name, text):
 
 
 def test_every_rule_is_shown_as_it_is_written():
-    for p in TABLE.values():
+    for p in [p for p in TABLE.values() if p.module.startswith(("wengert.ops", "wengert.record"))]:
         text = of(p)
         assert "<lambda>" not in text, text
         assert text.startswith(f"{p.name}: ")

@@ -374,6 +374,19 @@ def test_looking_and_holding_change_no_bit(p):
 
 
 @pytest.fixture
+def _trees(monkeypatch):
+    """Elementwise operations that are read once are fused from the first run on."""
+    monkeypatch.setattr(evaluate, "TREES_AFTER", 0)
+
+
+@bounded(60)
+@given(programs)
+@pytest.mark.usefixtures("_trees")
+def test_stitching_trees_changes_no_bit(p):
+    _agree(p, [Mode("0"), Mode("stitched"), Mode("stitched", 4, 2, 9), Mode("stitched", 0, 1)])
+
+
+@pytest.fixture
 def _small_tasks(monkeypatch):
     """Every kernel is cut into many tasks, so that threads share it."""
     evaluate._plans.clear()

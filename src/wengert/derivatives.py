@@ -15,8 +15,8 @@ import importlib
 import inspect
 import linecache
 import pkgutil
+import sys
 import textwrap
-from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -74,13 +74,17 @@ def _rule(rule: Any) -> str:
     return _formula(rule)
 
 
-def _formula(f: Callable) -> str:
-    """The body of a rule: a lambda's expression, or a function's statements below its call."""
+def _formula(f: Any) -> str:
+    """The body of a rule: a lambda's expression, or a function's statements below its call; or what the rule says of
+    itself."""
+    f = inspect.unwrap(f)
+    if hasattr(f, "formula"):
+        return str(f.formula)
     found = _definition(f.__code__)
     if isinstance(found, ast.Lambda):
         return ast.unparse(found.body)
     if found is None:
-        return f"{f.__name__}{inspect.signature(f)}"
+        return f"{f.__name__}({', '.join(inspect.signature(f).parameters)})"
     body = found.body[1:] if ast.get_docstring(found) is not None else found.body
     if len(body) == 1 and isinstance(body[0], ast.Return) and body[0].value is not None:
         return ast.unparse(body[0].value)
@@ -110,7 +114,7 @@ def _functions(file: str) -> list[ast.Lambda | ast.FunctionDef]:
 
 
 def _title(module: str) -> str:
-    first = (importlib.import_module(module).__doc__ or module).strip().split("\n\n")[0]
+    first = (getattr(sys.modules.get(module), "__doc__", None) or module).strip().split("\n\n")[0]
     sentence = " ".join(first.split()).split(". ")[0].rstrip(".")
     return f"# {module.removeprefix('wengert.')}: {sentence}"
 

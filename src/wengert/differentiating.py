@@ -170,7 +170,7 @@ def _through(t: Tensor, node: Node | None, frame: Any) -> Tensor:
     return t._through((storage.Reshape(v.shape, v.shape),), v, frame)
 
 
-def _rebase(t: Tensor, node: Node, frame: Any) -> Tensor:
+def _rebase(t: Tensor, node: Node | None, frame: Any) -> Tensor:
     """t itself, which was written to by what this node differentiates."""
     t._put(_with_node(t, node, frame))
     return t

@@ -64,14 +64,28 @@ class FunctionCtx:
 
     def save_for_forward(self, *tensors: Any) -> None:
         """Keep tensors for `jvp`."""
+        for t in tensors:
+            if t is not None and not wrap["is_tensor"](t):
+                raise AssertionError(
+                    "save_for_forward expects all arguments to be tensors; you should save non-tensors as attributes on"
+                    f" ctx. Got {type(t).__name__}"
+                )
         self._to_push = tensors
 
     def mark_dirty(self, *tensors: Any) -> None:
         """Say which inputs `forward` writes into. Each must be a result too."""
+        for t in tensors:
+            if not wrap["is_tensor"](t):
+                raise RuntimeError(f"mark_dirty can only accept variables, but argument is of type {type(t).__name__}")
         self._dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """Say which results have no gradient."""
+        for t in tensors:
+            if not wrap["is_tensor"](t):
+                raise RuntimeError(
+                    f"mark_non_differentiable only accepts variable arguments, but got {type(t).__name__}"
+                )
         self._not_differentiable = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
@@ -86,7 +100,11 @@ class FunctionCtx:
             raise RuntimeError(FREED)
         return tuple([None if s is None else s.unpack(self) for s in saved])
 
-    saved_variables = saved_tensors
+    @property
+    def saved_variables(self) -> tuple:
+        """The older name of `saved_tensors`."""
+        warnings.warn("'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2)
+        return self.saved_tensors
 
     def name(self) -> str:
         return type(self).__name__
@@ -170,7 +188,7 @@ class FunctionNode(MultiNode):
         for k, t in enumerate(found):
             if t is not None and k not in self.places:
                 raise RuntimeError(
-                    f"function {name} returned a gradient different from None at position {k + 1}, but the"
+                    f"function {name} returned a gradient different than None at position {k + 1}, but the"
                     " corresponding forward input was not a Variable"
                 )
         return [self._gradient(k, e, found[k]) for k, e in zip(self.places, self.edges, strict=True)]
@@ -277,8 +295,8 @@ class Function:
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` on the arguments; the results differentiate by `backward`."""
         separate = cls.setup_context is not Function.setup_context
-        if separate and kwargs:
-            args, kwargs = _bound(cls.forward, args, kwargs), {}
+        if separate:
+            args, kwargs = _bound(cls.forward, args, kwargs)
         ctx = cls._ctx()
         values = [wrap["value"](a) if wrap["is_tensor"](a) else None for a in args]
         ctx.needs_input_grad = tuple([v is not None and v.node is not None for v in values])
@@ -287,7 +305,7 @@ class Function:
         r.grad, r.forward = False, ()
         try:
             if separate:
-                result = cls.forward(*args)
+                result = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
@@ -305,11 +323,14 @@ class Function:
         return tuple(made) if isinstance(result, tuple) else made[0]
 
 
-def _bound(forward: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """Arguments by name in their places, as `backward` counts them."""
+def _bound(forward: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Arguments in their places, defaults among them, as `backward` counts them; and those that have only names."""
+    code = getattr(forward, "__code__", None)
+    if code is not None and not kwargs and not code.co_kwonlyargcount and len(args) == code.co_argcount:
+        return args, kwargs
     bound = inspect.signature(forward).bind(*args, **kwargs)
     bound.apply_defaults()
-    return bound.args
+    return bound.args, bound.kwargs
 
 
 def _among(t: Any, tensors: tuple) -> bool:
@@ -371,7 +392,9 @@ def _attach(
     ctx._outputs = [None if n is None else weakref.ref(n) for n in nodes]
     out = []
     for t, node in zip(results, nodes, strict=True):
-        if node is None:
+        if node is None and _among(t, ctx._dirty):
+            out.append(wrap["rebase"](t, None, frame))
+        elif node is None:
             out.append(_plain(t, args, ctx))
         elif _among(t, ctx._dirty):
             out.append(wrap["rebase"](t, node, frame))

@@ -22,6 +22,7 @@ from wengert.record.primitive import (
     Contraction,
     Elementwise,
     Embed,
+    Expression,
     Gather,
     Library,
     Movement,
@@ -30,9 +31,10 @@ from wengert.record.primitive import (
     Scan,
     Scatter,
     Source,
+    Step,
 )
 from wengert.record.value import Value
-from wengert.shapes import Shape, numel
+from wengert.shapes import Shape, broadcast, numel
 
 CHUNK, LANES, SPLIT = 8192, 32, 1024
 UNROLL = 16  # a reduction up to this length is written out
@@ -117,6 +119,9 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
             d = wide if isinstance(prim, Scatter) and prim.op != "set" else v.dtype
             axis, length = v.static[0], v.inputs[-1].shape[v.static[0]]
             ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, d, position, prim.op, axis, length))
+        elif isinstance(prim, Expression):
+            _expression(ops, prim.steps(tuple([x.dtype.wide for x in v.inputs])), args, slots, v.shape)
+            ops[-1].value = position
         else:
             ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, v.dtype, position))
         if ops[-1].dtype is not v.dtype:
@@ -135,6 +140,23 @@ def _cast(ops: list[Op], a: int, d: dtype, made: dict[int, int], value: int = -1
         made[a] = len(ops)
         ops.append(Op("elementwise", TABLE["cast"], (a,), (d,), 0, ops[a].shape, d, value))
     return made[a]
+
+
+def _expression(ops: list[Op], steps: tuple[Step, ...], args: tuple[int, ...], slot: int, shape: Shape) -> None:
+    """The steps of an expression as operations, each of the shape that its operands broadcast to; the last has `shape`,
+    and a dtype that is wide."""
+    at = list(args)
+    for s in steps:
+        own: Shape = ()
+        for k in s.args:
+            own = broadcast(own, ops[at[k]].shape)
+        kind = "elementwise" if s.args else "full"
+        operands = tuple([at[k] for k in s.args])
+        ops.append(Op(kind, s.prim, operands, s.static, slot + s.slot, own, s.dtype))
+        at.append(len(ops) - 1)
+    last = ops[at[-1]]
+    if not steps or last.shape != shape:
+        ops.append(Op("movement", TABLE["expand"], (at[-1],), (shape,), slot, shape, last.dtype))
 
 
 def _kind(v: Value) -> str:

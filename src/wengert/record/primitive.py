@@ -14,7 +14,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
 from wengert.record.graph import Node
 from wengert.record.value import Value, recorder
+
+if TYPE_CHECKING:
+    from wengert.dtypes import dtype
 
 Rule = Callable[..., Any]
 _new = object.__new__
@@ -79,6 +82,8 @@ class Primitive:
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
     `quotient`: the result solves an equation linear in it and in each input, as a quotient does.
     """
+
+    writes = False  # whether the result is the first input with something changed in it, best done in its memory
 
     def __init__(
         self,
@@ -180,9 +185,11 @@ class Primitive:
 def _defining_module() -> str:
     """The name of the module that is making a primitive."""
     frame: Any = sys._getframe(1)
-    while frame.f_globals["__name__"] == __name__ and frame.f_code.co_name != "<module>":
+    name = __name__
+    while name.startswith((__name__, "wengert.extend")) and frame.f_code.co_name != "<module>":
         frame = frame.f_back
-    return frame.f_globals["__name__"]
+        name = frame.f_globals.get("__name__", "__main__")
+    return name
 
 
 TABLE: dict[str, Primitive] = {}
@@ -196,6 +203,27 @@ class Elementwise(Primitive):
     def __init__(self, name: str, inputs: str, reference: Callable, *, loop: str | None = None, **rest: Any) -> None:
         super().__init__(name, inputs, reference, **rest)
         self.loop = loop or name
+
+
+class Step(NamedTuple):
+    """One elementwise operation of an expression; `args` count the expression's inputs first, then its steps. A `slot`
+    is the place of a constant's number in those of the expression."""
+
+    prim: Primitive
+    args: tuple[int, ...]
+    static: tuple
+    dtype: dtype
+    slot: int
+
+
+class Expression(Elementwise):
+    """Elementwise, and made of other elementwise operations, which plans hold in its place: `steps(dtypes)` lists them
+    for inputs of these dtypes, which are wide. Every step is computed in its wide dtype; the result is rounded once.
+    """
+
+    def __init__(self, name: str, inputs: str, reference: Callable, *, steps: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, **rest)
+        self.steps: Callable[[tuple[dtype, ...]], tuple[Step, ...]] = steps
 
 
 class Movement(Primitive):
@@ -224,6 +252,10 @@ class Embed(Primitive):
     starts.
     """
 
+    def __init__(self, name: str, inputs: str, reference: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, **rest)
+        self.writes = len(self.inputs) == 2
+
 
 class Library(Primitive):
     """Computed by `reference` on stored, contiguous arrays: a step of a plan that NumPy or LAPACK performs. It has one
@@ -242,6 +274,8 @@ class Scatter(Primitive):
     """`self` with `source` folded in along one axis at the places in `index`, a vector, in its order: `op` is "set",
     "add", "mul", "maximum" or "minimum". Static (axis, size); the index is within bounds.
     """
+
+    writes = True
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
         super().__init__(name, inputs, reference, params="axis size", **rest)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,8 @@ from wengert.dtypes import decode, dtype
 from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
-from wengert.ops.movement import RESHAPE, WRITE
-from wengert.record.primitive import ALIAS, Scatter
+from wengert.ops.movement import RESHAPE
+from wengert.record.primitive import ALIAS, Expression
 from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
 from wengert.runtime import reference
 from wengert.runtime.buffers import allocate, from_array
@@ -40,14 +41,33 @@ execute = lazy("wengert.runtime.execute")
 stitch = lazy("wengert.runtime.stitch")
 
 PLANS = 4096  # plans kept
-PLANNING = 5e-4  # seconds of planning for one entry, about
 PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
+PLANNED_UP_TO = 512  # entries; planning takes more than in proportion to them
+TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
-_by_seq = attrgetter("seq")
+_by_seq, _prim, _in_place = attrgetter("seq"), attrgetter("prim"), attrgetter("prim.writes")
 _plans: dict[tuple, Executable] = {}
-_spent: dict[int, float] = {}  # seconds that programs without a plan took so far, by their keys' hashes
+_spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
+_planned: dict[int, bool] = {}  # hashes of the operations of programs that have plans, or are about to
 _generation = 0
+
+
+class _Planning:
+    """How long planning takes, in seconds for one entry: an average in which the last programs count most."""
+
+    def __init__(self) -> None:
+        self.seconds = 1e-3
+
+    @contextlib.contextmanager
+    def measured(self, entries: int) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        weight = min(entries, 200) / 400
+        self.seconds += weight * ((time.perf_counter() - start) / max(entries, 1) - self.seconds)
+
+
+_planning = _Planning()
 
 
 def settle(values: list[Value], store_held: bool = False) -> None:
@@ -65,20 +85,31 @@ def settle(values: list[Value], store_held: bool = False) -> None:
     with _lock:
         busy, recorder.busy = recorder.busy, True
         try:
-            cone = cone_of(wanted)
-            if store_held and len(cone) < config.pending_limit // 2:
-                return  # what was recorded lately is gone, or evaluated: there is nothing to cut
-            counters.flushes += 1
-            if not store_held:  # what was pending is not any more, unless a read comes back to the same values
-                recorder.start = min(recorder.start + len(cone), max(v.seq for v in wanted))
             if config.backend == "reference":
-                reference.evaluate(cone)
+                cone = cone_of(wanted)
+                if _counted(cone, wanted, store_held):
+                    reference.evaluate(cone)
             elif config.backend == "cpu":
-                _flush(cone, wanted, store_held)
+                roots = _plain_roots(wanted)
+                also = _related(wanted, roots)
+                cone = cone_of([*roots, *also])
+                if _counted(cone, wanted, store_held):
+                    _flush(cone, wanted, roots, also, store_held)
             else:
                 raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
         finally:
             recorder.busy = busy
+
+
+def _counted(cone: list[Value], wanted: list[Value], store_held: bool) -> bool:
+    """Whether there is enough to do; if so, it is counted, and what was pending is not any more, unless a read comes
+    back to the same values."""
+    if store_held and len(cone) < config.pending_limit // 2:
+        return False  # what was recorded lately is gone, or evaluated: there is nothing to cut
+    counters.flushes += 1
+    if not store_held:
+        recorder.start = min(recorder.start + len(cone), max([v.seq for v in wanted]))
+    return True
 
 
 def cone_of(wanted: list[Value]) -> list[Value]:
@@ -95,11 +126,7 @@ def cone_of(wanted: list[Value]) -> list[Value]:
             cone.append(v)
             stack.extend(v.inputs)
     cone.sort(key=_by_seq)
-    return _writes_late(cone) if any(_writes(v) for v in cone) else cone
-
-
-def _writes(v: Value) -> bool:
-    return v.prim is WRITE or isinstance(v.prim, Scatter)
+    return _writes_late(cone) if any(map(_in_place, cone)) else cone
 
 
 def _writes_late(cone: list[Value]) -> list[Value]:
@@ -109,7 +136,7 @@ def _writes_late(cone: list[Value]) -> list[Value]:
     out: list[Value] = []
     waiting: dict[Value, None] = {}
     for v in [*cone, None]:
-        if v is not None and _writes(v):
+        if v is not None and v.prim.writes:
             waiting[v] = None
             continue
         stack = [v] if v is not None else list(reversed(waiting))
@@ -126,37 +153,30 @@ def _writes_late(cone: list[Value]) -> list[Value]:
     return out
 
 
-def _flush(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
-    roots = _plain_roots(wanted)
-    if roots:
-        also = _related(wanted, roots)
-        if also or len(roots) < len(wanted) or any(r is not w for r, w in zip(roots, wanted, strict=True)):
-            cone[:] = cone_of([*roots, *also])  # another list would count as a reference to each of its values
-        demanded = [] if store_held else roots
+def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: list[Value], store_held: bool) -> None:
+    demanded = [] if store_held else roots
+    if cone and not _stitched(cone, demanded, also):
         leaves, key, slots = _describe(cone, demanded, also, store_held)
         found = _plans.get(key)
-        if found is None and _stitched(cone, leaves, demanded, also, key):
-            for v in wanted:
-                _share(v)
-            return
-        if found is None:
-            found = _make(cone, leaves, demanded, also, key, store_held)
-        else:
+        if found is not None:
             counters.plans_hit += 1
-        try:
-            outputs = found.run([x.data for x in leaves], slots)
-        except TooLarge as e:
-            if also:  # perhaps it fits without what nobody asked for yet
-                for v in wanted:
-                    relatives.pop(v, None)
-                cone[:] = cone_of(roots)
-                return _flush(cone, wanted, store_held)
-            raise _explained(e, cone, found) from None
-        n = len(leaves)
-        for position, buffer in outputs:
-            v = cone[position - n]
-            v.data = buffer
-            v.inputs = ()
+        elif not _stitched(cone, demanded, also, key):
+            del leaves  # which would count as holding them
+            leaves, key, slots = _describe(cone, demanded, also, store_held)  # positions have changed
+            found = _make(cone, leaves, demanded, also, key, store_held)
+        if found is not None:
+            try:
+                outputs = found.run([x.data for x in leaves], slots)
+            except TooLarge as e:
+                if also:  # perhaps it fits without what nobody asked for yet
+                    cone[:] = cone_of(roots)
+                    return _flush(cone, wanted, roots, [], store_held)
+                raise _explained(e, cone, found) from None
+            n = len(leaves)
+            for position, buffer in outputs:
+                v = cone[position - n]
+                v.data = buffer
+                v.inputs = ()
     for v in wanted:
         _share(v)
 
@@ -172,25 +192,37 @@ def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
     return [v for v in _plain_roots(out) if v not in roots] if out else out
 
 
-def _stitched(cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple) -> bool:
-    """Run a program that has no plan operation by operation, unless it is worth a plan: when it is large, or has
-    taken so much time in this way that planning is likely to pay."""
+def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tuple | None = None) -> bool:
+    """Run a program operation by operation, if its plan is not known and would not pay yet.
+
+    Called with the key of a plan that does not exist, and before that without: a program that has a plan, or ought to,
+    is known by its operations.
+    """
+    global _generation
     if config.tier not in ("auto", "stitched"):
         return False
-    name = hash(key)
-    spent = _spent.get(name, 0.0)
-    if config.tier == "auto" and spent > PLANNING * len(cone) * PAYS:
-        _spent.pop(name)
+    name = hash(key or tuple(map(_prim, cone)))
+    if key is None and name in _planned:
         return False
-    flags = _flags(key, len(leaves), len(cone), len(roots) + len(also))
-    run = stitch.Stitcher(cone, leaves, {v.index for v in (*roots, *also)}, *flags)
+    runs, seconds = _spent.get(name, (0, 0.0))
+    worth = len(cone) <= PLANNED_UP_TO and seconds > _planning.seconds * len(cone) * PAYS
+    if config.tier == "auto" and worth:
+        if key is not None:
+            del _spent[name]
+            return False
+        _planned[name] = True
+    _generation += 1
+    run = stitch.Stitcher(cone, [*roots, *also], runs >= TREES_AFTER, _generation, _donatable)
     if not run.fits():
+        if key is None:
+            _planned[name] = True
         return False
     start = time.perf_counter()
     run.run()
-    if len(_spent) >= PLANS:
-        del _spent[next(iter(_spent))]
-    _spent[name] = spent + time.perf_counter() - start
+    _spent[name] = runs + 1, seconds + time.perf_counter() - start
+    for table in (_spent, _planned):
+        if len(table) > PLANS:
+            del table[next(iter(table))]
     return True
 
 
@@ -241,14 +273,17 @@ def _describe(
     cone: list[Value], roots: list[Value], also: list[Value], store_held: bool
 ) -> tuple[list[Value], tuple, list]:
     """The leaves of a cone, the key of its plan, and its numbers. Sets `index` of every value: leaves first."""
+    global _generation
+    _generation += 1
     generation = _generation
     leaves: list[Value] = []
-    for v in cone:
+    for v in cone:  # what a value reads comes before it
         for x in v.inputs:
             if x.mark != generation:
                 x.mark = generation
                 x.index = len(leaves)
                 leaves.append(x)
+        v.mark = generation
     at = len(leaves)
     uses = [0] * (at + len(cone))
     key: list[Any] = [store_held]
@@ -307,10 +342,11 @@ def _make(
     numbers: dict[int, Any] = {}
     slot = 0
     for v in cone:
-        if v.prim is source.FULL and body.is_static(v.slots[0]):
-            numbers[slot] = v.slots[0]
+        if v.prim is source.FULL or isinstance(v.prim, Expression):  # whose numbers follow from primitive and dtypes
+            numbers |= {slot + k: x for k, x in enumerate(v.slots) if body.is_static(x)}
         slot += len(v.slots)
-    made = planner.make(built, numbers, held, store_held, list(donatable))
+    with _planning.measured(len(cone)):
+        made = planner.make(built, numbers, held, store_held, list(donatable))
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)

@@ -74,12 +74,17 @@ class KernelCode:
         return False
 
     def interpret(self, cells: np.ndarray) -> None:
-        """Run by tiles; once that has cost more than compiling would, ask for code."""
+        """Run by tiles. Ask for code once that has cost more than compiling would, or LLVM is there anyway."""
         start = time.perf_counter()
         tier0.run(self.kernel, cells)
         self.spent += time.perf_counter() - start
         counters.tier0_run += 1
-        if self.spent > self.compile_seconds and not self.queued and config.tier != "0":
+        if self.spent > self.compile_seconds or jit.is_loaded():
+            self.want()
+
+    def want(self) -> None:
+        """Have it compiled in the background."""
+        if not (self.queued or self.address or config.tier == "0"):
             self.queued = True
             background.submit(self)
 
@@ -293,9 +298,9 @@ class Executable:
                 self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
 
 
-def views_of(cells: np.ndarray) -> tuple[Any, Any, Any]:
+def views_of(cells: Any) -> tuple[Any, Any, Any]:
     """Cells seen as integers, doubles and floats."""
-    ints = memoryview(cells)  # type: ignore[arg-type]  # NumPy's stubs do not say Buffer
+    ints = memoryview(cells)
     return ints, ints.cast("B").cast("d"), ints.cast("B").cast("f")
 
 

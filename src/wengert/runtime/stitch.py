@@ -10,41 +10,41 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable
+from sys import getrefcount
+from typing import Any, NamedTuple
 
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
-from wengert.ops.movement import RESHAPE, WRITE
-from wengert.record.primitive import ALIAS, LEAF, Embed, Library, Movement, Scatter, Source
+from wengert.ops.movement import RESHAPE
+from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
 from wengert.record.value import Value, counters
-from wengert.runtime import jit, threads
+from wengert.runtime import threads
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
-from wengert.runtime.execute import SLAB, Executable, background, fill_numbers, views_of
+from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
 DEPTH = 8  # movements that a patch reads through; longer chains are cut by a copy
-CELLS, STEPS = 1 << 15, 1 << 11  # of one native call
-REUSE_FROM = 1 << 16  # bytes of results from which their memory is used again within a run
+CELLS = 1 << 15  # of one native call
+REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again within a run
 CHUNK = 1 << 16  # bytes taken at once for temporaries, at least
 PATCHES = 1 << 14  # kept
 PATIENCE = 32  # patches that are interpreted before LLVM is loaded
 
-_INLINE = {Movement: 0, Source: 1, Embed: 2}  # kinds that are computed where they are read
+STEP, MOVE, RENAME, SOURCE, PAD, WRITE, CALL, POINT, FOLD = range(1, 10)  # what is done with an operation
+TREE = 16  # elementwise operations in one patch, when patches are trees
 
 
 class Patch:
     """One operation, ready to be stitched. `pointers`: (cell, operand or -1 for the result, byte offset);
-    `temporaries`: (cell, byte offset) of what lives only within it.
+    `temporaries`: (cell, byte offset) of what lives only within it; `rows`: (first cell, tasks, grain) of its kernels.
     """
 
     def __init__(self, made: Executable) -> None:
         self.made = made
-        self.cells: Any = memoryview(made.cells)  # type: ignore[arg-type]
+        self.cells: list[int] = made.cells.tolist()
         self.arena = made.plan.arena
         self.numbers, self.affine = made.numbers, made.affine
         operand = dict(made.plan.leaves)
@@ -54,7 +54,8 @@ class Patch:
         offset = dict(made.plan.temporaries)
         self.pointers = [(c, place[b], at) for c, b, at in made.pointers if b in place]
         self.temporaries = [(c, offset[b] + at) for c, b, at in made.pointers if b not in place]
-        self.rows = [(at, tasks, grain) for _, tasks, grain, at in made.steps]
+        self.rows = [(8 * at, tasks, grain) for _, tasks, grain, at in made.steps]
+        self.parallel = any(tasks > grain for _, tasks, grain in self.rows)
         self.addresses: list[int] = []  # of the kernels, once all have code
 
     def ready(self) -> bool:
@@ -68,44 +69,36 @@ class Patch:
         """It ran without code: ask for some, unless the process has hardly begun to compute."""
         global _interpreted
         _interpreted += 1
-        if jit.is_loaded() or _interpreted > PATIENCE:
+        if _interpreted > PATIENCE:
             for code in self.made.codes:
-                if code is not None and not code.address and not code.queued:
-                    code.queued = True
-                    background.submit(code)
+                if code is not None:
+                    code.want()
 
-    def fill(self, ints: Any, f64: Any, f32: Any, first: int, address: list[int], slots: Any, scratch: int) -> None:
-        """Write addresses and numbers into the cells from `first` on."""
+    def fill(self, cells: Any, first: int, address: list[int], operands: list[int], result: int, scratch: int) -> None:
+        """Write addresses into the cells from `first` on."""
         for cell, k, at in self.pointers:
-            ints[first + cell] = address[k] + at
+            cells[first + cell] = at + (address[operands[k]] if k >= 0 else result)
         for cell, at in self.temporaries:
-            ints[first + cell] = scratch + at
-        if self.numbers:
-            fill_numbers(self.numbers, slots, ints, f64, f32, first)
+            cells[first + cell] = scratch + at
+
+    def fill_slots(self, views: tuple[Any, Any, Any], first: int, slots: Any) -> None:
+        """Write numbers, and what follows from slice bounds, into the cells from `first` on."""
+        fill_numbers(self.numbers, slots, *views, first)
         for cell, const, terms in self.affine:
             for slot, c in terms:
                 const += c * slots[slot]
-            ints[first + cell] = const
+            views[0][first + cell] = const
 
 
-@dataclass(slots=True)
-class _Part:
-    """A value that is computed where it is read: its structure, what it reads, its numbers."""
+class _Part(NamedTuple):
+    """A value that is computed where it is read: its structure, what it reads, its numbers, the number of movements in
+    a row and of elementwise operations."""
 
     key: tuple
     operands: list[int]
     slots: list
     depth: int
-
-
-@dataclass(slots=True)
-class _Step:
-    value: Value
-    key: list
-    operands: list[int]
-    slots: list | tuple
-    nbytes: int
-    patch: Patch | None = None
+    size: int = 0
 
 
 class _Entry:
@@ -118,65 +111,125 @@ class _Entry:
         self.shape, self.dtype, self.index = like.shape, like.dtype, 0
 
 
+Step = tuple[Value, list, list[int], Any, int]  # value, key, operands, numbers, bytes
+
 _patches: dict[tuple, Patch] = {}
 _interpreted = 0
+_roles: dict[Primitive, int] = {}
+
+
+def _role(prim: Primitive) -> int:
+    """What is done with an operation, found once."""
+    if isinstance(prim, Movement):
+        role = RENAME if prim is RESHAPE or prim is ALIAS else MOVE
+    elif isinstance(prim, Source):
+        role = SOURCE
+    elif prim.writes:
+        role = WRITE
+    elif isinstance(prim, Embed):
+        role = PAD
+    elif isinstance(prim, Elementwise):
+        role = POINT
+    elif isinstance(prim, Reduction):
+        role = FOLD
+    else:
+        role = CALL if isinstance(prim, Library) else STEP
+    _roles[prim] = role
+    return role
 
 
 class Stitcher:
-    """One run of a cone whose values have their `index`: leaves first. `wanted`: positions of what must be stored;
-    `held`, by cone position: what somebody needs later; `donatable`: leaves whose memory nobody else sees.
+    """One run of a cone. `wanted`: what must be stored; `trees`: whether an elementwise operation that is read once is
+    part of the patch that reads it, which saves time later and makes more patches to plan now; `mark`: a number that
+    no value is marked with yet; `donatable(leaf, uses)`: whether nobody else sees its memory.
+
+    Positions: the cone's, then the leaves'. `kept`: what somebody needs later, or what a recipe reads that somebody
+    holds; `root`: what a value only renames; `parts`: values that are computed where they are read.
     """
 
-    def __init__(self, cone: list[Value], leaves: list[Value], wanted: set[int], held: tuple, donatable: tuple) -> None:
+    def __init__(
+        self, cone: list[Value], wanted: list[Value], trees: bool, mark: int, donatable: Callable[[Value, int], bool]
+    ) -> None:
         self.cone = cone
-        self.leaves = leaves
-        self.values = [*leaves, *cone]
-        self.wanted = wanted
-        self.donatable = donatable
-        n = len(self.values)
-        self.parts: list[_Part | None] = [None] * n
-        self.root = list(range(n))  # of what only renames another value
-        self.kept = [False] * len(leaves) + list(held)  # what is stored for good
-        for i in wanted:
+        self.trees = trees
+        self.leaves: list[Value] = []
+        self._number(mark)
+        self.donatable = []
+        for x in self.leaves:
+            self.donatable.append(donatable(x, self.uses[x.index]))
+        self.values = [*cone, *self.leaves]
+        self.kept += [False] * len(self.leaves)
+        self.wanted = {v.index for v in wanted}
+        for i in self.wanted:
             self.kept[i] = True
+        self.root = list(range(len(self.values)))
+        self.parts: list[_Part | None] = [None] * len(self.values)
+
+    def _number(self, mark: int) -> None:
+        """Number the values: the cone, then its leaves. Count uses, and find what somebody else holds."""
+        cone, leaves = self.cone, self.leaves
+        n = 0
+        for v in cone:
+            v.index = n
+            v.mark = mark
+            n += 1
+        self.uses = uses = [0] * n
+        for v in cone:
+            for x in v.inputs:
+                if x.mark != mark:
+                    x.mark = mark
+                    x.index = len(uses)
+                    uses.append(0)
+                    leaves.append(x)
+                uses[x.index] += 1
+        v = x = None  # type: ignore[assignment]  # what a variable names would count as held
+        # More references than the list, the loop variable, the argument, and what the cone accounts for.
+        self.kept = [getrefcount(v) > uses[v.index] + 3 for v in cone]
 
     # -- analysis --
 
     def fits(self) -> bool:
         """Find the steps; False when the program should be planned."""
-        self.steps: list[_Step] = []
+        self.steps: list[Step] = []
         self.total = 0
-        self.overwritten = {v.inputs[0].index for v in self.cone if len(v.inputs) > 1 and _writes(v)}
         self.writes: list[int] = []
-        self.library = False
-        for v in self.cone:
-            kind = _INLINE.get(v.prim.__class__)
-            if (kind is None or v.index in self.wanted or not self._inline(v, kind)) and not self._step(v):
+        self.calls = False
+        roles = [_roles.get(v.prim) or _role(v.prim) for v in self.cone]
+        self.overwritten = (
+            {v.inputs[0].index for v, r in zip(self.cone, roles, strict=True) if r == WRITE}
+            if WRITE in roles
+            else set()
+        )
+        for v, role in zip(self.cone, roles, strict=True):
+            inline = MOVE <= role <= PAD and v.index not in self.wanted and self._inline(v, role)
+            if not inline and not self._step(v, role):
                 return False
         return True
 
-    def _inline(self, v: Value, kind: int) -> bool:
+    def _inline(self, v: Value, role: int) -> bool:
         """Note v as a part of what reads it, if it can be."""
         i, prim = v.index, v.prim
-        if kind == 1:
-            slots = list(v.slots)
+        if role == SOURCE:
             static = v.slots if prim.name == "full" and body.is_static(v.slots[0]) else ()
-            self.parts[i] = _Part((prim, v.shape, v.dtype, static), [], slots, 0)
+            self.parts[i] = _Part((prim, v.shape, v.dtype, static), [], list(v.slots), 0)
             return True
-        if kind == 2 and (len(v.inputs) == 2 or any(s != 1 for s in v.static[0])):
+        if role == PAD and any(s != 1 for s in v.static[0]):
             return False
         (x,) = v.inputs
         at = self.parts[x.index]
+        if at is not None and at.size and (self.kept[i] or not self._moves_once(v)):
+            self._promote(x)
+            at = self.parts[x.index]
         if at is None:
-            at_root = self.root[x.index]
-            if prim is RESHAPE or prim is ALIAS:
-                self.root[i] = at_root
-                self.kept[at_root] |= self.kept[i]
+            root = self.root[x.index]
+            if role == RENAME:
+                self.root[i] = root
+                self.kept[root] |= self.kept[i]
                 return True
-            key = (prim, v.static, v.shape, x.shape, x.dtype)
-            part = _Part(key, [at_root], list(v.slots), 1)
+            part = _Part((prim, v.static, v.shape, x.shape, x.dtype), [root], list(v.slots), 1)
         elif at.depth < DEPTH:
-            part = _Part((prim, v.static, v.shape, at.key), at.operands, [*at.slots, *v.slots], at.depth + 1)
+            key = (prim, v.static, v.shape, at.key)
+            part = _Part(key, at.operands, [*at.slots, *v.slots], at.depth + 1, at.size)
         else:
             return False
         if self.kept[i] or self.overwritten:
@@ -190,141 +243,176 @@ class Stitcher:
         self.parts[i] = part
         return True
 
+    def _moves_once(self, v: Value) -> bool:
+        """Whether elementwise work can be done behind this movement: it repeats nothing, and is simple."""
+        old, new = v.inputs[0].shape, v.shape
+        if self.uses[v.index] != 1 or math.prod(new) > math.prod(old):
+            return False
+        return v.prim is not RESHAPE or [n for n in old if n != 1] == [n for n in new if n != 1]
+
+    def _promote(self, x: Value) -> None:
+        """Make the tree that x is, or moves, a step after all."""
+        chain = []
+        while not isinstance(x.prim, Elementwise):
+            chain.append(x)
+            (x,) = x.inputs
+        part = self.parts[x.index]
+        assert part is not None
+        self.parts[x.index] = None
+        self._append(x, list(part.key), part.operands, part.slots)
+        for v in reversed(chain):
+            self.parts[v.index] = None
+            self._inline(v, _roles[v.prim])
+
     def _dies(self, o: int) -> bool:
         """Whether nobody needs the value after this run."""
-        return not self.kept[o] and (o >= len(self.leaves) or self.donatable[o])
+        return not self.kept[o] and (o < len(self.cone) or self.donatable[o - len(self.cone)])
 
-    def _step(self, v: Value) -> bool:
-        size = math.prod(v.shape)
-        key: list[Any] = [v.prim, v.static, v.shape, v.dtype]
+    def _step(self, v: Value, role: int) -> bool:
+        prim, parts, root = v.prim, self.parts, self.root
+        key: list[Any] = [prim, v.static, v.shape, v.dtype]
         operands: list[int] = []
-        slots: list | tuple = v.slots
+        slots: Any = v.slots
         before: list = []
+        inside = depth = 0
         for x in v.inputs:
-            part = self.parts[x.index]
+            i = x.index
+            part = parts[i]
+            if part is not None and part.size and role < POINT:
+                self._promote(x)
+                part = parts[i]
             if part is None:
-                key.append(x.shape)
-                key.append(x.dtype)
-                operands.append(self.root[x.index])
+                key += (x.shape, x.dtype)
+                operands.append(root[i])
             else:
                 key.append(part.key)
                 operands += part.operands
                 before += part.slots
+                inside += part.size
+                depth = max(depth, part.depth)
         if before:
             slots = [*before, *slots]
+        size = math.prod(v.shape)
         if size > BLOWN_UP:
             read = sum([math.prod(self.values[o].shape) for o in operands])
             if size > LARGEST or size >= config.virtual_ratio * max(read, 1):
                 return False
-        if v.prim.__class__ is Source and v.prim.name == "full" and body.is_static(v.slots[0]):
-            key.append(v.slots)
-        elif _writes(v):
+        if role == POINT:
+            i = v.index
+            if self.trees and inside < TREE and self.uses[i] == 1 and not self.kept[i]:
+                parts[i] = _Part(tuple(key), operands, list(slots), depth, inside + 1)
+                return True
+        elif role == WRITE:
             self.writes.append(len(self.steps))
-        elif isinstance(v.prim, Library):
-            self.library = True
-        nbytes = -(-size * v.dtype.bytes // ALIGN) * ALIGN or ALIGN
-        self.total += nbytes
-        self.steps.append(_Step(v, key, operands, slots, nbytes))
+        elif role == CALL:
+            self.calls = True
+        elif role == SOURCE and prim.name == "full" and body.is_static(v.slots[0]):
+            key.append(v.slots)
+        self._append(v, key, operands, slots)
         return True
+
+    def _append(self, v: Value, key: list, operands: list[int], slots: Any) -> None:
+        nbytes = -(-_size(v) // ALIGN) * ALIGN or ALIGN
+        self.total += nbytes
+        self.steps.append((v, key, operands, slots, nbytes))
 
     def _lifetimes(self) -> None:
         """Where each value is read last, and which writes may take over the memory of their base."""
         self.last = last = [-1] * len(self.values)
         for at, step in enumerate(self.steps):
-            for o in step.operands:
+            for o in step[2]:
                 last[o] = at
-        self.needs = list(self.kept)  # what must not be a temporary
         taking = []
         for at in self.writes:
-            step = self.steps[at]
-            base = step.value.inputs[0]
-            root = self.root[base.index]
-            mine = root >= len(self.leaves) or (self.donatable[root] and not self.library)
-            if len(step.value.inputs) == 1 or self.parts[base.index] is not None or not mine:
+            v, key, operands, _, _ = self.steps[at]
+            if len(v.inputs) == 1 or self.parts[v.inputs[0].index] is not None:
                 continue
-            if last[root] == at and not self.kept[root] and step.operands.count(root) == 1:
-                step.key.append(True)
-                taking.append((step.value.index, root))
+            root = self.root[v.inputs[0].index]
+            mine = root < len(self.cone) or (self.donatable[root - len(self.cone)] and not self.calls)
+            if mine and last[root] == at and not self.kept[root] and operands.count(root) == 1:
+                key.append(True)
+                taking.append((v.index, root))
         for result, root in reversed(taking):
             self.needs[root] |= self.needs[result]
-        self.taking = {result for result, _ in taking}
+        self.taking.update(result for result, _ in taking)
 
     # -- running --
 
     def run(self) -> None:
         """Run all steps, then give the results to the values. What a library call raises is passed on; nothing has
         changed by then."""
-        self._lifetimes()
-        self.buffer: dict[int, Buffer] = {i: x.data for i, x in enumerate(self.leaves)}
-        self.address = [x.data.address for x in self.leaves] + [0] * len(self.cone)
-        self._take_results()
-        temporaries = _Temporaries()
+        self.needs = list(self.kept)  # what must not be a temporary
+        self.taking: set[int] = set()  # writes that take over the memory of their base
         reuse = self.total > REUSE_FROM
+        if reuse or self.writes:
+            self._lifetimes()
+        self.buffer: dict[int, Buffer] = {x.index: x.data for x in self.leaves}
+        self.address = address = [0] * len(self.cone) + [x.data.address for x in self.leaves]
+        self._take_results()
+        temporaries = _Temporaries(CHUNK if reuse else self.total)
         calls = _Calls()
+        needs, buffer = self.needs, self.buffer
         for at, step in enumerate(self.steps):
-            key = tuple(step.key)
+            v, parts, operands, slots, nbytes = step
+            key = tuple(parts)
             patch = _patches.get(key)
             if patch is None:
-                patch = _keep(key, _make(step, self.parts))
-            i = step.value.index
+                patch = _keep(key, _make(v, key, self.parts))
+            i = v.index
             if patch.overwrites:
-                root = step.operands[0]
-                self.address[i] = self.address[root]
-                if root in self.buffer:
-                    self.buffer[i] = self.buffer[root]
-                else:
-                    temporaries.rename(root, i)
-            elif i not in self.buffer:
-                if self.needs[i]:  # a write that could not take over
-                    self.buffer[i] = Buffer(pool.take(step.nbytes), 0, _size(step.value))
-                    self.address[i] = self.buffer[i].address
-                else:
-                    self.address[i] = temporaries.take(i, step.nbytes)
+                self._take_over(operands[0], i, temporaries)
+            elif not needs[i]:
+                address[i] = temporaries.take(i, nbytes)
+            elif i not in buffer:  # a write that could not take over
+                buffer[i] = Buffer(pool.take(nbytes), 0, _size(v))
+                address[i] = buffer[i].address
             if patch.made.calls:
                 calls.flush()
                 self._call(step, patch, temporaries)
             else:
                 scratch = temporaries.take(-1, patch.arena) if patch.arena else 0
-                calls.push(patch, [*[self.address[o] for o in step.operands], self.address[i]], step.slots, scratch)
-                if patch.arena:
-                    temporaries.release(-1)
+                calls.push(patch, address, operands, address[i], slots, scratch)
             if reuse:
-                for o in step.operands:
+                temporaries.release(-1)
+                for o in operands:
                     if self.last[o] == at:
                         temporaries.release(o)
         calls.flush()
-        for step in self.steps:
-            v = step.value
+        for v, *_ in self.steps:
             if self.kept[v.index]:
-                v.data = self.buffer[v.index]
+                v.data = buffer[v.index]
                 v.inputs = ()
         counters.entries_evaluated += len(self.cone)
 
     def _take_results(self) -> None:
         """Buffers of what is kept; small ones share a block."""
-        mine = [s for s in self.steps if self.needs[s.value.index] and s.value.index not in self.taking]
-        slab = sum([s.nbytes for s in mine if s.nbytes <= SLAB])
+        mine = [(s[0], s[4]) for s in self.steps if self.needs[s[0].index] and s[0].index not in self.taking]
+        slab = sum([n for _, n in mine if n <= SLAB])
         block, offset = pool.take(slab) if slab else None, 0
-        for s in mine:
-            i = s.value.index
-            if s.nbytes <= SLAB:
+        for v, nbytes in mine:
+            if nbytes <= SLAB:
                 assert block is not None
-                self.buffer[i] = Buffer(block, offset, _size(s.value))
-                offset += s.nbytes
+                found = Buffer(block, offset, _size(v))
+                offset += nbytes
             else:
-                self.buffer[i] = Buffer(pool.take(s.nbytes), 0, _size(s.value))
-            self.address[i] = self.buffer[i].address
+                found = Buffer(pool.take(nbytes), 0, _size(v))
+            self.buffer[v.index] = found
+            self.address[v.index] = found.address
 
-    def _call(self, step: _Step, patch: Patch, temporaries: _Temporaries) -> None:
+    def _take_over(self, root: int, i: int, temporaries: _Temporaries) -> None:
+        """The result is where the base was."""
+        self.address[i] = self.address[root]
+        if root in self.buffer:
+            self.buffer[i] = self.buffer[root]
+        else:
+            temporaries.rename(root, i)
+
+    def _call(self, step: Step, patch: Patch, temporaries: _Temporaries) -> None:
         """A step that a library performs."""
-        operands = [self.buffer.get(o) or temporaries.buffer(o, _size(self.values[o])) for o in step.operands]
-        ((_, out),) = patch.made.run(operands, step.slots)
-        i = step.value.index
-        self.buffer[i], self.address[i] = out, out.address
-
-
-def _writes(v: Value) -> bool:
-    return v.prim is WRITE or isinstance(v.prim, Scatter)
+        v, _, operands, slots, _ = step
+        buffers = [self.buffer.get(o) or temporaries.buffer(o, _size(self.values[o])) for o in operands]
+        ((_, out),) = patch.made.run(buffers, slots)
+        self.buffer[v.index], self.address[v.index] = out, out.address
 
 
 def _size(v: Value) -> int:
@@ -332,25 +420,27 @@ def _size(v: Value) -> int:
 
 
 class _Temporaries:
-    """Memory of what lives only during a run, by position."""
+    """Memory of what lives only during a run, by position; taken from the pool `chunk` bytes at a time, at least."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunk: int) -> None:
+        self._chunk = chunk
         self._free: dict[int, list[tuple[Block, int]]] = {}
         self._at: dict[int, tuple[Block, int, int]] = {}
         self._block: Block | None = None
-        self._used = 0
+        self._used = self._end = 0
 
     def take(self, i: int, nbytes: int) -> int:
         """The address of memory for position i."""
-        nbytes = -(-nbytes // ALIGN) * ALIGN
         free = self._free.get(nbytes)
         if free:
             block, offset = free.pop()
         else:
-            if self._block is None or self._used + nbytes > self._block.nbytes:
-                self._block, self._used = pool.take(max(nbytes, CHUNK)), 0
-            block, offset = self._block, self._used
-            self._used += nbytes
+            offset = self._used
+            self._used += -(-nbytes // ALIGN) * ALIGN
+            if self._used > self._end:
+                self._block = pool.take(max(nbytes, self._chunk))
+                offset, self._used, self._end = 0, -(-nbytes // ALIGN) * ALIGN, self._block.nbytes
+            block = self._block  # type: ignore[assignment]
         self._at[i] = block, offset, nbytes
         return block.address + offset
 
@@ -370,54 +460,62 @@ class _Temporaries:
 
 
 class _Calls:
-    """Native calls that wait to be made as one: rows (kernel, cells, tasks, grain), and cells."""
+    """Native calls that wait to be made as one: rows (kernel, cells, tasks, grain), and the cells."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
-        self.used = 0
+        self.cells: list[int] = []
+        self.numbers: list[tuple[Patch, int, Any]] = []
         self.parallel = False
 
-    def push(self, patch: Patch, address: list[int], slots: Any, scratch: int) -> None:
-        """Add the steps of a patch; `address`: of its operands, then of its result."""
+    def push(
+        self, patch: Patch, address: list[int], operands: list[int], result: int, slots: Any, scratch: int
+    ) -> None:
+        """Add the steps of a patch."""
         if not patch.addresses and not patch.ready():
             self.flush()
             made = patch.made
-            patch.fill(*made.views, 0, address, slots, scratch)
+            patch.fill(made.views[0], 0, address, operands, result, scratch)
+            patch.fill_slots(made.views, 0, slots)
             made.run_kernels(0, len(made.steps), False)
             patch.interpreted()
             return
-        end = self.used + len(patch.cells)
-        if end > CELLS:
+        cells = self.cells
+        first = len(cells)
+        if first + len(patch.cells) > CELLS:
             self.flush()
-            end = len(patch.cells)
-        first = self.used
-        self.used = end
-        _views[0][first:end] = patch.cells
-        patch.fill(*_views, first, address, slots, scratch)
-        for kernel, (at, tasks, grain) in zip(patch.addresses, patch.rows, strict=True):
-            self.rows += (kernel, _cells_address + 8 * (first + at), tasks, grain)
-            self.parallel |= tasks > grain
+            cells = self.cells
+            first = 0
+        cells += patch.cells
+        patch.fill(cells, first, address, operands, result, scratch)
+        if patch.numbers or patch.affine:
+            self.numbers.append((patch, first, slots))
+        at = _cells_address + 8 * first
+        for kernel, (offset, tasks, grain) in zip(patch.addresses, patch.rows, strict=True):
+            self.rows += (kernel, at + offset, tasks, grain)
+        self.parallel |= patch.parallel
 
     def flush(self) -> None:
         """Make the calls."""
-        rows = self.rows
-        if rows:
-            count = len(rows) // 4
-            counters.kernels_run += count
-            for start in range(0, len(rows), 4 * STEPS):
-                piece = array("q", rows[start : start + 4 * STEPS])
-                threads.run_program(piece.buffer_info()[0], len(piece) // 4, self.parallel)
-            self.rows = []
-            self.parallel = False
-        self.used = 0
+        if not self.rows:
+            return
+        _views[0][: len(self.cells)] = array("q", self.cells)
+        for patch, first, slots in self.numbers:
+            patch.fill_slots(_views, first, slots)
+        rows = array("q", self.rows)
+        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel)
+        counters.kernels_run += len(rows) // 4
+        self.rows, self.cells, self.numbers, self.parallel = [], [], [], False
 
 
-_cells = np.zeros(CELLS, np.int64)  # of the native call that is being put together; `evaluate` lets one run at a time
-_cells_address = _cells.ctypes.data
+_cells = array(
+    "q", bytes(8 * CELLS)
+)  # of the native call that is being put together; `evaluate` lets one run at a time
+_cells_address = _cells.buffer_info()[0]
 _views = views_of(_cells)
 
 
-def _make(step: _Step, parts: list[_Part | None]) -> Patch:
+def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     """Plan one operation with what it reads through."""
     leaves: list[_Entry] = []
     cone: list[_Entry] = []
@@ -432,7 +530,7 @@ def _make(step: _Step, parts: list[_Part | None]) -> Patch:
             cone.append(out)
         return out
 
-    copy(step.value, root=True)
+    copy(v, root=True)
     for i, x in enumerate((*leaves, *cone)):
         x.index = i
     built = program.build(cone, leaves, [len(leaves) + len(cone) - 1], [])  # type: ignore[arg-type]
@@ -443,7 +541,7 @@ def _make(step: _Step, parts: list[_Part | None]) -> Patch:
             numbers[slot] = x.slots[0]
         slot += len(x.slots)
     donatable = [False] * len(leaves)
-    if step.key[-1] is True:
+    if key[-1] is True:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
     return Patch(Executable(made))

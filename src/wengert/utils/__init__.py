@@ -1,5 +1,5 @@
-"""Helpers beside tensors: sharing memory with other libraries."""
+"""Helpers beside tensors: sharing memory with other libraries, and data sets."""
 
-from wengert.utils import dlpack
+from wengert.utils import data, dlpack
 
-__all__ = ["dlpack"]
+__all__ = ["data", "dlpack"]
