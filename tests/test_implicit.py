@@ -38,6 +38,10 @@ def forward(f):
     return lambda x: jvp(f, (x,), (torch.ones_like(x),))[1]
 
 
+def _names(modes):
+    return "-".join([m.__name__ for m in modes])
+
+
 def reverse(f):
     return torch.grad(lambda x: f(x).sum())
 
@@ -54,7 +58,7 @@ def root(a, **how):
 MIXES = [m for n in (1, 2, 3) for m in itertools.product((forward, reverse), repeat=n)]
 
 
-@pytest.mark.parametrize("modes", MIXES, ids=len)
+@pytest.mark.parametrize("modes", MIXES, ids=_names)
 @pytest.mark.parametrize("tangent_solve", [None, cg], ids=["dense", "cg"])
 def test_roots_to_third_order(modes, tangent_solve):
     found, exact = (lambda a: root(a, tangent_solve=tangent_solve)), torch.sqrt
