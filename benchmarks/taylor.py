@@ -2,10 +2,10 @@
 
     python benchmarks/taylor.py [--out docs/taylor.md]
 
-Two functions: sin(exp(x)) of one number, and a network of three layers (64 units, tanh) of 64 numbers. Each time is that
-of one evaluation of the n-th derivative: the median of several, in processor time of one thread. `record` is the time
-until everything is recorded, before anything is computed; JAX is timed after compilation. Where the first call takes
-longer than ten seconds (for JAX: with compilation), that is the number, and a row ends with the first above two.
+Two functions: sin(exp(x)) of one number, and a network of three layers (64 units, tanh) of 64 numbers. Each time is
+that of one evaluation of the n-th derivative: the median of several, in processor time of one thread. `record` is the
+time until everything is recorded, before anything is computed; JAX is timed after compilation. Where the first call
+takes longer than ten seconds (for JAX: with compilation), that is the number, and a row ends with the first above two.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A network that solves Poisson's equation: its exact Laplacian comes from Taylor mode (`func.laplacian`).
 
--(u_xx + u_yy) = 2 pi^2 sin(pi x) sin(pi y) on the unit square, u = 0 on its boundary; the solution is sin(pi x) sin(pi y).
+-(u_xx + u_yy) = 2 pi^2 sin(pi x) sin(pi y) on the unit square, u = 0 on its boundary; u = sin(pi x) sin(pi y).
 The network is multiplied by a function that vanishes on the boundary, so that only the equation is left to learn.
 Source: Raissi, Perdikaris and Karniadakis, "Physics-informed neural networks", 2019.
 """

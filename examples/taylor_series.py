@@ -1,8 +1,8 @@
 """Solve a differential equation by its own Taylor series, order by order, with `func.jet`.
 
 For y' = f(y), the series of y up to order k gives that of f(y) up to order k, and so coefficient k + 1 of y. Steps of
-order 20 are long and exact. The equation: a planet around its sun. Source: Griewank and Walther, Evaluating Derivatives,
-2008, section 13.4.
+order 20 are long and exact. The equation: a planet around its sun. Source: Griewank and Walther, Evaluating
+Derivatives, 2008, section 13.4.
 """
 
 from __future__ import annotations

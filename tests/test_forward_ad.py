@@ -34,6 +34,10 @@ def forward(f):
     return lambda x: jvp(f, (x,), (torch.ones_like(x),))[1]
 
 
+def _names(modes):
+    return "-".join([m.__name__ for m in modes])
+
+
 def reverse(f):
     """The gradient of the sum."""
     return torch.grad(lambda x: f(x).sum())
@@ -250,7 +254,7 @@ def test_perturbations_are_not_confused():
         assert outer(g)(x).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("modes", list(itertools.product((forward, reverse), repeat=3)), ids=str)
+@pytest.mark.parametrize("modes", list(itertools.product((forward, reverse), repeat=3)), ids=_names)
 def test_all_mixes_of_three(modes):
     x = t64(0.3, 1.2)
 
@@ -320,7 +324,7 @@ class Cube(torch.autograd.Function):
 
 
 @pytest.mark.parametrize(
-    "modes", [m for n in (1, 2, 3, 4) for m in itertools.product((forward, reverse), repeat=n)], ids=len
+    "modes", [m for n in (1, 2, 3, 4) for m in itertools.product((forward, reverse), repeat=n)], ids=_names
 )
 def test_functions_nest_in_every_mix(modes):
     """PyTorch refuses nested forward mode through a Function, or is wrong: see its issue 197867."""

@@ -18,6 +18,7 @@ from wengert.func import (
     fixed_point_iteration,
     jet,
     jvp,
+    matrix_function,
     newton,
     odeint,
 )
@@ -37,6 +38,10 @@ def forward(f):
     return lambda x: jvp(f, (x,), (torch.ones_like(x),))[1]
 
 
+def _names(modes):
+    return "-".join([m.__name__ for m in modes])
+
+
 def reverse(f):
     return torch.grad(lambda x: f(x).sum())
 
@@ -53,7 +58,7 @@ def root(a, **how):
 MIXES = [m for n in (1, 2, 3) for m in itertools.product((forward, reverse), repeat=n)]
 
 
-@pytest.mark.parametrize("modes", MIXES, ids=len)
+@pytest.mark.parametrize("modes", MIXES, ids=_names)
 @pytest.mark.parametrize("tangent_solve", [None, cg], ids=["dense", "cg"])
 def test_roots_to_third_order(modes, tangent_solve):
     found, exact = (lambda a: root(a, tangent_solve=tangent_solve)), torch.sqrt
@@ -225,3 +230,57 @@ def test_an_oscillator_keeps_to_its_tolerance():
 def test_what_odeint_refuses(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+# -- functions of matrices --
+
+
+def _hermitian(seed, n=3):
+    x = np.random.default_rng(seed).standard_normal((n, n))
+    return x + x.T
+
+
+@pytest.mark.parametrize("eigenvalues", [(1.0, 1.0, 1.0), (2.0, 2.0, 3.0), (2.0, 2.0 + 1e-9, 3.0), (2.0, 2.001, 3.0)])
+def test_matrix_functions_at_repeated_eigenvalues(eigenvalues):
+    basis = np.linalg.qr(_hermitian(0))[0]
+    a, e, h = basis @ np.diag(eigenvalues) @ basis.T, _hermitian(1), 1e-4
+    weight = t64(_hermitian(2) + np.triu(np.ones((3, 3))))
+    for f, reference in ((torch.exp, np.exp), (torch.sqrt, np.sqrt), (lambda x: x.sin() / x, lambda x: np.sin(x) / x)):
+
+        def exact(x, reference=reference):
+            w, v = np.linalg.eigh(x)
+            return v * reference(w) @ v.T
+
+        expected = (8 * (exact(a + h * e) - exact(a - h * e)) - exact(a + 2 * h * e) + exact(a - 2 * h * e)) / (12 * h)
+        y, d = jvp(lambda x, f=f: matrix_function(f, x), (t64(a),), (t64(e),))
+        np.testing.assert_allclose(y.numpy(), exact(a), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(d.numpy(), expected, rtol=1e-8, atol=1e-8)
+        gradient = torch.grad(lambda x, f=f: (matrix_function(f, x) * weight).sum())(t64(a))
+        assert (gradient * t64(e)).sum().item() == pytest.approx((weight * d).sum().item(), rel=1e-9)
+
+
+def test_second_derivatives_of_matrix_functions_and_complex_matrices():
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 3)) + 1j * rng.standard_normal((3, 3))
+    a, e = torch.tensor(x + x.conj().T), torch.tensor(x @ x.conj().T)
+
+    def found(s):
+        return matrix_function(torch.exp, a + s * e)
+
+    def exact(s):
+        return torch.matrix_exp(a + s * e)
+
+    s = t64(0.1)
+    for times in (1, 2):
+        f, g = found, exact
+        for _ in range(times):
+            f, g = forward(f), forward(g)
+        np.testing.assert_allclose(f(s).numpy(), g(s).numpy(), rtol=1e-8)
+
+
+def test_eigenvalues_have_derivatives_where_they_repeat_and_vectors_none():
+    a = t64(np.eye(2)).requires_grad_()
+    torch.linalg.eigvalsh(a).sum().backward()
+    close(a.grad, t64(np.eye(2)))
+    (g,) = torch.autograd.grad(torch.linalg.eigh(a).eigenvectors[0, 0], a)
+    assert not g.isfinite().all()
