@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import weakref
 
@@ -510,3 +511,42 @@ def test_anomaly_detection_names_function_and_line():
     with pytest.warns(UserWarning, match="Anomaly Detection has been enabled"), torch.autograd.detect_anomaly():
         assert torch.is_anomaly_enabled()
     assert not torch.is_anomaly_enabled()
+
+
+# -- the lines of errors --
+
+
+def notes_of(f):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 -- any: only its notes matter
+        f()
+    return "\n".join(caught.value.__notes__)
+
+
+def test_errors_of_a_pass_say_which_call_they_are_about():
+    """Always, without anomaly detection."""
+    x = leaf(1.0, 2.0)
+    y, line = x * x, sys._getframe().f_lineno
+    z = y.sum()
+    z.backward()
+    assert f"{__file__}:{line}" in notes_of(z.backward)
+    h, line = x.exp(), sys._getframe().f_lineno
+    h.register_hook(lambda g: g[:1])
+    assert f"{__file__}:{line}" in notes_of(h.sum().backward)
+    w, line = x.sin(), sys._getframe().f_lineno
+    w.grad_fn.register_hook(lambda gi, go: (gi[0].double(),))
+    assert f"{__file__}:{line}" in notes_of(w.sum().backward)
+
+
+def test_concurrent_passes_with_hooks_on_shared_leaves_and_one_graph():
+    """Passes of several threads through one retained graph, with hooks, checkpoints aside: every gradient arrives."""
+    x = torch.ones(20, requires_grad=True)
+    seen = []
+    x.register_post_accumulate_grad_hook(lambda t: seen.append(threading.get_ident()))
+    y = (x * 3).exp().sum()
+    threads = [threading.Thread(target=lambda: [y.backward(retain_graph=True) for _ in range(5)]) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(seen) == 20
+    np.testing.assert_allclose(x.grad.numpy(), 20 * 3 * np.exp(3), rtol=1e-5)

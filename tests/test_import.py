@@ -24,7 +24,7 @@ FLOORS = [
     ("storage", "indexing", "lenses", "tensor"),
     ("overrides", "copying", "arrays"),
     (
-        "conversions", "cuda", "differentiating", "dlpack", "factories", "gradients", "inplace", "looking",
+        "conversions", "cuda", "differentiating", "dlpack", "explain", "factories", "gradients", "inplace", "looking",
         "memory", "operators", "parts", "printing", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "func", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),

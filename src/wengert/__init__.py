@@ -224,6 +224,7 @@ for _name, _f in list(globals().items()):  # the functions that are written by h
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)
 _LATER = {"get_num_threads": "wengert.runtime.threads", "set_num_threads": "wengert.runtime.threads"}
+_LATER |= {"GradExplanation": "wengert.explain", "explain_grad": "wengert.explain"}
 _LATER |= dict.fromkeys((
     "adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "bilinear", "conv1d", "conv2d", "conv3d",
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity", "group_norm", "layer_norm",

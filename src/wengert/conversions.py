@@ -12,7 +12,7 @@ from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
 from wengert.record.value import Value
 from wengert.storage import twin
-from wengert.tensor import Tensor, _operand, make, tensor_value
+from wengert.tensor import Tensor, _operand, make, passed, tensor_value
 
 # -- products --
 
@@ -143,5 +143,7 @@ for _name, _d in {
     "cfloat": dtypes.complex64, "cdouble": dtypes.complex128,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _converter(_name, _d))
+# What these record, users called for.
+passed.update(id(f.__code__) for f in (to, type, type_as, _converter("", dtypes.float32)))
 setattr(Tensor, "__matmul__", _matmul)  # noqa: B010 -- mypy does not allow the assignment
 setattr(Tensor, "__rmatmul__", _rmatmul)  # noqa: B010

@@ -27,7 +27,7 @@ from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
 from wengert.record.dual import showing
 from wengert.record.primitive import ALIAS, frozen, tracked
-from wengert.record.value import Value, record, recorder
+from wengert.record.value import Value, as_inference, record, recorder
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -464,7 +464,7 @@ class Storage:
 def detached(storage: Storage, lenses: tuple[Lens, ...], owner: Any) -> Storage:
     """A storage for the same numbers, with no history."""
     out = over(storage.share(), compose(storage.lenses, lenses), owner)
-    out.value.__class__ = storage.value.__class__  # inference tensor or not, whatever the mode is now
+    as_inference(out.value, storage.value)  # inference tensor or not, whatever the mode is now
     return out
 
 

@@ -34,7 +34,7 @@ from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias, frozen, hung
-from wengert.record.value import InferenceValue, Value, record, recorder
+from wengert.record.value import InferenceValue, Value, as_inference, record, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, twin
 
@@ -226,7 +226,7 @@ class Tensor:
         """The view that `lenses` show of this tensor, with value v, for the call in `frame`."""
         t = _new(Tensor)
         s = self._store or self._storage()
-        v.__class__ = self._v.__class__  # a view is an inference tensor if its base is
+        as_inference(v, self._v)  # a view is an inference tensor if its base is
         if len(lenses) > 1 and v.node is not None:
             v.node.bounds = (self._v.node,)
         if v.node is None and s.value.node is not None:
@@ -264,7 +264,7 @@ class Tensor:
         kept = self._retained()
         if not recorder.grad:
             new = renoded(new, old)
-            new.__class__ = old.__class__  # inference mode may write to a normal tensor
+            as_inference(new, old)  # inference mode may write to a normal tensor
         s.write(new)
         if not self._lenses:
             self._v, self._tick = new, s.tick
@@ -422,7 +422,7 @@ class Tensor:
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
             self._tick = self._store.tick
         new = hung(v, AccumulateGrad(v, self) if requires_grad else None)
-        new.__class__ = v.__class__
+        as_inference(new, v)
         self._v = new
         if self._store is not None:
             self._store.value = new  # views keep what they have until the next write
@@ -436,16 +436,26 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory, with no history."""
-        s = self._store or self._storage()
+        return self._detached(_frame(1))
+
+    def _detached(self, frame: Any) -> Tensor:
+        node = value(self).node
         t = _new(Tensor)
-        s = storage.detached(s, self._lenses, t)
+        s = storage.detached(self._storage(), self._lenses, t)
         t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
+        if node is not None:
+            s.value.origin = weakref.ref(node)
+            stamp(s.value, frame)
         return t
 
     def detach_(self) -> Tensor:
         if self._is_view():
             raise RuntimeError(DETACH_VIEW)
-        v = frozen(value(self))
+        old = value(self)
+        v = frozen(old)
+        if old.node is not None:
+            v.origin = weakref.ref(old.node)
+            stamp(v, _frame(1))
         self._v = v
         if self._store is not None:
             self._store.value = v
@@ -453,7 +463,7 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
-        return self.detach()
+        return self._detached(_frame(1))
 
     @data.setter
     def data(self, other: Any) -> None:
@@ -592,6 +602,5 @@ def _retain(t: Tensor, g: Value) -> None:
 wrap["is_tensor"] = lambda x: isinstance(x, Tensor)
 wrap["value"] = tensor_value
 wrap["tensor"] = handle
-wrap["saved"] = handle
 wrap["accumulate"] = accumulate
 wrap["retain"] = _retain

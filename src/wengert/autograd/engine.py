@@ -21,6 +21,8 @@ from typing import Any
 
 from wengert.autograd import hooks as calls
 from wengert.autograd.anomaly import anomaly
+from wengert.autograd.region import Stop, with_stops
+from wengert.autograd.saved import SavedValues
 from wengert.config import config
 from wengert.ops import elementwise as ew
 from wengert.ops import movement as mv
@@ -28,7 +30,15 @@ from wengert.ops.reduction import sum_to
 from wengert.ops.source import FULL, full
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, hidden, wrap
 from wengert.record.primitive import ALIAS, Movement, alias
-from wengert.record.value import Value, _check_pending, evaluator, record, recorder, relate
+from wengert.record.value import (
+    Value,
+    _check_pending,
+    evaluator,
+    line_of_call,
+    record,
+    recorder,
+    relate,
+)
 
 # (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
 Scaled = tuple[float, Value | None, Value, Value | None]
@@ -69,12 +79,15 @@ def backward(
     """
     starts = [_node(x) for x in roots]
     targets = None if inputs is None else [_node(x) for x in inputs]
-    order = reachable(starts, targets)
     r = recorder
+    if r.region is not None:
+        r.region.split()
+    order = reachable(starts, targets)
     before = r.grad, r.site, r.busy
     walk = _Walk(order, targets, create_graph, retain_graph, accumulate, before)
     if any(type(n) is AccumulateGrad and n.hooks for n in order):
         order = _leaves_early(order)
+    order = with_stops(order)
     outer, passes.current = passes.current, walk
     r.grad, r.busy = create_graph, True  # cuts happen between nodes: a rule's result must show its structure
     try:
@@ -86,12 +99,21 @@ def backward(
         for node in walk.inside if not retain_graph else ():
             if node.saved and any(v.prim is not FULL for v in node.saved):
                 node.saved = None
+    except Exception as error:
+        _note(error, *(r.site or (None, 0)))
+        raise
     finally:
         passes.current = outer
         r.grad, r.site, r.busy = before
     found = [*walk.captured.values(), *(g for _, g in walk.leaves)]
     relate([v for v in found if v.data is None], [v for v in roots if isinstance(v, Value) and v.data is None])
     return [walk.captured.get(n) for n in targets or ()]
+
+
+def _note(error: Exception, code: Any, lasti: int) -> None:
+    """Say beside an error which call of the program backward was at."""
+    if code is not None and not hasattr(error, "__notes__"):
+        error.add_note(f"In backward of the call at {code.co_filename}:{line_of_call(code, lasti)}")
 
 
 def _node(x: Value | Node) -> Node | None:
@@ -127,7 +149,9 @@ def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> li
 def _check_freed(nodes: list[Node]) -> None:
     for n in nodes:
         if n.saved is None:
-            raise RuntimeError(FREED)
+            error = RuntimeError(FREED)
+            _note(error, n.code, n.lasti)
+            raise error
 
 
 def _leaves_early(order: list[Node]) -> list[Node]:
@@ -203,10 +227,13 @@ class _Walk:
         r, pending, wanted, eager, retain_graph = recorder, self.pending, self.wanted, config.eager, self.retain_graph
         watched: Any = _EVERYTHING if self.careful else self.targets
         limit = config.pending_limit if self.may_cut else 1 << 62
+        saved: Any
+        new: Scaled
         while order:
             node = order.pop()
             total = pending.pop(node, None)
             if node.hooks is not None or node in watched:
+                g = x = saved = new = old = None  # type: ignore[assignment]  # the last node's would count as held
                 total = self.visit(node, total)
             if total is None:
                 continue
@@ -215,9 +242,13 @@ class _Walk:
                 c, u, g = 1.0, None, _multiplied(total)
             r.site = (node.code, node.lasti)
             rules = node.rules
-            saved: Any = saved_values(node) if rules.saves_result else node.saved
+            saved = node.saved
             if saved is None:  # another pass, within this one or in another thread, freed it meanwhile
                 raise RuntimeError(FREED)
+            if saved.__class__ is SavedValues:
+                saved = self.call(saved_values, node)
+            elif rules.saves_result:
+                saved = saved_values(node)
             edges = node.edges
             for i, rule, plain, arguments in rules.steps:
                 edge = edges[i]
@@ -231,7 +262,7 @@ class _Walk:
                     if x is None:
                         continue
                     if x.shape == edge.shape and x.dtype is edge.dtype and (x is g or _is_plain_product(x)):
-                        new: Scaled = (c, u, x, None)
+                        new = c, u, x, None
                     else:
                         new = self.fitted(c, u, x, g, edge)
                     old = pending.get(edge)
@@ -251,6 +282,11 @@ class _Walk:
     def visit(self, node: Node, total: Scaled | None) -> Scaled | None:
         """Do what there is to do at a node. Returns what its rules are still to be run on, if anything."""
         hooks = node.hooks
+        if isinstance(node, Stop):
+            self.store()
+            node.act()
+            return None
+        recorder.site = (node.code, node.lasti)
         if isinstance(node, MultiNode):
             grads = self.grads.pop(node, None)
             if grads is not None and any(g is not None for g in grads):
@@ -280,6 +316,16 @@ class _Walk:
                 return total
             return None
         return total
+
+    def store(self) -> None:
+        """Store what the pass has recorded so far, unless it is virtual: what it was computed from can go."""
+        values = [v for _, v in self.leaves]
+        values += self.captured.values()
+        values += [v for total in self.pending.values() for v in total[1:3] if v is not None]
+        values += [v for grads in self.grads.values() for v in grads if v is not None]
+        values = [v for v in values if v.data is None]
+        if values and not recorder.inference:
+            evaluator["stage"](values)
 
     def leaf(self, node: Any, value: Value) -> None:
         hooks = node.hooks
@@ -330,9 +376,9 @@ class _Walk:
         inner = copy.copy(self)
         inner.pending, inner.targets = {}, set()
         inner.careful, inner.may_cut, inner.retain_graph = False, False, True
-        saved = saved_values(node)
         if node.saved is None:
             raise RuntimeError(FREED)
+        saved = self.call(saved_values, node)
         found: list[Value | None] = [None] * len(node.outer_edges)
         for i, rule, _, arguments in node.rules.steps:
             edge = node.edges[i]
@@ -452,7 +498,9 @@ class _Walk:
 def saved_values(node: Node) -> tuple[Value, ...]:
     """What the node saved. Its own result is saved without its node, or they would form a cycle: here it gets it
     back, if what is recorded now can be differentiated."""
-    saved = node.saved or ()
+    saved: Any = node.saved or ()
+    if saved.__class__ is SavedValues:
+        saved = saved.values()
     if node.rules.saves_result and recorder.grad:
         k = node.rules.save.index(len(node.prim.inputs))
         result = alias(saved[k])

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wengert.autograd.forward import joined
+from wengert.autograd.saved import Packed, SavedTensor, packed
 from wengert.lazy import lazy
 from wengert.messages import TANGENT_SIZE
 from wengert.ops.batching import level_of
@@ -125,11 +126,11 @@ class _Saved:
     __slots__ = ("output", "value")
 
     def __init__(self, v: Value, output: int | None, has_node: bool) -> None:
-        self.value = alias(v) if has_node else v
+        self.value: Any = packed(alias(v), None) if has_node else packed(v, v.node)
         self.output = output
 
     def unpack(self, ctx: FunctionCtx) -> Any:
-        v = self.value
+        v: Value = self.value.unpacked() if type(self.value) is Packed else self.value
         if ctx._pushing:
             v = seen(v if self.output is None else ctx._pushing[self.output], recorder.forward)
         elif self.output is not None:
@@ -165,6 +166,17 @@ class FunctionNode(MultiNode):
         if key.startswith("__") or key in ("ctx", "bounds"):
             return super().__getattr__(key)
         return getattr(self.ctx, key)
+
+    @property
+    def saved_tensors(self) -> tuple:
+        return self.ctx.saved_tensors
+
+    @property
+    def _raw_saved_tensors(self) -> tuple[SavedTensor, ...]:
+        saved = self.ctx._saved
+        if saved is None:
+            raise RuntimeError(FREED)
+        return tuple([SavedTensor(s, self.ctx if s is not None else None) for s in saved])
 
     def __repr__(self) -> str:
         return f"<wengert.autograd.function.{self.name()} object at {id(self):#x}>"

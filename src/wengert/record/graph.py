@@ -100,20 +100,36 @@ class Node:
             return None
         if key.startswith("_saved_"):
             return self._saved(key[7:])
+        if key.startswith("_raw_saved_") and (k := self._place(key[11:])) != -1:
+            return wrap["raw_saved"](self, k)
         raise AttributeError(f"{self.name()!r} object has no attribute {key!r}")
 
     def _saved(self, name: str) -> Any:
         if name in self.prim.params:
             return self.static[self.prim.params.index(name)]
+        k = self._place(name)
+        if k == -1:
+            raise AttributeError(f"{self.name()!r} object has no attribute '_saved_{name}'")
+        return None if k is None else wrap["saved"](self, k)
+
+    def _place(self, name: str) -> int | None:
+        """Where the input, or the result, of that name is in `saved`; None if no rule reads it, -1 if there is none."""
         names = (*self.prim.inputs, "result")
         if name not in names:
-            raise AttributeError(f"{self.name()!r} object has no attribute '_saved_{name}'")
+            return -1
         k = names.index(name)
-        if k not in self.rules.save:
-            return None
-        if self.saved is None:
-            raise RuntimeError(FREED)
-        return wrap["saved"](self.saved[self.rules.save.index(k)])
+        return self.rules.save.index(k) if k in self.rules.save else None
+
+    @property
+    def saved_tensors(self) -> tuple:
+        """All that this step keeps until backward has run, as tensors; for a composition, what its parts keep too."""
+        steps = [*hidden(self), self] if self.bounds is not None else [self]
+        return tuple([wrap["saved"](n, k) for n in steps for k in range(len(n.rules.save))])
+
+    def __dir__(self) -> list[str]:
+        read = [n for k, n in enumerate((*self.prim.inputs, "result")) if k in self.rules.save]
+        saved = [f"{p}_saved_{n}" for n in read for p in ("", "_raw")] + [f"_saved_{p}" for p in self.prim.params]
+        return [*super().__dir__(), *saved]
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
@@ -168,6 +184,9 @@ class MultiNode(Node):
     @property
     def outer_edges(self) -> tuple[Node | None, ...]:
         return self.edges
+
+    def __dir__(self) -> list[str]:
+        return list(object.__dir__(self))
 
     def push(self, tangents: list[Value | None]) -> list[Value | None]:
         """The tangents of the results, from those of what the edges lead to (None: zero)."""

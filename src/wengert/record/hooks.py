@@ -9,6 +9,9 @@ from typing import Any
 
 _ids = itertools.count()
 
+# One item for each block of hooks on saved values that is open, in any thread: recording asks whether there are any.
+packing: list[None] = []
+
 
 class RemovableHandle:
     """Returned by every `register_...hook`: `remove()`, or the end of a `with` block, takes the hook away."""

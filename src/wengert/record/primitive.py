@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,7 @@ import numpy as np
 from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
 from wengert.record.graph import Node
-from wengert.record.value import Batched, MapLevel, Value, recorder
+from wengert.record.value import Batched, InferenceValue, MapLevel, Value, recorder
 
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
@@ -132,7 +133,7 @@ class Primitive:
         """Give v its node. A result that its own rule reads is saved as a twin without a node, or there is a cycle."""
         inputs = v.inputs
         if not v.dtype.differentiable:
-            return v
+            return _without_history(v)
         if len(inputs) == 2:  # the common cases first: this runs at every call under grad mode
             a, b = inputs[0].node, inputs[1].node
             mask = (a is not None) + 2 * (b is not None)
@@ -144,26 +145,26 @@ class Primitive:
             mask = sum([1 << k for k, n in enumerate(edges) if n is not None])
         rules = self._rules.get(mask) or self.rules_for(mask)
         if not rules.steps:
-            return v
+            return _without_history(v)
         save = rules.save
         if rules.saves_result:
             out = Value(ALIAS, (v,), (), v.shape, v.dtype)
             everything = (*inputs, v)
             saved: tuple[Value, ...] = tuple([everything[k] for k in save])
             for x in saved:
-                if x.__class__ is not Value:
+                if x.__class__ is InferenceValue:
                     raise RuntimeError(INFERENCE_SAVED)
             out.node = Node(v, rules, saved, edges)
             out.dual = v.dual
             return out
         if len(save) == 1:
             saved = (inputs[save[0]],)
-            if saved[0].__class__ is not Value:
+            if saved[0].__class__ is InferenceValue:
                 raise RuntimeError(INFERENCE_SAVED)
         elif save:
             saved = tuple([inputs[k] for k in save])
             for x in saved:
-                if x.__class__ is not Value:
+                if x.__class__ is InferenceValue:
                     raise RuntimeError(INFERENCE_SAVED)
         else:
             saved = ()
@@ -184,6 +185,15 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def _without_history(v: Value) -> Value:
+    """v, which has no derivative: it remembers, weakly, that its operands have one."""
+    for x in v.inputs:
+        if x.node is not None:
+            v.origin = weakref.ref(x.node)
+            break
+    return v
 
 
 def _defining_module() -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wengert.config import config
 from wengert.dtypes import dtype
 from wengert.messages import ESCAPED, NO_NUMBERS
+from wengert.record.hooks import packing
 
 if TYPE_CHECKING:
     from wengert.record.dual import Dual, Level
@@ -35,7 +36,8 @@ class Value:
     """
 
     __slots__ = (
-        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "prim", "seq",
+        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "origin", "prim",
+        "seq",
         "shape", "slots", "static",
     )  # fmt: skip
 
@@ -67,6 +69,7 @@ class Value:
 
     index: int
     lasti: int
+    origin: weakref.ref[Node]  # where the value was cut from a history, by `detach` or for want of a derivative
 
     # `ops` gives values their arithmetic, so that derivative rules read as formulas.
     __add__: Callable[[Value, Any], Value]
@@ -82,6 +85,32 @@ class Value:
 
 class InferenceValue(Value):
     """A value made in inference mode, which backward cannot use."""
+
+    __slots__ = ()
+
+
+def fill(v: Value, data: Any) -> None:
+    """Give v its buffer. It forgets how it was made, unless it is to keep that."""
+    v.data = data
+    if not isinstance(v, RecipeValue):
+        v.inputs = ()
+
+
+def as_inference(v: Value, other: Value) -> None:
+    """Make v an inference value if `other` is one, and a normal one if not."""
+    inference = other.__class__ is InferenceValue
+    if inference != (v.__class__ is InferenceValue):
+        v.__class__ = InferenceValue if inference else Value
+
+
+class RecipeValue(Value):
+    """A value that keeps its inputs when it is stored: its buffer may be dropped, and it is pending then."""
+
+    __slots__ = ()
+
+
+class LightValue(RecipeValue):
+    """A value that is not stored merely because somebody holds it: who reads it computes it again."""
 
     __slots__ = ()
 
@@ -146,10 +175,18 @@ class Recorder(threading.local):
         self.last_site: tuple | None = None
         self.next_check = 0
         self.levels: list[MapLevel] = []  # of the running vmaps, the innermost last
+        self.packs: tuple[tuple[Callable, Callable], ...] = ()  # hooks on saved values, the innermost last
+        self.packs_refused: str | None = None  # the message of `disable_saved_tensors_hooks`
+        self.region: Any = None  # the innermost region whose saved values may be dropped, an `OpenRegion`
+        self.mutation = False  # within `allow_mutation_on_saved_tensors`
         self.busy = False  # an evaluation is running: what it records is not cut
         self.recent: deque[weakref.ref[Value]] = deque(
             maxlen=2048
         )  # where a cut finds every chain of pending work, if it still lives
+
+    def mark(self) -> int:
+        """A place in the numbering: what is recorded later has a larger `seq`."""
+        return next(_sequence)
 
 
 recorder = Recorder()
@@ -195,6 +232,9 @@ class Counters:
 
 counters = Counters()
 
+# Stretches of the record with values that are computed again instead of kept (`autograd.region`), of all threads.
+regions: list[Any] = []
+
 # Values that were asked for together (the gradients of one pass): whoever looks at one is likely
 # to look at the others, and they share most of their work.
 relatives: weakref.WeakKeyDictionary[Value, list[weakref.ref[Value]]] = weakref.WeakKeyDictionary()
@@ -211,7 +251,8 @@ def relate(values: list[Value], roots: list[Value]) -> None:
 _ref = weakref.ref
 
 # Set by the runtime: settle(values) stores a buffer in each; cut(value) bounds pending work at the call that made
-# value.
+# value; stage(values) stores them unless they are virtual; drop(values), forget(value) take buffers and recipes away.
+# Set by autograd: pack(value) packs what the node of value saved.
 evaluator: dict[str, Callable] = {}
 # Ways to record an operation with inputs that are dual, or batched. `record` chooses one, or returns None; set by
 # forward mode, "dual", and by `ops.batching`, "batched".
@@ -241,6 +282,8 @@ def record(
         for x in inputs:
             if x.node is not None:
                 v = prim.attach(v)  # before anything is evaluated, which would drop v's inputs
+                if packing:
+                    evaluator["pack"](v)
                 break
     elif r.inference:
         v.__class__ = InferenceValue

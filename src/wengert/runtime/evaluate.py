@@ -25,9 +25,20 @@ from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE
 from wengert.record.primitive import ALIAS, Expression
-from wengert.record.value import Value, counters, evaluator, line_of, recorder, relatives
+from wengert.record.value import (
+    LightValue,
+    Value,
+    counters,
+    evaluator,
+    fill,
+    line_of,
+    recorder,
+    regions,
+    relatives,
+)
 from wengert.runtime import reference
 from wengert.runtime.buffers import allocate, from_array
+from wengert.runtime.light import let_go
 
 if TYPE_CHECKING:
     from wengert.compiler.plan import Plan
@@ -70,11 +81,11 @@ class _Planning:
 _planning = _Planning()
 
 
-def settle(values: list[Value], store_held: bool = False) -> None:
+def settle(values: list[Value], store_held: bool = False, least: int = 0) -> None:
     """Store a buffer in each value. What they are computed from stays pending unless storing it is worthwhile.
 
     With `store_held` nothing is demanded: the values, and what they are computed from, are stored where somebody holds
-    them, unless they are virtual.
+    them, unless they are virtual; and nothing is done if they are computed from fewer than `least` entries.
 
     Raises:
         TooLarge: when a buffer does not fit; nothing is stored then, and the values stay as they were.
@@ -85,15 +96,19 @@ def settle(values: list[Value], store_held: bool = False) -> None:
     with _lock:
         busy, recorder.busy = recorder.busy, True
         try:
+            if recorder.region is not None:
+                recorder.region.update()
             if config.backend == "reference":
                 cone = cone_of(wanted)
-                if _counted(cone, wanted, store_held):
+                if len(cone) >= least:  # else what was recorded lately is gone, or evaluated: there is nothing to cut
+                    _count(cone, wanted, store_held)
                     reference.evaluate(cone)
             elif config.backend == "cpu":
                 roots = _plain_roots(wanted)
                 also = _related(wanted, roots)
                 cone = cone_of([*roots, *also])
-                if _counted(cone, wanted, store_held):
+                if len(cone) >= least:
+                    _count(cone, wanted, store_held)
                     _flush(cone, wanted, roots, also, store_held)
             else:
                 raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
@@ -101,15 +116,11 @@ def settle(values: list[Value], store_held: bool = False) -> None:
             recorder.busy = busy
 
 
-def _counted(cone: list[Value], wanted: list[Value], store_held: bool) -> bool:
-    """Whether there is enough to do; if so, it is counted, and what was pending is not any more, unless a read comes
-    back to the same values."""
-    if store_held and len(cone) < config.pending_limit // 2:
-        return False  # what was recorded lately is gone, or evaluated: there is nothing to cut
+def _count(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
+    """What was pending is not any more, unless a read comes back to the same values."""
     counters.flushes += 1
     if not store_held:
         recorder.start = min(recorder.start + len(cone), max([v.seq for v in wanted]))
-    return True
 
 
 def cone_of(wanted: list[Value]) -> list[Value]:
@@ -174,10 +185,8 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
                 raise _explained(e, cone, found) from None
             n = len(leaves)
             for position, buffer in outputs:
-                v = cone[position - n]
-                v.data = buffer
-                v.inputs = ()
-    for v in wanted:
+                fill(cone[position - n], buffer)
+    for v in cone if store_held else wanted:
         _share(v)
 
 
@@ -265,8 +274,7 @@ def _share(v: Value) -> None:
         chain.append(v)
         (v,) = v.inputs
     for x in chain if v.data is not None else ():
-        x.data = v.data
-        x.inputs = ()
+        fill(x, v.data)
 
 
 def _describe(
@@ -311,13 +319,30 @@ def _describe(
     # Held: more references than this cone accounts for (the list, the loop variable, the argument of getrefcount).
     for v in cone:
         key.append(getrefcount(v) > uses[v.index] + 3)
+    pinned: set[int] = set()
+    if regions or store_held:
+        held = key[-len(cone) :]
+        pinned = let_go(cone, held)
+        if store_held:
+            _hold_what_is_shown(cone, held, len(leaves))
+        key[-len(cone) :] = held
     for v in leaves:
-        key.append(_donatable(v, uses[v.index]))
+        key.append(v.index not in pinned and _donatable(v, uses[v.index]))
     for v in roots:
         key.append(v.index)
     for v in also:
         key.append(-1 - v.index)
     return leaves, tuple(key), slots
+
+
+def _hold_what_is_shown(cone: list[Value], held: list[bool], n: int) -> None:
+    """A held reshape or alias of one of the cone, whose values have the indices from n, shows its memory: that is
+    stored, and shared when it is there."""
+    for k in range(len(cone) - 1, -1, -1):
+        v = cone[k]
+        if held[k] and (v.prim is RESHAPE or v.prim is ALIAS) and v.inputs[0].index >= n:
+            held[k] = False
+            held[v.inputs[0].index - n] = True
 
 
 def _donatable(v: Value, uses: int) -> bool:
@@ -374,7 +399,30 @@ def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
 def cut(v: Value) -> None:
     """Bound pending work: of all that was recorded lately and lives, store what is held, unless it is virtual."""
     with contextlib.suppress(TooLarge):  # it stays pending, and whoever looks at it is told
-        settle(_ends(v), store_held=True)
+        settle(_ends(v), store_held=True, least=config.pending_limit // 2)
+
+
+def stage(values: list[Value]) -> None:
+    """Store values that a pass of backward has reached, unless they are virtual."""
+    with contextlib.suppress(TooLarge):
+        settle(values, store_held=True)
+
+
+def drop(values: list[Value]) -> None:
+    """Make values light, and take away their buffers if they can be computed again."""
+    with _lock:
+        for v in values:
+            v.__class__ = LightValue
+            if v.inputs:
+                v.data = None
+
+
+def forget(v: Value) -> None:
+    """Make v a value like others: it has a buffer or a recipe, and not both."""
+    with _lock:
+        v.__class__ = Value
+        if v.data is not None:
+            v.inputs = ()
 
 
 def _ends(last: Value) -> list[Value]:
@@ -412,4 +460,7 @@ if hasattr(os, "register_at_fork"):  # no plan may be half made, or half run, wh
 
 evaluator["settle"] = settle
 evaluator["cut"] = cut
+evaluator["stage"] = stage
+evaluator["drop"] = drop
+evaluator["forget"] = forget
 evaluator["eager"] = lambda v: settle([v])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from wengert.record.primitive import Embed, Movement, Source
-from wengert.record.value import Value, counters
+from wengert.record.value import Value, counters, fill
 from wengert.runtime.buffers import from_array, widened
 
 
@@ -24,8 +24,7 @@ def compute(v: Value) -> None:
             out = np.asarray(v.prim.reference(*arrays, *v.static, *slots))
     if out.shape != v.shape:
         raise AssertionError(f"{v.prim.name}: reference gives shape {out.shape}, the record says {v.shape}")
-    v.data = from_array(out, v.dtype)
-    v.inputs = ()
+    fill(v, from_array(out, v.dtype))
     counters.entries_evaluated += 1
     counters.entries_reference += 1
 

@@ -19,10 +19,11 @@ from wengert.compiler import plan as planner
 from wengert.config import config
 from wengert.ops.movement import RESHAPE
 from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
-from wengert.record.value import Value, counters
+from wengert.record.value import Value, counters, fill, regions
 from wengert.runtime import threads
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
+from wengert.runtime.light import let_go
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
@@ -156,7 +157,7 @@ class Stitcher:
         self._number(mark)
         self.donatable = []
         for x in self.leaves:
-            self.donatable.append(donatable(x, self.uses[x.index]))
+            self.donatable.append(x.index not in self.pinned and donatable(x, self.uses[x.index]))
         self.values = [*cone, *self.leaves]
         self.kept += [False] * len(self.leaves)
         self.wanted = {v.index for v in wanted}
@@ -185,6 +186,7 @@ class Stitcher:
         v = x = None  # type: ignore[assignment]  # what a variable names would count as held
         # More references than the list, the loop variable, the argument, and what the cone accounts for.
         self.kept = [getrefcount(v) > uses[v.index] + 3 for v in cone]
+        self.pinned = let_go(cone, self.kept) if regions else ()
 
     # -- analysis --
 
@@ -380,8 +382,7 @@ class Stitcher:
         calls.flush()
         for v, *_ in self.steps:
             if self.kept[v.index]:
-                v.data = buffer[v.index]
-                v.inputs = ()
+                fill(v, buffer[v.index])
         counters.entries_evaluated += len(self.cone)
 
     def _take_results(self) -> None:

@@ -1,5 +1,5 @@
-"""Helpers beside tensors: sharing memory with other libraries, and data sets."""
+"""Helpers beside tensors: computing again instead of keeping, sharing memory with other libraries, and data sets."""
 
-from wengert.utils import data, dlpack
+from wengert.utils import checkpoint, data, dlpack
 
-__all__ = ["data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack"]
