@@ -288,6 +288,10 @@ def test_refusals():
     x = torch.ones(2, requires_grad=True)
     with pytest.raises(TypeError, match="argument 'y' must be Tensor, not float"):
         viz.make_dot([2.0])
+    with pytest.raises(TypeError, match="argument 'y' must be Tensor, not NoneType"):
+        viz.make_dot(None)
+    with pytest.raises(TypeError, match="argument 'y' must be Tensor, not list"):
+        viz.forward_backward([x])
     with pytest.raises(TypeError, match=r"argument 'names\['w'\]' must be Tensor, not int"):
         viz.make_dot(x * 2, {"w": 1})
     with pytest.raises(ValueError, match="style must be one of torchviz, covariables, not 'dark'"):

@@ -223,6 +223,35 @@ def numbers(v):
     return np.asarray(read(v))
 
 
+def test_each_result_of_a_function_goes_its_own_way():
+    x = torch.tensor(3.0, requires_grad=True)
+    a, b = Both.apply(x)
+    passes = viz.forward_backward(a * b, {"x": x})
+    shown = texts(passes.picture)
+    for word in ("6 →", "← 9", "9 →", "← 6", "54 →", "grad 54"):
+        assert word in shown, word
+    assert passes.captions[1] == "both computes 2 results, and BothBackward joins the backward graph"
+    labels = [line.text for s in viz.paths(a * b, x, {"x": x}).picture.shapes for line in s.lines]
+    assert "∂both[0]/∂x = 2" in labels
+    assert "∂both[1]/∂x = 6" in labels
+
+
+def test_an_edge_without_a_gradient_does_not_take_that_of_another():
+    class Second(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x + y
+
+        @staticmethod
+        def backward(ctx, g):
+            return None, g * 5
+
+    x = torch.tensor(3.0, requires_grad=True)
+    passes = viz.forward_backward(Second.apply(x, x) * 1.0, {"x": x})
+    assert texts(passes.picture).count("← 5") == 1
+    assert "grad 5" in texts(passes.picture)
+
+
 def test_another_initial_gradient():
     x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
     g = torch.tensor([1.0, 10.0, 100.0])
@@ -373,6 +402,22 @@ def test_a_result_on_the_way_and_what_is_not_on_any_way():
     assert str(nowhere).splitlines()[0] == "doutput/dx: 0 paths"
     assert str(viz.paths(h, h, {"h": h})).splitlines() == ["dh/dh: 1 path", "  h: 1", "  sum: 1",
                                                          "  backward(): 1, the same"]  # fmt: skip
+
+
+def test_empty_arrays_narrow_and_complex_ones():
+    e = torch.zeros(0, 3, requires_grad=True)
+    found = viz.paths((e * 2).sum(), e)
+    assert found.total.shape == (0, 3)
+    assert found.agrees
+    viz.forward_backward((e * 2).sum()).svg  # noqa: B018 -- is drawn
+    b = torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+    found = viz.paths((b * b).sum(), b)
+    assert found.agrees
+    np.testing.assert_array_equal(found.total.astype(np.float64), [2, 2, 2])
+    z = torch.tensor([1 + 2j, 3.0], requires_grad=True)
+    found = viz.paths((z * z.conj()).real.sum(), z)
+    np.testing.assert_allclose(found.total, [2 + 4j, 6])
+    assert found.agrees
 
 
 def test_nan_and_a_wrong_derivative_are_told():

@@ -294,6 +294,11 @@ def _result(node: Node) -> int:
 def _ask(walk: Any, door: Node, places: set[int], asked: dict) -> None:
     """Hand gradients to a node of which the answers tell the norms of its Jacobian matrices."""
     size = math.prod(door.shape)
+    if not size:
+        for place in places:
+            edge = public(door).outer_edges[place]
+            asked[door, place] = (0, math.prod(edge.shape) if edge is not None else 0), [], 1.0
+        return
     probes = list(_probes(size, door.shape, door.dtype))
     scale = 1.0 if size <= _EXACT else 1 / len(probes)
     for g in probes:

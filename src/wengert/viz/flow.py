@@ -42,7 +42,7 @@ class Flow:
     """
 
     def __init__(self, y: Tensor, gradient: Tensor | None = None) -> None:
-        root = tensor_value(y)
+        root = tensor_value(y, "y")
         if root.node is None:
             raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
         if gradient is None and math.prod(root.shape) != 1:
@@ -140,7 +140,7 @@ def _recompute(nodes: Iterable[Node], known: dict[Node, Value]) -> None:
     for node in nodes:
         if node in known or node.special:
             continue
-        saved = dict(zip(node.rules.save, node.saved or ()))
+        saved = {i: v for i, v in zip(node.rules.save, node.saved or ()) if isinstance(v, Value)}
         inputs = [known.get(e) if e is not None else saved.get(i) for i, e in enumerate(node.edges)]
         if all(v is not None for v in inputs):
             known[node] = record(node.prim, tuple(inputs), node.static, node.shape, node.dtype, node.slots)  # type: ignore[arg-type]

@@ -157,15 +157,12 @@ def graph(
     Raises:
         TypeError: if y, or something named, is no tensor.
     """
-    roots = [y] if isinstance(y, Tensor) else list(y)
-    for x in roots:
-        tensor_value(x, "y")
-    return _Reader(roots, names or {}, expand).read(saved, constants)
+    return _Reader(_tensors(y), names or {}, expand).read(saved, constants)
 
 
 def record(y: Tensor | Sequence[Tensor], *, names: Mapping[str, Tensor] | None = None) -> Graph:
     """The pending entries that y is computed from, by primitive; where something is stored, the record begins."""
-    roots = [tensor_value(x, "y") for x in ([y] if isinstance(y, Tensor) else list(y))]
+    roots = [tensor_value(x, "y") for x in _tensors(y)]
     labels = {tensor_value(x, name): name for name, x in (names or {}).items()}
     order = sorted(reached(roots), key=attrgetter("seq"))
     key = {v: k for k, v in enumerate(order)}
@@ -176,6 +173,13 @@ def record(y: Tensor | Sequence[Tensor], *, names: Mapping[str, Tensor] | None =
         for x, n in zip(v.inputs, v.prim.inputs)
     ]
     return Graph(vertices, edges)
+
+
+def _tensors(y: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    out = list(y) if isinstance(y, list | tuple) else [y]
+    for x in out:
+        tensor_value(x, "y")
+    return out  # type: ignore[return-value]
 
 
 def _entry(key: int, v: Value, label: str) -> Vertex:
@@ -227,11 +231,13 @@ def short_name(node_name: str) -> str:
 def results(nodes: Iterable[Node], roots: Iterable[Value]) -> dict[Node, Value]:
     """What each node computed, so far as it is held: as a result that was asked for, pending, or saved for backward."""
     nodes = list(nodes)
-    held = [*roots, *[x for n in nodes for x in n.saved or ()]]
+    held = [*roots, *[x for n in nodes for x in n.saved or () if isinstance(x, Value)]]
     known = {v.node: v for v in reached(held) if v.node is not None}
     for n in nodes:
         if n.saved and n.rules.saves_result and n not in known:
-            known[n] = n.saved[n.rules.save.index(len(n.prim.inputs))]
+            result = n.saved[n.rules.save.index(len(n.prim.inputs))]
+            if isinstance(result, Value):  # no hook has put it elsewhere
+                known[n] = result
         if type(n) is AccumulateGrad and n.variable is not None:
             known[n] = tensor_value(n.variable)
     return known
@@ -246,7 +252,7 @@ def kept(node: Node) -> list[tuple[str, Value]]:
             return []
         return [(f"saved {k}", tensor_value(t)) for k, t in enumerate(tensors) if t is not None]
     names = (*node.prim.inputs, "result")
-    return [(names[i], v) for i, v in zip(node.rules.save, node.saved or ())]
+    return [(names[i], v) for i, v in zip(node.rules.save, node.saved or ()) if isinstance(v, Value)]
 
 
 def _is_number(v: Value) -> bool:

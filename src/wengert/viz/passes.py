@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wengert.record.graph import MultiNode, OutputNode
 from wengert.tensor import Tensor
 from wengert.viz import model
 from wengert.viz.drawing import Drawing
 from wengert.viz.flow import Flow, Part, Summary, summaries
 from wengert.viz.graphs import hint
-from wengert.viz.model import CONSTANT, LEAF, OPERATION, OUTPUT, Edge, Graph, Vertex, short_name
+from wengert.viz.model import CONSTANT, LEAF, OPERATION, OUTPUT, Edge, Graph, Vertex, public, short_name
 from wengert.viz.picture import LINE, Arrow, Picture, Shape
 from wengert.viz.picture import Line as Text
 from wengert.viz.picture import Part as Layer
@@ -150,7 +151,8 @@ class _Work:
             self.handed.setdefault(b, []).append(p)
             self.on_edge.setdefault((a, b), []).append(p)
         values = [v.value if v.node is None else flow.values.get(v.node) for v in graph.vertices]
-        wanted = [*values, *[p.gradient for p in flow.parts], *flow.totals.values()]
+        several = [x for n, x in flow.values.items() if isinstance(n, OutputNode)]
+        wanted = [*values, *several, *[p.gradient for p in flow.parts], *flow.totals.values()]
         self.said = summaries([v for v in wanted if v is not None])
         self.value = {v.key: self.said[x] for v, x in zip(graph.vertices, values) if x is not None}
 
@@ -176,7 +178,8 @@ class _Work:
         out = [_State(0, caption=f"Inputs: {said}")]
         operations = self.graph.of_kind(OPERATION)
         for k, v in enumerate(operations, start=1):
-            result = self.value.get(v.key, "a value that was not kept")
+            several = f"{len(v.node.results)} results" if isinstance(v.node, MultiNode) else "a value that was not kept"
+            result = self.value.get(v.key, several)
             caption = f"{self.title(v)} computes {result}, and {v.name} joins the backward graph"
             out.append(_State(k, now=v.key, caption=caption))
         start = self.said[self.flow.totals[self.flow.root]]
@@ -227,9 +230,7 @@ class _Work:
                 continue
             at = used.get((e.source, e.target), 0)
             used[e.source, e.target] = at + 1
-            parts = self.on_edge.get((e.source, e.target), [])
-            part = parts[at] if at < len(parts) else None
-            self.edge(e, part, state, place, shapes, arrows)
+            self.edge(e, *self.flows(e, at), state, place, shapes, arrows)
         return Picture(
             shapes,
             arrows,
@@ -240,14 +241,15 @@ class _Work:
         )
 
     def edge(
-        self, e: Edge, part: Part | None, state: _State, place: dict[int, int], shapes: list[Shape], arrows: list[Arrow]
-    ) -> None:
+        self, e: Edge, value: Summary | None, part: Part | None, state: _State, place: dict[int, int],
+        shapes: list[Shape], arrows: list[Arrow],
+    ) -> None:  # fmt: skip
         """An edge with a label in its middle: the value above, the gradient below."""
         there = self.there(e.target, state) and self.there(e.source, state)
         end = self.graph[e.target].kind == OUTPUT
         back = state.started if end else part is not None and self.number[part] < state.arrived
         gradient = self.flow.totals[self.flow.root] if end else part.gradient if part is not None else None
-        lines = [Text(x, FORWARD, size=11) for x in self.forward(e)]
+        lines = [Text(x, FORWARD, size=11) for x in self.forward(value)]
         lines += [Text(x, BACKWARD, size=11, shown=back) for x in self.backward(gradient)]
         label = len(shapes)
         shapes.append(Shape("label", (Layer(tuple(lines)),), None, "none", ghost=not there, room=0.0))
@@ -256,8 +258,22 @@ class _Work:
         arrows.append(Arrow(place[e.source], label, e.kind, color, False, tail, dashed, ghost=not there))
         arrows.append(Arrow(label, place[e.target], e.kind, LINE, dashed=dashed, ghost=not there))
 
-    def forward(self, e: Edge) -> list[str]:
-        found = self.value.get(e.source)
+    def flows(self, e: Edge, at: int) -> tuple[Summary | None, Part | None]:
+        """What flows along an edge, the one with number `at` between its ends: a value and a gradient."""
+        source, target = self.graph[e.source].node, self.graph[e.target]
+        value = self.value.get(e.target if target.kind == OUTPUT else e.source)
+        if target.kind != OPERATION or target.node is None or e.kind != "flow":
+            return value, None
+        ends = [(i, n) for i, n in enumerate(target.node.outer_edges) if n is not None and public(n) is source]
+        if at >= len(ends):
+            return value, None
+        number, node = ends[at]
+        if isinstance(node, OutputNode) and node in self.flow.values:
+            value = self.said[self.flow.values[node]]
+        parts = [p for p in self.on_edge.get((e.source, e.target), []) if p.place == number]
+        return value, parts[0] if parts else None
+
+    def forward(self, found: Summary | None) -> list[str]:
         form = "{} →" if self.right else "{} ↓"
         return _arrowed(found, form) if found is not None else [form.format("")]
 
