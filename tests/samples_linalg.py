@@ -14,10 +14,11 @@ from wengert.ops import elementwise as ew
 from wengert.ops.einsum import einsum, tensordot
 from wengert.ops.linalg import cholesky, eigen, inverse, lu, norms, older, qr, svd, triangular
 from wengert.ops.linalg import functions as fn
-from wengert.ops.linalg.common import eye, frozen, hermitian, mH, product, row
+from wengert.ops.linalg.common import eye, hermitian, mH, product, row
 from wengert.ops.movement import expand, reshape, slice_, unsqueeze
 from wengert.ops.reduction import sum
 from wengert.ops.source import iota
+from wengert.record.primitive import frozen
 from wengert.record.value import Value, record
 
 S3, B3 = (3, 3), (2, 3, 3)

@@ -9,11 +9,15 @@ import demo
 import digits
 import karate
 import kernel_norm
+import meta_learning
 import network
 import pairwise
+import pinn
 import rosenbrock
 import scipy_minimize
+import taylor_series
 import wengert as torch
+from wengert.config import configure
 
 
 def points(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -262,3 +266,24 @@ def test_demo_reports_a_wrong_result_and_a_failure():
     judge = demo.numbers([1.0])
     assert demo.execute(demo.Program("wrong", lambda: [2.0], "1", judge))[:2] == ("2.0000", False)
     assert demo.execute(demo.Program("fails", fail, "1", judge))[:2] == ("ValueError", False)
+
+
+def test_meta_learning_ensembles_and_gradients_for_each_sample():
+    found = meta_learning.main(steps=30)
+    assert found["meta"]["after"] < 0.9 * found["meta"]["before"]
+    assert found["ensemble"]["mean"] < found["ensemble"]["each"]
+    assert found["per_sample"] < 1e-6
+
+
+def test_taylor_series_bring_a_planet_back():
+    with configure(backend="reference"):
+        coarse, fine = (taylor_series.main(steps=steps, order=8, eccentricity=0.1) for steps in (8, 16))
+    assert fine["distance"] < 1e-4
+    assert fine["distance"] < coarse["distance"] / 100  # order 8: 2^8 = 256
+    assert fine["energy"] < 1e-5
+
+
+def test_a_network_learns_poissons_equation():
+    with configure(backend="reference"):
+        found = pinn.main(steps=80, width=8, points=40, rate=0.05)
+    assert found["after"] < found["before"] / 5

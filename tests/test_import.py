@@ -27,7 +27,7 @@ FLOORS = [
         "conversions", "cuda", "differentiating", "dlpack", "explain", "factories", "gradients", "inplace", "looking",
         "memory", "operators", "parts", "printing", "publish", "random", "show", "views",
     ),
-    ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
+    ("nn", "optim", "func", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
     ("", "__main__", "derivatives", "operations"),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}

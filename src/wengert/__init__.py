@@ -219,7 +219,7 @@ _OF_TENSORS = ("wengert.conversions", "wengert.memory", "wengert.parts", "wenger
 autograd.Variable = autograd.variable.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("extend", "fft", "linalg", "nn", "optim", "show", "special", "utils", "viz")
+_PARTS = ("extend", "fft", "func", "linalg", "nn", "optim", "show", "special", "utils", "viz")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)
@@ -230,6 +230,7 @@ _LATER |= dict.fromkeys((
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity", "group_norm", "layer_norm",
     "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance", "rms_norm",
 ), "wengert.nn.functional")  # fmt: skip
+_LATER["vmap"] = "wengert.func.vmap"
 __all__ = [
     "__version__", *_PARTS, *_LATER, *[k for k, x in globals().items() if k[0] != "_" and k != "annotations"],
 ]  # fmt: skip

@@ -14,9 +14,9 @@ import numpy as np
 from wengert import storage
 from wengert.dtypes import dtype
 from wengert.messages import DEEPCOPY
-from wengert.record.primitive import alias
+from wengert.record.primitive import alias, frozen
 from wengert.record.value import Value
-from wengert.storage import Lens, Memory, Storage, plain
+from wengert.storage import Lens, Memory, Storage
 from wengert.tensor import Tensor, value
 
 _new = object.__new__
@@ -71,11 +71,11 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
         raise RuntimeError(DEEPCOPY)
     seen = shared_by(self)
     if seen is None:
-        out = fresh(type(self), alias(plain(v)))
+        out = fresh(type(self), alias(frozen(v)))
     else:
         shared, lenses = seen
         if id(shared) not in memo:
-            memo[id(shared)] = Memory(plain(shared.current()))
+            memo[id(shared)] = Memory(frozen(shared.current()))
         out = over(type(self), memo[id(shared)], lenses)
     memo[id(self)] = out
     Tensor.requires_grad_(out, requires_grad)

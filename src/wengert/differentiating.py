@@ -14,9 +14,9 @@ from wengert.dtypes import dtype
 from wengert.messages import DETACH_VIEW, NON_LEAF_GRAD
 from wengert.record.graph import AccumulateGrad, Node, wrap
 from wengert.record.hooks import RemovableHandle, add
-from wengert.record.primitive import alias
+from wengert.record.primitive import alias, frozen
 from wengert.record.value import Value
-from wengert.tensor import Tensor, stamp, value
+from wengert.tensor import Tensor, handle, stamp, value
 
 _NEEDS_GRAD = "cannot register a hook on a tensor that doesn't require gradient"
 
@@ -142,7 +142,7 @@ def detach_(self: Tensor) -> Tensor:
     if self._is_view():
         raise RuntimeError(DETACH_VIEW)
     old = value(self)
-    v = storage.plain(old)
+    v = frozen(old)
     if old.node is not None:
         v.origin = weakref.ref(old.node)
         stamp(v, sys._getframe(1))
@@ -192,6 +192,30 @@ def _rebase(t: Tensor, node: Node | None, frame: Any) -> Tensor:
     return t
 
 
+def _redefine(t: Tensor, v: Value, written: bool) -> Tensor:
+    """t itself, of which v is the same value with derivatives in forward mode; `written`: its memory changed too."""
+    if written:
+        t._put(v)
+        return t
+    if t._is_view():
+        t._store, t._lenses = storage.detached(t._storage(), t._lenses, t), ()
+        t._tick = t._store.tick
+    t._v = v
+    if t._store is not None:
+        t._store.value = v
+    return t
+
+
+def _dual(t: Tensor, v: Value) -> Tensor:
+    """A tensor with value v, which is that of t with derivatives; it shares t's memory, unless t is differentiated."""
+    out = handle(v)
+    if value(t).node is None:
+        s = storage.detached(t._storage(), t._lenses, out)
+        s.value = v
+        out._store, out._lenses, out._tick = s, (), s.tick
+    return out
+
+
 def _with_node(t: Tensor, node: Node | None, frame: Any) -> Value:
     v = alias(value(t))
     v.node = node
@@ -200,6 +224,7 @@ def _with_node(t: Tensor, node: Node | None, frame: Any) -> Value:
 
 
 wrap["adopt"], wrap["through"], wrap["rebase"] = _adopt, _through, _rebase
+wrap["redefine"], wrap["dual"] = _redefine, _dual
 wrap["bump"] = _bump
 for _f in (detach_, register_hook, register_post_accumulate_grad_hook, retain_grad):
     setattr(Tensor, _f.__name__, _f)

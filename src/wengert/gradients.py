@@ -15,6 +15,7 @@ from wengert.autograd import differentiate, engine
 from wengert.autograd.modes import enable_grad
 from wengert.factories import tensor
 from wengert.record.graph import AccumulateGrad, Node
+from wengert.record.primitive import differentiated
 from wengert.record.value import recorder
 from wengert.storage import twin
 from wengert.tensor import Tensor, handle, value
@@ -122,7 +123,7 @@ def _variable(x: Any, variables: list[Tensor], given: list) -> Tensor:
     """A tensor for x that nothing else is computed from; both are noted in the lists."""
     if isinstance(x, Tensor):
         v = value(x)
-        t = handle(twin(v)) if v.node is not None and recorder.grad else x.detach().clone()
+        t = handle(twin(v)) if differentiated(v) else x.detach().clone()
     elif isinstance(x, np.ndarray | np.generic):
         t = tensor(x)
     elif isinstance(x, Number) and not isinstance(x, int):

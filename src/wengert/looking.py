@@ -9,7 +9,8 @@ import numpy as np
 
 from wengert import storage
 from wengert.dtypes import bfloat16
-from wengert.record.value import recorder
+from wengert.messages import BRANCH
+from wengert.record.value import Batched, recorder
 from wengert.runtime.evaluate import settle
 from wengert.tensor import Tensor, value
 
@@ -67,6 +68,8 @@ def _single(self: Tensor) -> Any:
 
 
 def __bool__(self: Tensor) -> bool:
+    if value(self).data.__class__ is Batched:
+        raise RuntimeError(BRANCH)
     x = self._read()
     if x.size != 1:
         what = "no values" if x.size == 0 else "more than one value"

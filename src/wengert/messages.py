@@ -55,3 +55,51 @@ INFERENCE_WRITE = (
 )
 INFERENCE_LEAF = "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
 INFERENCE_VERSION = "Inference tensors do not track version counter."
+
+# -- inside vmap --
+
+NO_NUMBERS = (
+    "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor,"
+    " please try to rewrite what you're doing with other operations. A tensor inside vmap stands for all examples at"
+    " once, and has no numbers of its own: compute with it, and look at what vmap returns."
+)
+BRANCH = (
+    "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. The examples may not"
+    " agree on the branch: compute both branches and choose between them with where()."
+)
+DYNAMIC = (
+    "vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over {}. The examples"
+    " may not agree on the shape of the result: use where(), or a sum weighted with the mask, instead."
+)
+ESCAPED = (
+    "Either your tensor may have escaped from inside a function being vmapped and this is a user error (see"
+    " https://pytorch.org/functorch/stable/ux_limitations.html): it was made while vmap ran and is used after that;"
+    " return it from the function instead."
+)
+CAPTURED = (
+    "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args"
+    " that has more elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped"
+    " over in a vmap. The tensor of shape {} was made outside of the function, so that the examples cannot each write"
+    " to it: use out-of-place operators, or pass it as an argument that vmap maps over."
+)
+UNRULED = (
+    "There is a performance drop because we have not yet implemented the batching rule for {}: vmap runs it once for"
+    " each example. Give the primitive its `batch` rule."
+)
+RANDOM = (
+    "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different'"
+    " randomness flags on vmap or perform the randomness operation out of vmap"
+)
+SAME_BATCHED = (
+    "Vmap does not currently support same randomness with a batched tensor input: the examples would not draw from the"
+    " same distribution. Use randomness='different'."
+)
+IN_TRANSFORM = (
+    "backward() called inside a functorch transform. This is not supported, please use functorch.grad or functorch.vjp"
+    " instead or call backward() outside of functorch transforms."
+)
+NO_LEVEL = "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
+TANGENT_SIZE = (
+    "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not"
+    " supported. Tensor is of size {} while the given forward gradient is of size {}."
+)

@@ -9,14 +9,15 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.dtypes import dtype
+from wengert.messages import ESCAPED
 from wengert.ops.joining import cat
 from wengert.ops.movement import slice_
 from wengert.overrides import Dispatching
 from wengert.record.graph import AccumulateGrad
-from wengert.record.value import Value, recorder
+from wengert.record.primitive import frozen
+from wengert.record.value import Batched, Value, recorder
 from wengert.runtime.evaluate import read
-from wengert.storage import plain
-from wengert.tensor import Tensor, value
+from wengert.tensor import Tensor, handle, value
 
 
 class _Options:
@@ -152,9 +153,11 @@ def _lines(x: np.ndarray, full: tuple[int, ...], indent: int, show: Any, cut: bo
 
 
 def text(t: Tensor) -> str:
-    """The representation of a tensor."""
+    """The representation of a tensor; inside a vmap, of all examples."""
     v = value(t)
-    numbers, size = plain(v), math.prod(v.shape)
+    if v.data.__class__ is Batched:
+        return _of_examples(v)
+    numbers, size = frozen(v), math.prod(v.shape)
     suffixes = []
     named = issubclass(type(t), Dispatching)  # of a class that results keep
     prefix = f"{type(t).__name__}(" if named else "tensor("
@@ -177,6 +180,14 @@ def text(t: Tensor) -> str:
     if v.node is not None:
         suffixes.append("requires_grad=True" if type(v.node) is AccumulateGrad else f"grad_fn=<{v.node.name()}>")
     return _with_suffixes(prefix + body, suffixes, len(prefix))
+
+
+def _of_examples(v: Value) -> str:
+    depth = 1 + sum(x.alive and x.start < v.data.level.start for x in recorder.levels)
+    if not v.data.level.alive:
+        raise RuntimeError(ESCAPED)
+    lines = text(handle(v.data.value)).replace("\n", "\n    ")
+    return f"BatchedTensor(lvl={depth}, bdim=0, value=\n    {lines}\n)"
 
 
 def _evident(d: dtype) -> bool:

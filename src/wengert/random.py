@@ -19,7 +19,12 @@ from wengert import dtypes, shapes
 from wengert.attributes import LONG_NAMES, Device
 from wengert.dtypes import dtype
 from wengert.factories import dtype_in, made, sizes_in
-from wengert.record.value import Value
+from wengert.messages import RANDOM, SAME_BATCHED
+from wengert.ops.batching import belongs, lowered
+from wengert.ops.elementwise import as_value
+from wengert.ops.movement import expand
+from wengert.record.primitive import batched
+from wengert.record.value import MapLevel, Value, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.shapes import Shape
 from wengert.tensor import Tensor, handle, overwritten, tensor_value, value
@@ -189,6 +194,29 @@ def _parts(draw: Callable[[Shape, dtype], np.ndarray], shape: Shape, d: dtype) -
     return (draw(shape, d.real) + 1j * draw(shape, d.real)).astype(d.np)
 
 
+def _sampled(d: dtype, shape: Shape, draw: Callable[..., Any], *parameters: Value) -> Value:
+    """draw(shape, *numbers of the parameters); inside a vmap once for all examples, or with an axis in front of the
+    shape and of the parameters, for each example anew: as its `randomness` says.
+
+    Raises:
+        RuntimeError: inside a vmap with randomness="error", or with "same" and parameters that differ.
+    """
+    mapped: list[MapLevel] = []
+    given = list(parameters)
+    for level in reversed([x for x in recorder.levels if x.alive]):
+        if level.randomness == "error":
+            raise RuntimeError(RANDOM)
+        if level.randomness == "different":
+            given, shape = [lowered(v, level) for v in given], (level.size, *shape)
+            mapped.append(level)
+        elif any(belongs(v, level) for v in given):
+            raise RuntimeError(SAME_BATCHED)
+    v = constant(draw(shape, *[read(x) for x in given]), d)
+    for level in reversed(mapped):
+        v = batched(v, level)
+    return v
+
+
 def _uniform(shape: Shape, d: dtype, generator: Generator | None) -> np.ndarray:
     """In [0, 1), also after rounding to d."""
     if d.is_complex:
@@ -242,13 +270,13 @@ def rand(*size: Any, generator: Generator | None = None, **options: Any) -> Tens
     wengert.Size([2, 3])
     """
     d, shape = dtype_in(options), sizes_in("rand", size, options)
-    return made(constant(_uniform(shape, d, generator), d), options)
+    return made(_sampled(d, shape, lambda s: _uniform(s, d, generator)), options)
 
 
 def randn(*size: Any, generator: Generator | None = None, **options: Any) -> Tensor:
     """Normal numbers with mean 0 and variance 1 (complex: of the whole)."""
     d, shape = dtype_in(options), sizes_in("randn", size, options)
-    return made(constant(_normal(shape, d, generator), d), options)
+    return made(_sampled(d, shape, lambda s: _normal(s, d, generator)), options)
 
 
 def randint(*args: Any, generator: Generator | None = None, **options: Any) -> Tensor:
@@ -258,7 +286,7 @@ def randint(*args: Any, generator: Generator | None = None, **options: Any) -> T
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size).__name__}")
     d = dtype_in(options, dtypes.int64)
     shape = sizes_in("randint", (size,), {})
-    return made(constant(_integers(low, high, shape, d, generator), d), options)
+    return made(_sampled(d, shape, lambda s: _integers(low, high, s, d, generator)), options)
 
 
 def _bounds(name: str, args: tuple, options: dict[str, Any], names: tuple[str, ...]) -> list[Any]:
@@ -281,21 +309,28 @@ def randperm(n: int, *, generator: Generator | None = None, **options: Any) -> T
     """The numbers below n in random order."""
     (n,) = sizes_in("randperm", (n,), {})
     d = dtype_in(options, dtypes.int64)
-    return made(constant(_source(generator).permutation(n), d), options)
+    return made(_sampled(d, (n,), lambda s: _permutations(s, generator)), options)
+
+
+def _permutations(shape: Shape, generator: Generator | None) -> np.ndarray:
+    """Along the last axis the numbers below its size, each time in another order."""
+    if len(shape) == 1:
+        return _source(generator).permutation(shape[0])
+    return _source(generator).permuted(np.broadcast_to(np.arange(shape[-1]), shape), axis=-1)
 
 
 def rand_like(input: Tensor, *, generator: Generator | None = None, **options: Any) -> Tensor:
     """`rand` with the shape and dtype of `input`."""
     v = tensor_value(input)
     d = dtype_in(options, v.dtype)
-    return made(constant(_uniform(v.shape, d, generator), d), options)
+    return made(_sampled(d, v.shape, lambda s: _uniform(s, d, generator)), options)
 
 
 def randn_like(input: Tensor, *, generator: Generator | None = None, **options: Any) -> Tensor:
     """`randn` with the shape and dtype of `input`."""
     v = tensor_value(input)
     d = dtype_in(options, v.dtype)
-    return made(constant(_normal(v.shape, d, generator), d), options)
+    return made(_sampled(d, v.shape, lambda s: _normal(s, d, generator)), options)
 
 
 def randint_like(input: Tensor, *args: Any, generator: Generator | None = None, **options: Any) -> Tensor:
@@ -303,7 +338,7 @@ def randint_like(input: Tensor, *args: Any, generator: Generator | None = None, 
     v = tensor_value(input)
     low, high = _bounds("randint_like", args, options, ("low", "high"))
     d = dtype_in(options, v.dtype)
-    return made(constant(_integers(low, high, v.shape, d, generator), d), options)
+    return made(_sampled(d, v.shape, lambda s: _integers(low, high, s, d, generator)), options)
 
 
 def normal(
@@ -321,15 +356,19 @@ def normal(
     if tensors and size is not None:
         raise TypeError("normal(): a size goes with numbers as mean and std; tensors bring their own")
     d = tensors[0].dtype if tensors else dtype_in(options)
-    a, b = (read(value(x)) if isinstance(x, Tensor) else x for x in (mean, std))
-    _check_deviation(b)
-    if not tensors:
-        shape = sizes_in("normal", (size,), {})
-    elif len(tensors) == 2:
-        shape = shapes.broadcast(tensors[0].shape, tensors[1].shape)
+    if tensors:
+        shape = shapes.broadcast(tensors[0].shape, tensors[-1].shape)
     else:
-        shape = tensors[0].shape
-    return made(constant(_normal(shape, d, generator) * b + a, d), options)
+        shape = sizes_in("normal", (size,), {})
+    of = [expand(as_value(value(x), d), shape) for x in (mean, std)]
+
+    def draw(s: Shape, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        _check_deviation(std)
+        return _normal(s, d, generator) * std + mean
+
+    if not isinstance(std, Tensor):
+        _check_deviation(std)
+    return made(_sampled(d, shape, draw, *of), options)
 
 
 def _check_deviation(std: Any) -> None:
@@ -348,9 +387,10 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     """
     v = tensor_value(input)
     if p is not None:
-        return made(constant(_draws(v.shape, _probability(p), generator), v.dtype), {})
+        _probability(p)
+        return made(_sampled(v.dtype, v.shape, lambda s: _draws(s, p, generator)), {})
     _floating("bernoulli_tensor_cpu_p_", v.dtype)
-    return made(constant(_draws(v.shape, _probabilities(v), generator), v.dtype), {})
+    return made(_sampled(v.dtype, v.shape, lambda s, x: _draws(s, _probabilities(x), generator), v), {})
 
 
 def _draws(shape: Shape, p: Any, generator: Generator | None) -> np.ndarray:
@@ -363,8 +403,7 @@ def _probability(p: float) -> float:
     return p
 
 
-def _probabilities(v: Value) -> np.ndarray:
-    x = read(v)
+def _probabilities(x: np.ndarray) -> np.ndarray:
     if not ((x >= 0) & (x <= 1)).all():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
     return x
@@ -392,44 +431,58 @@ def multinomial(
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > v.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    p = read(v).astype(np.float64)
+    shape = (*v.shape[:-1], num_samples)
+    return made(_sampled(dtypes.int64, shape, lambda s, p: _chosen(s, p, replacement, generator), v), {})
+
+
+def _chosen(shape: Shape, weights: np.ndarray, replacement: bool, generator: Generator | None) -> np.ndarray:
+    """Places along the last axis of the weights, as many as the shape says."""
+    p, count = weights.astype(np.float64), shape[-1]
     if not (np.isfinite(p) & (p >= 0)).all():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if not (p.sum(-1) > 0).all():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
     if not replacement:
         keys = p / -np.log(_open_uniform(p.shape, generator))
-        return made(constant(np.argsort(-keys, -1, kind="stable")[..., :num_samples], dtypes.int64), {})
+        return np.argsort(-keys, -1, kind="stable")[..., :count]
     sums = np.cumsum(p, -1).reshape(-1, p.shape[-1])
-    points = _source(generator).random((len(sums), num_samples)) * sums[:, -1:]
+    points = _source(generator).random((len(sums), count)) * sums[:, -1:]
     found = np.array([np.searchsorted(row, x, side="right") for row, x in zip(sums, points)])
-    return made(constant(found.reshape(*p.shape[:-1], num_samples), dtypes.int64), {})
+    return found.reshape(shape)
 
 
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Numbers of events, with the rates in `input`, in its dtype."""
     v = tensor_value(input)
     _floating("poisson_cpu", v.dtype)
-    rates = read(v)
-    if not (rates >= 0).all():
-        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    return made(constant(_source(generator).poisson(rates), v.dtype), {})
+
+    def draw(shape: Shape, rates: np.ndarray) -> np.ndarray:
+        if not (rates >= 0).all():
+            raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+        return _source(generator).poisson(rates)
+
+    return made(_sampled(v.dtype, v.shape, draw, v), {})
 
 
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
     """Numbers of successes in `count` trials of probability `prob`."""
     n, p = tensor_value(count, "count"), tensor_value(prob, "prob")
     _floating("binomial_cpu", n.dtype)
-    return made(constant(_source(generator).binomial(read(n).astype(np.int64), _probabilities(p)), n.dtype), {})
+    shape = shapes.broadcast(n.shape, p.shape)
+
+    def draw(_: Shape, count: np.ndarray, chance: np.ndarray) -> np.ndarray:
+        return _source(generator).binomial(count.astype(np.int64), _probabilities(chance))
+
+    return made(_sampled(n.dtype, shape, draw, expand(n, shape), expand(p, shape)), {})
 
 
 # -- in place --
 
 
-def _written(self: Tensor, draw: Callable[[Value], np.ndarray]) -> Tensor:
+def _written(self: Tensor, draw: Callable[..., Any], *parameters: Value) -> Tensor:
     v = value(self)
     self._check_write()
-    return self._in_place(overwritten(v, constant(draw(v), v.dtype)))
+    return self._in_place(overwritten(v, _sampled(v.dtype, v.shape, draw, *parameters)))
 
 
 def _continuous(name: str, d: dtype) -> None:
@@ -452,19 +505,22 @@ def uniform_(self: Tensor, a: float = 0, b: float = 1, *, generator: Generator |
         raise TypeError(f"uniform_() got an unexpected keyword argument '{next(iter(names))}'")
     if a > b:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}")
-    return _written(self, lambda v: a + (b - a) * _uniform(v.shape, v.dtype, generator))
+    return _written(self, lambda s: a + (b - a) * _uniform(s, self.dtype, generator))
 
 
 def normal_(self: Tensor, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> Tensor:
     """Write normal numbers."""
     _check_deviation(std)
-    return _written(self, lambda v: mean + std * _normal(v.shape, v.dtype, generator))
+    return _written(self, lambda s: mean + std * _normal(s, self.dtype, generator))
 
 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Write 1 with probability p, a number or a tensor that broadcasts, else 0."""
-    chances = _probabilities(value(p)) if isinstance(p, Tensor) else _probability(p)
-    return _written(self, lambda v: _draws(v.shape, chances, generator))
+    if isinstance(p, Tensor):
+        chances = expand(value(p), value(self).shape)
+        return _written(self, lambda s, x: _draws(s, _probabilities(x), generator), chances)
+    _probability(p)
+    return _written(self, lambda s: _draws(s, p, generator))
 
 
 def random_(self: Tensor, *args: Any, generator: Generator | None = None, **names: Any) -> Tensor:
@@ -477,35 +533,35 @@ def random_(self: Tensor, *args: Any, generator: Generator | None = None, **name
     high = bounds.get("to")
     if high is None:
         high = _range(d)[1] + 1
-    return _written(self, lambda v: _integers(low, int(high), v.shape, d, generator))
+    return _written(self, lambda s: _integers(low, int(high), s, d, generator))
 
 
 def exponential_(self: Tensor, lambd: float = 1, *, generator: Generator | None = None) -> Tensor:
     """Write exponential numbers of rate `lambd`."""
     _continuous("Exponential", self.dtype)
     _positive("exponential_", "lambda", lambd)
-    return _written(self, lambda v: _source(generator).exponential(1 / lambd, v.shape))
+    return _written(self, lambda s: _source(generator).exponential(1 / lambd, s))
 
 
 def log_normal_(self: Tensor, mean: float = 1, std: float = 2, *, generator: Generator | None = None) -> Tensor:
     """Write numbers whose logarithms are normal."""
     _continuous("LogNormal", self.dtype)
     _positive("log_normal_", "std", std)
-    return _written(self, lambda v: np.exp(mean + std * _source(generator).standard_normal(v.shape)))
+    return _written(self, lambda s: np.exp(mean + std * _source(generator).standard_normal(s)))
 
 
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Write the number of trials until the first success, of probability p."""
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    return _written(self, lambda v: _source(generator).geometric(p, v.shape))
+    return _written(self, lambda s: _source(generator).geometric(p, s))
 
 
 def cauchy_(self: Tensor, median: float = 0, sigma: float = 1, *, generator: Generator | None = None) -> Tensor:
     """Write Cauchy numbers."""
     _continuous("Cauchy", self.dtype)
     _positive("cauchy_", "sigma", sigma)
-    return _written(self, lambda v: median + sigma * np.tan(math.pi * (_open_uniform(v.shape, generator) - 0.5)))
+    return _written(self, lambda s: median + sigma * np.tan(math.pi * (_open_uniform(s, generator) - 0.5)))
 
 
 METHODS = (

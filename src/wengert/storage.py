@@ -22,10 +22,12 @@ from wengert import shapes
 from wengert.dtypes import dtype
 from wengert.messages import EXPANDED
 from wengert.ops import gather, movement, windows
+from wengert.ops.batching import grafted
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
-from wengert.record.primitive import ALIAS, alias
-from wengert.record.value import Value, as_inference, record
+from wengert.record.dual import showing
+from wengert.record.primitive import ALIAS, frozen, tracked
+from wengert.record.value import Value, as_inference, record, recorder
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -258,10 +260,27 @@ def get(lenses: tuple[Lens, ...], v: Value) -> Value:
     return v
 
 
+def derived(lenses: tuple[Lens, ...], v: Value) -> Value:
+    """What a view of v shows: it differentiates as its base does, in both modes, whoever looks."""
+    grad, recorder.grad = recorder.grad, True
+    try:
+        with showing(v):
+            return get(lenses, v)
+    finally:
+        recorder.grad = grad
+
+
 def put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
-    """`base` with v in the place that the lenses show."""
+    """`base` with v in the place that the lenses show. The rest keeps its tangents, whatever code may see of them."""
     if not lenses:
         return v
+    if base.dual is not None:
+        with showing(base):
+            return _put(lenses, base, v)
+    return _put(lenses, base, v)
+
+
+def _put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:
     if any(type(lens) is Expand for lens in lenses):
         raise RuntimeError(EXPANDED)
     # Only a slice needs to know what lies around it, and mostly there is one slice, at the beginning.
@@ -278,11 +297,6 @@ def layout(lenses: tuple[Lens, ...], shape: Shape, strides: Shape, offset: int =
     for lens in lenses:
         shape, strides, offset = lens.layout(shape, strides, offset)
     return shape, strides, offset
-
-
-def plain(v: Value) -> Value:
-    """v, or its twin without a node."""
-    return v if v.node is None else alias(v)
 
 
 def twin(v: Value) -> Value:
@@ -342,11 +356,11 @@ class Memory:
     def write(self, lenses: tuple[Lens, ...], v: Value) -> None:
         x = self.array
         if x is None:
-            self.value = put(lenses, self.value, plain(v))
+            self.value = put(lenses, self.value, frozen(v))
         else:
             self._look()  # NumPy's writes elsewhere come first
             if any(lens.computed for lens in lenses):
-                x[...] = bits(put(lenses, self.value, plain(v)))
+                x[...] = bits(put(lenses, self.value, frozen(v)))
             else:
                 place = x
                 for lens in lenses:
@@ -405,7 +419,7 @@ class Storage:
     def share(self) -> Memory:
         """The memory, made if there was none."""
         if self.memory is None:
-            self.memory = Memory(plain(self.value), self.version)
+            self.memory = Memory(frozen(self.value), self.version)
         return self.memory
 
     def current(self) -> Value:
@@ -413,11 +427,8 @@ class Storage:
         if m is not None:
             numbers = m.current()
             if self.seen != m.tick:
-                node = self.value.node
-                self.value = get(self.lenses, numbers)
-                if node is not None:
-                    self.value = alias(self.value)
-                    self.value.node = node
+                new = get(self.lenses, numbers)
+                self.value = grafted(new, self.value) if tracked(self.value) else new
                 self.seen = m.tick
                 self.tick += 1
         return self.value

@@ -27,11 +27,12 @@ from wengert.messages import (
 )
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
+from wengert.ops.batching import check_write, renoded
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
-from wengert.record.primitive import ALIAS, Elementwise, alias
+from wengert.record.primitive import ALIAS, Elementwise, alias, hung
 from wengert.record.value import InferenceValue, Value, as_inference, record, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, twin
@@ -207,11 +208,7 @@ class Tensor:
         if s.memory is not None:
             s.current()
         if self._tick != s.tick:
-            grad, recorder.grad = recorder.grad, True  # a view differentiates as its base does, whoever looks
-            try:
-                v = storage.get(self._lenses, s.value)
-            finally:
-                recorder.grad = grad
+            v = storage.derived(self._lenses, s.value)
             if self._lenses and v.node is not None:
                 v.node.label, v.node.bounds = "AsStridedBackward0", (s.value.node,)
             self._v, self._tick = v, s.tick
@@ -234,6 +231,8 @@ class Tensor:
         if v.node is None and s.value.node is not None:
             s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
             s.untracked = True
+            if v.dual is not None:
+                s.value = v
             t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
         else:
             t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick
@@ -259,10 +258,11 @@ class Tensor:
         """Replace what `lenses` show of this tensor by v, which is nobody else's."""
         s = self._store or self._storage()
         old = s.current()
-        kept = self._retained()
         new = storage.put(storage.compose(self._lenses, lenses), old, v)
+        check_write(s, old, new)
+        kept = self._retained()
         if not recorder.grad:
-            new.node = old.node
+            new = renoded(new, old)
             as_inference(new, old)  # inference mode may write to a normal tensor
         s.write(new)
         if not self._lenses:
@@ -420,10 +420,8 @@ class Tensor:
         if self._is_view():  # from here on it has a history of its own
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
             self._tick = self._store.tick
-        new = alias(v)
+        new = hung(v, AccumulateGrad(v, self) if requires_grad else None)
         as_inference(new, v)
-        if requires_grad:
-            new.node = AccumulateGrad(new, self)
         self._v = new
         if self._store is not None:
             self._store.value = new  # views keep what they have until the next write

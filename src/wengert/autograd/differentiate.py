@@ -12,12 +12,13 @@ from typing import Any
 
 from wengert.autograd import engine
 from wengert.autograd.graph import GradientEdge, node_of
+from wengert.messages import IN_TRANSFORM
+from wengert.ops.batching import lowered, run
 from wengert.ops.elementwise import cast
-from wengert.ops.joining import stack
-from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import full
 from wengert.record.graph import Node, wrap
-from wengert.record.value import Value
+from wengert.record.primitive import batched
+from wengert.record.value import MapLevel, Value, recorder
 from wengert.shapes import numel
 
 Root = Value | Node  # what a pass starts from or leads to
@@ -68,12 +69,14 @@ def backward(
                 " use `grad_tensors`."
             )
         grad_tensors = grad_variables
+    if any(level.alive for level in recorder.levels):
+        raise RuntimeError(IN_TRANSFORM)
     roots = [_root(t) for t in _listed(tensors)]
     targets = None if inputs is None else _inputs(inputs)
     if targets is not None and not targets:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     sources = None if targets is None else [_source(t) for t in targets]
-    cotangents = _cotangents(roots, _weights(grad_tensors, len(roots)))
+    cotangents = cotangents_of(roots, _weights(grad_tensors, len(roots)))
     found = engine.backward(
         roots,
         cotangents,
@@ -136,7 +139,7 @@ def grad(
     if is_grads_batched:
         found = _batched(roots, sources, weights, keep, create_graph)
     else:
-        found = _gradients(roots, _cotangents(roots, weights), sources, keep, create_graph)
+        found = _gradients(roots, cotangents_of(roots, weights), sources, keep, create_graph)
     if not allow_unused and None in found:
         raise RuntimeError(UNUSED.format(found.index(None)))
     if materialize_grads:
@@ -148,7 +151,7 @@ def grad(
 def _batched(
     roots: list[Root], sources: list[Root], weights: list, keep: bool, create_graph: bool
 ) -> list[Value | None]:
-    """One pass for each element of the leading axis, joined again: they are one record, and are evaluated together."""
+    """One pass for all elements of the leading axis at once: that of `vmap`."""
     batch = []
     for k, (root, w) in enumerate(zip(roots, weights, strict=True)):
         w = None if w is None else wrap["value"](w)
@@ -161,25 +164,20 @@ def _batched(
                 f" output, but a mismatch was detected: grad_output[{k}] has {got} and {wanted}."
             )
         batch.append(w)
-    n = batch[0].shape[0] if batch else 0
-    rows = []
-    for i in range(n):
-        cotangents = _cotangents(roots, [_row(w, i) for w in batch])
-        rows.append(_gradients(roots, cotangents, sources, keep or i < n - 1, create_graph))
-    if not rows:
-        return [full((0, *v.shape), 0, v.dtype) for v in sources]
-    return [None if column[0] is None else stack(list(column)) for column in zip(*rows, strict=True)]
+    level = MapLevel(batch[0].shape[0])
+
+    def rows() -> list[Value | None]:
+        cotangents = cotangents_of(roots, [batched(w, level) for w in batch])
+        found = _gradients(roots, cotangents, sources, keep, create_graph)
+        return [None if g is None else lowered(g, level) for g in found]
+
+    return run(level, rows)
 
 
 def _gradients(
     roots: list[Root], cotangents: list[Value | None], sources: list[Root], retain: bool, create: bool
 ) -> list[Value | None]:
     return engine.backward(roots, cotangents, sources, retain_graph=retain, create_graph=create, accumulate=False)
-
-
-def _row(w: Value, i: int) -> Value:
-    rest = w.shape[1:]
-    return reshape(slice_(w, (i, *[0] * len(rest)), (1, *rest), (1,) * len(w.shape)), rest)
 
 
 def _listed(x: Any) -> list:
@@ -211,7 +209,7 @@ def _source(x: Any) -> Root:
     return root
 
 
-def _cotangents(roots: list[Root], weights: list) -> list[Value | None]:
+def cotangents_of(roots: list[Root], weights: list) -> list[Value | None]:
     """Initial cotangents with the shapes and dtypes of the roots; None for an implicit 1."""
     out: list[Value | None] = []
     for k, (root, w) in enumerate(zip(roots, weights, strict=True)):

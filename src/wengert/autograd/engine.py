@@ -435,7 +435,7 @@ class _Walk:
         the pass.
         """
         first = self.first
-        while x is not g and x.seq > first and x.inputs:
+        while x is not g and x.seq > first and x.inputs and x.dual is None:
             prim = x.prim
             if prim is ew.NEG:
                 c, x = -c, x.inputs[0]
@@ -473,7 +473,7 @@ class _Walk:
     def spread(self, c: float, u: Value | None, x: Value, g: Value) -> tuple[float, Value | None, Value]:
         """One number moved or spread over many places is that number times ones."""
         y = x
-        while isinstance(y.prim, Movement) and y is not g and y.seq > self.first and y.inputs:
+        while isinstance(y.prim, Movement) and y is not g and y.seq > self.first and y.inputs and y.dual is None:
             y = y.inputs[0]
         if y.prim is FULL:
             k = _product(c, y.slots[0])
@@ -504,7 +504,7 @@ def saved_values(node: Node) -> tuple[Value, ...]:
     if node.rules.saves_result and recorder.grad:
         k = node.rules.save.index(len(node.prim.inputs))
         result = alias(saved[k])
-        result.node = node
+        result.node, result.dual = node, saved[k].dual
         return (*saved[:k], result, *saved[k + 1 :])
     return saved
 

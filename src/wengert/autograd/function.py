@@ -15,18 +15,27 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from wengert.autograd.forward import joined
 from wengert.autograd.saved import Packed, SavedTensor, packed
+from wengert.lazy import lazy
+from wengert.messages import TANGENT_SIZE
+from wengert.ops.batching import level_of
+from wengert.ops.elementwise import cast
 from wengert.ops.source import full
+from wengert.record.dual import Level, seen
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
-from wengert.record.primitive import alias
+from wengert.record.primitive import alias, hung
 from wengert.record.value import Value, recorder
 from wengert.shapes import Shape
+
+vmapped = lazy("wengert.autograd.mapped")
 
 NO_FORWARD = "You must implement the forward function for custom autograd.Function."
 NO_BACKWARD = (
     "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward"
     " mode AD."
 )
+NO_JVP = "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
 LEGACY = (
     "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with"
     " static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
@@ -50,7 +59,7 @@ class FunctionCtx:
         self._materialize = True
         self._saved: tuple | None = ()
         self._saved_to_push: tuple = ()
-        self._pushing = False
+        self._pushing: list[Value] | None = None  # the results, while `jvp` runs at the call
         self._node: Callable[[], FunctionNode | None] = _nothing
         self._outputs: list[weakref.ref[Node] | None] = []
 
@@ -91,7 +100,7 @@ class FunctionCtx:
     @property
     def saved_tensors(self) -> tuple:
         """What was saved: in `backward` by `save_for_backward`, in `jvp` by `save_for_forward`."""
-        saved = self._saved_to_push if self._pushing and self._saved_to_push else self._saved
+        saved = self._saved_to_push if self._pushing is not None and self._saved_to_push else self._saved
         if saved is None:
             raise RuntimeError(FREED)
         return tuple([None if s is None else s.unpack(self) for s in saved])
@@ -116,19 +125,20 @@ class _Saved:
 
     __slots__ = ("output", "value")
 
-    def __init__(self, v: Value, output: int | None) -> None:
-        self.value: Any = packed(v, v.node) if output is None else packed(alias(v), None)
+    def __init__(self, v: Value, output: int | None, has_node: bool) -> None:
+        self.value: Any = packed(alias(v), None) if has_node else packed(v, v.node)
         self.output = output
 
     def unpack(self, ctx: FunctionCtx) -> Any:
         v: Value = self.value.unpacked() if type(self.value) is Packed else self.value
-        if self.output is not None:
+        if ctx._pushing:
+            v = seen(v if self.output is None else ctx._pushing[self.output], recorder.forward)
+        elif self.output is not None:
             reference = ctx._outputs[self.output]
             owner = ctx._node()
             if reference is None or owner is None:
                 return wrap["tensor"](v)
-            v = alias(v)
-            v.node = reference() or OutputNode(v, owner, self.output)
+            v = hung(v, reference() or OutputNode(v, owner, self.output))
         elif isinstance(v.node, AccumulateGrad):
             leaf = v.node.variable
             if leaf is not None and wrap["value"](leaf) is v:
@@ -214,26 +224,10 @@ class FunctionNode(MultiNode):
 
     def push(self, tangents: list[Value | None]) -> list[Value | None]:
         """Call the user's jvp. Raises as `apply` does, and NotImplementedError if there is none."""
-        if self.function.jvp is Function.jvp:
-            raise NotImplementedError(
-                f"You must implement the jvp function for custom autograd.Function to use it with forward mode AD:"
-                f" {self.function.__name__} has none"
-            )
-        arguments: list[Any] = [None] * self.arguments
-        for k, t in zip(self.places, tangents, strict=True):
-            arguments[k] = None if t is None else wrap["tensor"](t)
-        self.ctx._pushing = True
-        try:
-            found = self.function.jvp(self.ctx, *arguments)
-        finally:
-            self.ctx._pushing = False
-        found = found if isinstance(found, tuple) else (found,)
-        if len(found) != len(self.results):
-            raise RuntimeError(
-                f"{self.function.__name__}.jvp returned an incorrect number of tangents (expected {len(self.results)},"
-                f" got {len(found)})"
-            )
-        return [None if t is None else wrap["value"](t) for t in found]
+        arguments: list[Value | None] = [None] * self.arguments
+        for k, t, e in zip(self.places, tangents, self.edges, strict=True):
+            arguments[k] = full(e.shape, 0, e.dtype) if t is None and e is not None and self.ctx._materialize else t
+        return _tangents(self.function, self.ctx, self.results, arguments, [])
 
 
 class Function:
@@ -295,12 +289,12 @@ class Function:
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
-        raise NotImplementedError(
-            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
-        )
+        raise NotImplementedError(NO_JVP)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """The results for all examples: (output, out_dims), with `info.batch_size` examples along the axes `in_dims`
+        (None: shared) of the arguments. With `generate_vmap_rule`, `forward` and `backward` run inside the vmap."""
         raise NotImplementedError(
             "To use autograd.Function with vmap, you must either override the vmap staticmethod or set"
             " generate_vmap_rule=True."
@@ -325,15 +319,21 @@ class Function:
         values = [wrap["value"](a) if wrap["is_tensor"](a) else None for a in args]
         ctx.needs_input_grad = tuple([v is not None and v.node is not None for v in values])
         r = recorder
-        grad, r.grad = r.grad, False
+        grad, levels = r.grad, r.forward
+        level = level_of([v for v in values if v is not None]) if r.levels else None
+        if level is not None:  # of forward mode, what lies around the vmap is seen there
+            levels = tuple([x for x in levels if x.start > level.start])
+        duals = bool(levels) and any(v is not None and v.dual is not None for v in values)
+        result = None if level is None else vmapped.forward(cls, level, args, kwargs)
+        seen_here, r.grad, r.forward = r.forward, False, ()
         try:
             if separate:
-                result = cls.forward(*args, **kwargs)
+                result = cls.forward(*args, **kwargs) if level is None else result
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         finally:
-            r.grad = grad
+            r.grad, r.forward = grad, seen_here
         results = result if isinstance(result, tuple) else (result,)
         _check_dirty(ctx, args, results)
         if grad and any(ctx.needs_input_grad):
@@ -341,6 +341,8 @@ class Function:
         else:
             _save(ctx, results, [None] * len(results))
             made = [_plain(t, args, ctx) for t in results]
+        if duals:
+            _push(cls, ctx, values, made, levels)
         return tuple(made) if isinstance(result, tuple) else made[0]
 
 
@@ -379,8 +381,8 @@ def _packed(method: str, tensors: tuple, results: tuple, nodes: list[Node | None
         elif not wrap["is_tensor"](t):
             raise TypeError(f"{method} can only save variables, but argument {k} is of type {type(t).__name__}")
         else:
-            at = [j for j, x in enumerate(results) if x is t and nodes[j] is not None]
-            saved.append(_Saved(wrap["value"](t), at[0] if at else None))
+            at = [j for j, x in enumerate(results) if x is t]
+            saved.append(_Saved(wrap["value"](t), at[0] if at else None, bool(at) and nodes[at[0]] is not None))
     return tuple(saved)
 
 
@@ -424,6 +426,61 @@ def _attach(
         else:
             out.append(wrap["adopt"](t, node, frame))
     return out
+
+
+def _push(
+    cls: type[Function], ctx: FunctionCtx, values: list[Value | None], made: list, levels: tuple[Level, ...]
+) -> None:
+    """Give the results their derivatives at the levels of forward mode at which an argument has some."""
+    shown = [wrap["value"](t) if wrap["is_tensor"](t) else None for t in made]
+    shapes = [((), None) if v is None else (v.shape, v.dtype) for v in shown]
+    for n, level in enumerate(levels):
+        at = [None if v is None else seen(v, levels[: n + 1]) for v in values]
+        if any(v is not None and v.dual is not None and v.dual.level is level for v in at):
+            rule = functools.partial(_tangents, cls, ctx, shapes)
+            series = level.through(at, shown, rule, ctx._materialize)
+            for k, s in enumerate(series):
+                v = shown[k]
+                if v is not None and v.dtype.differentiable and not _among(made[k], ctx._not_differentiable):
+                    shown[k] = joined(v, level, s)
+    for k, (t, v) in enumerate(zip(made, shown, strict=True)):
+        if v is not None and v.dual is not None:
+            made[k] = wrap["redefine"](t, v, _among(t, ctx._dirty))
+    for saved in (*(ctx._saved or ()), *ctx._saved_to_push) if ctx._node() is not None else ():
+        if saved is not None and saved.output is not None and (v := shown[saved.output]) is not None:
+            saved.value = hung(v, None)
+
+
+def _tangents(
+    cls: type[Function], ctx: FunctionCtx, results: list[tuple], tangents: list[Value | None], shown: list
+) -> list[Value | None]:
+    """What the user's jvp makes of tangents. `shown`: the results as they are so far, at the call."""
+    if cls.jvp is Function.jvp:
+        raise NotImplementedError(f"{NO_JVP} ({cls.__name__} has none.)")
+    before, ctx._pushing = ctx._pushing, shown
+    try:
+        found = cls.jvp(ctx, *[None if t is None else wrap["tensor"](t) for t in tangents])
+    finally:
+        ctx._pushing = before
+    found = found if isinstance(found, tuple) else (found,)
+    if len(found) != len(results):
+        raise RuntimeError(
+            f"Function's jvp returned an invalid number of forward gradients (expected {len(results)} but got"
+            f" {len(found)}): {cls.__name__}.jvp must return one, or None, for each result"
+        )
+    return [_tangent(cls, t, *r) for t, r in zip(found, results, strict=True)]
+
+
+def _tangent(cls: type[Function], t: Any, shape: Shape, dtype: Any) -> Value | None:
+    if t is None:
+        return None
+    if not wrap["is_tensor"](t):
+        raise TypeError(f"{cls.__name__}.jvp must return tensors or None, but returned {type(t).__name__}")
+    v: Value = wrap["value"](t)
+    if dtype is not None and v.shape != shape:
+        text = TANGENT_SIZE.format(list(shape), list(v.shape))
+        raise RuntimeError(f"{text} {cls.__name__}.jvp must return a tangent of its result's shape")
+    return cast(v, dtype) if dtype is not None and dtype.differentiable else v
 
 
 def _expandable(shape: Shape, to: Shape) -> bool:

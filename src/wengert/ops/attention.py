@@ -7,10 +7,10 @@ import math
 from wengert import dtypes
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import matmul
-from wengert.ops.extremes import frozen
 from wengert.ops.movement import expand, reshape, transpose
 from wengert.ops.reduction import amax, sum
 from wengert.ops.source import iota
+from wengert.record.primitive import frozen
 from wengert.record.value import Value
 
 

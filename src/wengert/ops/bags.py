@@ -16,6 +16,7 @@ from wengert.ops.movement import expand, reshape, slice_
 from wengert.ops.picking import embedding
 from wengert.ops.reduction import sum
 from wengert.ops.source import full, iota
+from wengert.record.primitive import everywhere
 from wengert.record.value import Value
 
 
@@ -97,19 +98,18 @@ def _repeated(n: int, length: int) -> Value:
 
 def _bags(offsets: Value, length: int, include_last_offset: bool) -> tuple[Value, int]:
     """The bag that each of `length` elements is in, and the number of bags."""
-    numbers = array_of(offsets)
-    n = numbers.size - include_last_offset
-    if numbers.size and numbers[0] != 0:
+    (size,) = offsets.shape
+    n = size - include_last_offset
+    numbers = array_of(everywhere(offsets))
+    if numbers.size and (wrong := numbers[..., 0].max()) != 0:
         raise RuntimeError(
             "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However,"
-            f" got {numbers[0]}"
+            f" got {wrong}"
         )
-    if numbers.size and numbers[-1] > length:
-        raise RuntimeError(
-            f"offsets[-1] can not be greater than input's length {length} but got offsets[-1] of {numbers[-1]}"
-        )
+    if numbers.size and (last := numbers[..., -1].max()) > length:
+        raise RuntimeError(f"offsets[-1] can not be greater than input's length {length} but got offsets[-1] of {last}")
     offsets = ew.cast(offsets, dtypes.int64)
-    ends = slice_(offsets, (1,), (max(numbers.size - 1, 0),), (1,))
+    ends = slice_(offsets, (1,), (max(size - 1, 0),), (1,))
     if not include_last_offset:
         ends = cat([ends, full((min(n, 1),), length, dtypes.int64)])
     over = ew.ge(iota(length, dtypes.int64), reshape(ends, (n, 1)))

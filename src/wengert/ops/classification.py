@@ -19,6 +19,7 @@ from wengert.ops.reduction import amax, sum
 from wengert.ops.selection import clamp
 from wengert.ops.source import iota
 from wengert.ops.transcendental import log1p
+from wengert.record.primitive import everywhere
 from wengert.record.value import Value
 
 
@@ -198,7 +199,7 @@ def binary_cross_entropy(
             f"Using a target size ({list(target.shape)}) that is different to the input size ({list(input.shape)}) is"
             " deprecated. Please ensure they have the same size."
         )
-    numbers = array_of(input)
+    numbers = array_of(everywhere(input))
     if not ((numbers >= 0) & (numbers <= 1)).all():
         raise RuntimeError("all elements of input should be between 0 and 1")
     each = -(target * _bounded(input, ew.log) + (1 - target) * _bounded(-input, log1p))
@@ -309,7 +310,7 @@ def multilabel_margin_loss(
     if target.shape != input.shape or len(input.shape) not in (1, 2):
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     axis, n = len(input.shape) - 1, input.shape[-1]
-    numbers = array_of(target)
+    numbers = array_of(everywhere(target))
     if numbers.size and (numbers.min() < -1 or numbers.max() >= n):
         raise RuntimeError("argument #2 'target' is out of range")
     position = _classes(input, axis)

@@ -11,7 +11,6 @@ from wengert import dtypes, return_types, shapes
 from wengert.api import Anything, api
 from wengert.attributes import LONG_NAMES
 from wengert.ops.elementwise import add, cast, div, eq, ge, le, logical_and, minimum, mul, ne, sub, where
-from wengert.ops.extremes import frozen
 from wengert.ops.gather import bounds, put, put_add, take
 from wengert.ops.indexing import places
 from wengert.ops.joining import cat
@@ -23,7 +22,7 @@ from wengert.ops.shaping import flat
 from wengert.ops.sorting import order_of, searchsorted
 from wengert.ops.source import full, iota
 from wengert.ops.statistics import part
-from wengert.record.primitive import Library
+from wengert.record.primitive import Library, frozen
 from wengert.record.value import Value, evaluator, record
 
 # -- distinct elements --

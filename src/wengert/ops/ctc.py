@@ -13,10 +13,11 @@ from wengert.ops.composite import named
 from wengert.ops.elementwise import cast, eq, exp, gt, log, logical_and, lt, maximum, ne, where
 from wengert.ops.gather import check_index, take, take_along
 from wengert.ops.joining import cat
-from wengert.ops.losses import array_of, frozen, reduced
+from wengert.ops.losses import array_of, reduced
 from wengert.ops.movement import expand, reshape, slice_
 from wengert.ops.reduction import sum
 from wengert.ops.source import full, iota
+from wengert.record.primitive import frozen
 from wengert.record.value import Value
 
 _NEVER = -math.inf

@@ -17,7 +17,7 @@ from wengert.ops import elementwise as ew
 from wengert.ops.bits import not_implemented
 from wengert.ops.promotion import ARITHMETIC, _binary, _common, cast, once_rounded
 from wengert.ops.source import FULL, Operand, zeros_like
-from wengert.record.primitive import Elementwise
+from wengert.record.primitive import Elementwise, everywhere
 from wengert.record.value import Value, evaluator, record
 
 # -- what the quotients are --
@@ -107,6 +107,7 @@ def _numbered(v: Value, other: Any) -> Value:
 def _holds_zero(v: Value) -> bool:
     if v.prim is FULL and v.data is None:
         return not encode(np.asarray(v.slots[0]), v.dtype).all()
+    v = everywhere(v)
     if v.data is None:
         evaluator["settle"]([v])
     return not v.data.array(v.shape, v.dtype).all()

@@ -51,6 +51,7 @@ MUL = Elementwise(
     "mul",
     "self other",
     np.multiply,
+    multilinear=True,
     vjp={"self": lambda g, other: g * conj(other), "other": lambda g, self: g * conj(self)},
 )
 DIV = Elementwise(

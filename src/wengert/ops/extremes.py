@@ -10,6 +10,7 @@ from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.dtypes import dtype as Dtype
 from wengert.ops import reduction
+from wengert.ops.batching import grafted
 from wengert.ops.bits import bitwise_not
 from wengert.ops.elementwise import (
     abs,
@@ -37,15 +38,10 @@ from wengert.ops.reduction import first_index
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import Operand, full, iota
 from wengert.ops.statistics import axes_of
-from wengert.record.primitive import alias
-from wengert.record.value import Value, recorder
+from wengert.record.primitive import differentiated, frozen
+from wengert.record.value import Value
 
 Shape = tuple[int, ...]
-
-
-def frozen(x: Value) -> Value:
-    """x as a constant."""
-    return alias(x) if x.node is not None else x
 
 
 def _opposite(x: Value) -> Value:
@@ -69,10 +65,10 @@ def _largest(x: Value, dim: Any, keepdim: bool, name: str) -> Value:
     """The maximum over axes, whose gradient is split evenly among all elements that attain it."""
     _nonempty(x, dim, name)
     axes = axes_of(x, dim)
-    if x.node is None or len(axes) < 2 or not recorder.grad:
+    if len(axes) < 2 or not differentiated(x):
         return reduction.amax(x, axes if x.shape else None, keepdim, name)
     # A chain of reductions would split it axis by axis.
-    return evenly(x, reduction.amax(alias(x), axes, keepdim, name), axes, keepdim)
+    return evenly(x, reduction.amax(frozen(x), axes, keepdim, name), axes, keepdim)
 
 
 def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Value:
@@ -80,17 +76,15 @@ def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Va
 
     Their mean has that gradient, and the value the number: an entry with the node of the one and the other's number.
     """
-    if x.node is None or not recorder.grad:
+    if not differentiated(x):
         return value
-    plain, axes = alias(x), axes_of(x, dim)
+    plain, axes = frozen(x), axes_of(x, dim)
     shape = tuple([1 if k in axes else n for k, n in enumerate(x.shape)])
     hit = eq(plain, reshape(value, shape))
     if x.dtype.is_floating_point:
         hit = logical_or(hit, logical_and(ne(plain, plain), ne(reshape(value, shape), reshape(value, shape))))
     share = div(total(where(hit, x, 0), axes, keepdim), cast(total(hit, axes, keepdim), x.dtype))
-    out = alias(value)
-    out.node = share.node
-    return out
+    return grafted(value, share)
 
 
 @api()

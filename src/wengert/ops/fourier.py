@@ -19,7 +19,7 @@ from wengert.ops.linalg.common import long_name
 from wengert.ops.movement import embed, reshape, slice_
 from wengert.ops.shaping import roll
 from wengert.ops.source import iota
-from wengert.record.primitive import Library
+from wengert.record.primitive import Library, next_axis
 from wengert.record.value import Value, record
 
 Axes = Sequence[int] | int | None
@@ -42,6 +42,7 @@ C2C = Library(
     linear=True,
     node_name="FftC2CBackward0",
     vjp={"self": lambda g, axes, inverse, norm: _c2c(g, axes, not inverse, ADJOINT[norm])},
+    batch=lambda n, static, slots: ((tuple([k + 1 for k in static[0]]), *static[1:]), slots),
 )
 R2C = Library(
     "fft_r2c",
@@ -51,6 +52,7 @@ R2C = Library(
     linear=True,
     node_name="FftR2CBackward0",
     vjp={"self": lambda g, axis, norm, shape: _unfolded(g, axis, shape[axis], ADJOINT[norm])},
+    batch=next_axis,
 )
 C2R = Library(
     "fft_c2r",
@@ -60,6 +62,7 @@ C2R = Library(
     linear=True,
     node_name="FftC2RBackward0",
     vjp={"self": lambda g, axis, size, norm: _inside(_r2c(g, axis, ADJOINT[norm]), axis, size, 2)},
+    batch=next_axis,
 )
 
 

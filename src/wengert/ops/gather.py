@@ -15,7 +15,7 @@ from wengert.ops.elementwise import add, cast, lt, where
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import ramp
 from wengert.ops.source import full, iota
-from wengert.record.primitive import Gather, Scatter
+from wengert.record.primitive import Gather, Scatter, everywhere
 from wengert.record.value import Value, evaluator, record
 
 
@@ -134,11 +134,13 @@ _bounds: weakref.WeakKeyDictionary[Value, tuple[int, int]] = weakref.WeakKeyDict
 
 
 def bounds(index: Value) -> tuple[int, int]:
-    """The least and the largest element, (0, -1) when there is none. Evaluates the index, and nothing else."""
+    """The least and the largest element (inside a vmap, of all examples), (0, -1) when there is none. Evaluates the
+    index, and nothing else."""
     found = _bounds.get(index)
     if found is None:
-        evaluator["settle"]([index])
-        x = index.data.array(index.shape, index.dtype)
+        known = everywhere(index)
+        evaluator["settle"]([known])
+        x = known.data.array(known.shape, known.dtype)
         found = _bounds[index] = (int(x.min()), int(x.max())) if x.size else (0, -1)
     return found
 

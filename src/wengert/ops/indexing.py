@@ -16,12 +16,14 @@ import numpy as np
 from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
+from wengert.messages import DYNAMIC
 from wengert.ops import gather as core
 from wengert.ops.composite import named
-from wengert.ops.elementwise import cast, ne, where
+from wengert.ops.elementwise import cast, eq, ne, where
 from wengert.ops.movement import expand, permute, reshape, slice_
+from wengert.ops.scan import cumsum_axis
 from wengert.record.primitive import Library
-from wengert.record.value import Value, evaluator, record
+from wengert.record.value import Batched, Value, evaluator, record
 
 Shape = tuple[int, ...]
 
@@ -206,6 +208,8 @@ def index_picks(shape: Shape, indices: Sequence[Value]) -> list[Pick]:
 
 
 def _count(mask: Value) -> int:
+    if mask.data.__class__ is Batched:
+        raise RuntimeError(DYNAMIC.format("nonzero, or indexing with a mask"))
     evaluator["settle"]([mask])
     return int(np.count_nonzero(mask.data.array(mask.shape, mask.dtype)))
 
@@ -297,9 +301,14 @@ def masked_scatter(input: Value, mask: Value, source: Value) -> Value:
             f" {LONG_NAMES[input.dtype.name]} and {LONG_NAMES[source.dtype.name]}"
         )
     shape = shapes.broadcast(input.shape, mask.shape)
-    at = _true_places(expand(mask, shape))
-    count = at.shape[0]
+    input, hit = expand(input, shape), cast(_flat(expand(mask, shape)), dtypes.int64)
+    if 0 in shape:
+        return input
+    before = cumsum_axis(hit, 0)  # how many of the source's elements are used up, with this one
+    _, count = core.bounds(before)
     if shapes.numel(source.shape) < count:
         raise RuntimeError("Number of elements of source < number of ones in mask")
-    parts = slice_(_flat(source), (0,), (count,), (1,))
-    return reshape(core.put(_flat(expand(input, shape)), at, parts, 0), shape)
+    if not shapes.numel(source.shape):
+        return input
+    parts = core.take(_flat(source), where(eq(before, 0), 0, before - 1), 0)
+    return where(mask, reshape(parts, shape), input)

@@ -21,7 +21,7 @@ from wengert.ops.selection import clamp
 from wengert.ops.source import Operand
 from wengert.ops.statistics import mean
 from wengert.ops.transcendental import log1p
-from wengert.record.primitive import alias
+from wengert.record.primitive import everywhere, frozen
 from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
@@ -62,11 +62,6 @@ def array_of(x: Value) -> Any:
     """The numbers, evaluated now, for a check that must raise at the call."""
     evaluator["settle"]([x])
     return x.data.array(x.shape, x.dtype)
-
-
-def frozen(x: Value) -> Value:
-    """x as a constant of differentiation."""
-    return x if x.node is None else alias(x)
 
 
 def softplus(x: Value) -> Value:
@@ -241,7 +236,7 @@ def gaussian_variance(input: Value, var: Operand) -> Value:
         var = reshape(var, (*var.shape, 1))
     elif var.shape != input.shape and var.shape != (*input.shape[:-1], 1):
         raise ValueError(f"var is of incorrect size: {list(var.shape)} for an input of {list(input.shape)}")
-    if (array_of(var) < 0).any():
+    if (array_of(everywhere(var)) < 0).any():
         raise ValueError("var has negative entry/entries")
     return var
 

@@ -48,6 +48,11 @@ def _embed_reference(*args: Any) -> np.ndarray:
     return out
 
 
+def _in_all(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
+    steps, to, sizes = static
+    return ((1, *steps), (n, *to), (n, *sizes)), (0, *slots)
+
+
 # An expanded gradient is summed back to its input's shape by the engine, as after any broadcast.
 EXPAND = Movement(
     "expand",
@@ -56,6 +61,7 @@ EXPAND = Movement(
     index=_expand_index,
     params="to",
     vjp={"self": lambda g: g},
+    batch=lambda n, static, slots: (((n, *static[0]),), ()),
 )
 RESHAPE = Movement(
     "reshape",
@@ -65,6 +71,7 @@ RESHAPE = Movement(
     params="to",
     node_name="ViewBackward0",
     vjp={"self": lambda g, shape: reshape(g, shape)},
+    batch=lambda n, static, slots: (((n, *static[0]),), ()),
 )
 PERMUTE = Movement(
     "permute",
@@ -73,6 +80,7 @@ PERMUTE = Movement(
     index=_permute_index,
     params="dims",
     vjp={"self": lambda g, dims: permute(g, tuple(int(d) for d in np.argsort(dims)))},
+    batch=lambda n, static, slots: (((0, *[d + 1 for d in static[0]]),), ()),
 )
 SLICE = Movement(
     "slice",
@@ -81,6 +89,7 @@ SLICE = Movement(
     index=_slice_index,
     params="steps sizes",
     vjp={"self": lambda g, steps, slots, shape: embed(g, shape, slots, steps)},
+    batch=lambda n, static, slots: (((1, *static[0]), (n, *static[1])), (0, *slots)),
 )
 EMBED = Embed(
     "embed",
@@ -90,6 +99,7 @@ EMBED = Embed(
     linear=True,
     node_name="SliceBackward1",
     vjp={"other": lambda g, steps, slots, shape: slice_(g, slots, shape, steps)},
+    batch=_in_all,
 )
 WRITE = Embed(
     "write",
@@ -102,6 +112,7 @@ WRITE = Embed(
         "self": lambda g, steps, slots, sizes: write(g, full(sizes, 0, g.dtype), slots, steps),
         "other": lambda g, steps, slots, shape: slice_(g, slots, shape, steps),
     },
+    batch=_in_all,
 )
 
 

@@ -8,7 +8,7 @@ from wengert.attributes import LONG_NAMES
 from wengert.ops import gather as core
 from wengert.ops.elementwise import cast, eq, where
 from wengert.ops.movement import reshape
-from wengert.record.primitive import alias
+from wengert.record.primitive import frozen
 from wengert.record.value import Value
 
 INDEX_TYPES = ("int64", "int32")
@@ -186,4 +186,4 @@ def embedding(
         return out
     if not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
-    return where(reshape(eq(index, padding_idx % rows), (*index.shape, 1)), alias(out), out)
+    return where(reshape(eq(index, padding_idx % rows), (*index.shape, 1)), frozen(out), out)

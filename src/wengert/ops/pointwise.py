@@ -34,7 +34,7 @@ from wengert.ops.elementwise import (
 from wengert.ops.movement import expand
 from wengert.ops.source import as_value, full, scalar, zeros_like
 from wengert.ops.transcendental import atan2, real_binary
-from wengert.record.primitive import Elementwise
+from wengert.record.primitive import Elementwise, tracked
 from wengert.record.value import Value, record
 from wengert.shapes import broadcast
 
@@ -445,7 +445,7 @@ def fill(input: Value, value: Operand) -> Value:
             )
         dtypes.check_range(value, input.dtype)
         number = scalar(value, input.dtype)
-    if input.node is None:
+    if not tracked(input):
         out = expand(number, input.shape)
     else:
         out = where(full((), True, dtypes.bool_), number, input)

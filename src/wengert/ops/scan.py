@@ -34,7 +34,7 @@ from wengert.ops.gather import take_along
 from wengert.ops.movement import embed, reshape, slice_
 from wengert.ops.reduction import ramp
 from wengert.ops.source import full
-from wengert.record.primitive import Scan, alias
+from wengert.record.primitive import Scan, frozen
 from wengert.record.value import Value, record
 
 _WIDE = {"f": np.dtype(np.float64), "c": np.dtype(np.complex128)}
@@ -101,6 +101,7 @@ RECURRENCE = Scan(
     "factor term",
     _recurrence_reference,
     op="affine",
+    quotient=True,
     vjp={
         "factor": lambda g, factor, result, axis: _backwards(g, factor, axis) * conj(_shift(result, axis, 1, 0)),
         "term": lambda g, factor, axis: _backwards(g, factor, axis),
@@ -155,14 +156,14 @@ def recurrence(factor: Value, term: Value, axis: int) -> Value:
 
 def running_maximum(x: Value, axis: int) -> Value:
     """The largest element so far, without a derivative; NaN stays."""
-    return record(RUNNING_MAXIMUM, (alias(x),), (axis,), x.shape, x.dtype)
+    return record(RUNNING_MAXIMUM, (frozen(x),), (axis,), x.shape, x.dtype)
 
 
 def running_argmax(x: Value, axis: int, sign: int = 1) -> Value:
     """Where the largest element so far (the smallest, for sign = -1) stands: the last of equal ones, the last NaN once
     there was one.
     """
-    plain = alias(x) if sign == 1 else _descending(alias(x))
+    plain = frozen(x) if sign == 1 else _descending(frozen(x))
     hit = eq(plain, running_maximum(plain, axis))
     if x.dtype.is_floating_point:
         hit = logical_or(hit, ne(plain, plain))
@@ -185,7 +186,7 @@ def logcumsumexp_axis(x: Value, axis: int) -> Value:
     top = where(finite, top, 0.0)
     factor = exp(minimum(_shift(top, axis, 1, 0) - top, 0.0))  # what is not finite stands at 0, perhaps above
     out = top + log(recurrence(cast(factor, x.dtype), exp(x - top), axis))
-    return out + cast(_turns(alias(out), alias(x), axis), x.dtype) * 2j * math.pi if x.dtype.is_complex else out
+    return out + cast(_turns(frozen(out), frozen(x), axis), x.dtype) * 2j * math.pi if x.dtype.is_complex else out
 
 
 def _turns(out: Value, x: Value, axis: int) -> Value:

@@ -30,12 +30,12 @@ from wengert.ops.elementwise import (
     sub,
     where,
 )  # fmt: skip
-from wengert.ops.extremes import evenly, frozen
+from wengert.ops.extremes import evenly
 from wengert.ops.gather import take, take_along
 from wengert.ops.movement import expand, permute, reshape, slice_
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import Operand, as_value, full
-from wengert.record.primitive import Library
+from wengert.record.primitive import Library, Stacked, everywhere, frozen, next_axis
 from wengert.record.value import Value, evaluator, record
 
 Shape = tuple[int, ...]
@@ -54,8 +54,9 @@ def _searchsorted(sequence: np.ndarray, x: np.ndarray, right: bool) -> np.ndarra
     side: Any = "right" if right else "left"
     if sequence.ndim == 1:
         return np.searchsorted(sequence, x, side).astype(np.int64)
-    rows = sequence.reshape(-1, sequence.shape[-1])
-    queries = x.reshape(len(rows), -1)
+    count = math.prod(sequence.shape[:-1])
+    rows = sequence.reshape(count, sequence.shape[-1])
+    queries = x.reshape(count, x.size // max(count, 1))
     out = [np.searchsorted(r, q, side) for r, q in zip(rows, queries, strict=True)]
     return np.array(out, np.int64).reshape(x.shape)
 
@@ -71,9 +72,9 @@ def _mode_index(x: np.ndarray) -> np.ndarray:
     return np.take_along_axis(order, np.argmax(lengths, -1)[..., None], -1)[..., 0]
 
 
-ARGSORT = Library("argsort", "self", _argsort, params="axis descending")
-SEARCHSORTED = Library("searchsorted", "sequence self", _searchsorted, params="right")
-MODE_INDEX = Library("mode_index", "self", _mode_index)
+ARGSORT = Library("argsort", "self", _argsort, params="axis descending", batch=next_axis)
+SEARCHSORTED = Stacked("searchsorted", "sequence self", _searchsorted, params="right")
+MODE_INDEX = Stacked("mode_index", "self", _mode_index)
 
 
 def order_of(x: Value, axis: int, descending: bool = False) -> Value:
@@ -302,8 +303,9 @@ def _checked(name: str, x: Value, q: Any, interpolation: str) -> Value:
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
     if q.dtype is not x.dtype:
         raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-    evaluator["settle"]([q])
-    if not ((numbers := q.data.array(q.shape, q.dtype)) >= 0).all() or (numbers > 1).any():
+    known = everywhere(q)
+    evaluator["settle"]([known])
+    if not ((numbers := known.data.array(known.shape, q.dtype)) >= 0).all() or (numbers > 1).any():
         raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     return q
 

@@ -32,6 +32,7 @@ from wengert.ops.elementwise import (
 from wengert.ops.movement import reshape, slice_, transpose
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import full
+from wengert.record.primitive import everywhere
 from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
@@ -297,8 +298,9 @@ def _weights(x: Value, weights: Value | None, name: str, integral: bool) -> None
             f"cov(): expected {name} to have the same numel as there are observations in the input but got"
             f" {shapes.numel(weights.shape)} != {x.shape[1]}"
         )
-    evaluator["settle"]([weights])
-    if (weights.data.array(weights.shape, weights.dtype) < 0).any():
+    known = everywhere(weights)
+    evaluator["settle"]([known])
+    if (known.data.array(known.shape, known.dtype) < 0).any():
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 

@@ -9,7 +9,7 @@ from wengert.ops.elementwise import eq, where
 from wengert.ops.movement import embed, permute, reshape, slice_, unsqueeze, write
 from wengert.ops.reduction import sum_axis
 from wengert.ops.source import full, iota
-from wengert.record.primitive import Movement
+from wengert.record.primitive import Movement, next_axis
 from wengert.record.value import Value, record
 
 Shape = tuple[int, ...]
@@ -66,6 +66,7 @@ WINDOWS = Movement(
     params="axis size step dilation",
     node_name="UnfoldBackward0",
     vjp={"self": windows_transpose},
+    batch=next_axis,
 )
 DIAGONAL = Movement(
     "diagonal",
@@ -74,6 +75,7 @@ DIAGONAL = Movement(
     index=_diagonal_index,
     params="offset first second",
     vjp={"self": _diagonal_transpose},
+    batch=lambda n, static, slots: ((static[0], static[1] + 1, static[2] + 1), slots),
 )
 
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
+from wengert.record.dual import Dual
 from wengert.record.graph import Node
-from wengert.record.value import InferenceValue, Value
+from wengert.record.value import Batched, InferenceValue, MapLevel, Value, recorder
 
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
@@ -80,6 +81,9 @@ class Primitive:
     for the kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).
 
     `linear`: the result is linear in all inputs together, so its jvp is itself. `multilinear`: linear in each input.
+    `quotient`: the result solves an equation linear in it and in each input, as a quotient does.
+    `batch(n, static, slots)`: the static parameters and slots of the same operation on inputs that all have one more
+    axis, of size n, in front; for kinds from which `vmap` cannot tell.
     """
 
     writes = False  # whether the result is the first input with something changed in it, best done in its memory
@@ -95,7 +99,9 @@ class Primitive:
         jvp: dict[str, Rule] | None = None,
         linear: bool = False,
         multilinear: bool = False,
+        quotient: bool = False,
         node_name: str | None = None,
+        batch: Callable[[int, tuple, tuple], tuple[tuple, tuple]] | None = None,
     ) -> None:
         self.name = name
         self.inputs = tuple(inputs.split())
@@ -105,6 +111,8 @@ class Primitive:
         self.jvp = jvp
         self.linear = linear
         self.multilinear = multilinear
+        self.quotient = quotient
+        self.batch = batch
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
         self.module = _defining_module()
@@ -147,6 +155,7 @@ class Primitive:
                 if x.__class__ is InferenceValue:
                     raise RuntimeError(INFERENCE_SAVED)
             out.node = Node(v, rules, saved, edges)
+            out.dual = v.dual
             return out
         if len(save) == 1:
             saved = (inputs[save[0]],)
@@ -200,6 +209,16 @@ def _defining_module() -> str:
 TABLE: dict[str, Primitive] = {}
 
 
+def as_it_is(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
+    """The batching rule of what does not count axes from the front."""
+    return static, slots
+
+
+def next_axis(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
+    """The batching rule of an operation along one axis, which is its first static parameter."""
+    return (static[0] + 1, *static[1:]), slots
+
+
 class Elementwise(Primitive):
     """result[i] = f(inputs[i]...), inputs broadcast against each other. `loop` names f among the loop form's
     operations.
@@ -244,7 +263,7 @@ class Reduction(Primitive):
     """One axis folded by `op`: "sum" or "maximum". Static parameters: (axis, size)."""
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
-        super().__init__(name, inputs, reference, params="axis size", **rest)
+        super().__init__(name, inputs, reference, params="axis size", batch=next_axis, **rest)
         self.op = op
 
 
@@ -267,6 +286,13 @@ class Library(Primitive):
     result, of a shape and dtype that the call knows; several results are packed into one, from which slices take them.
     An exception leaves everything pending.
     """
+
+
+class Stacked(Library):
+    """A library call on stacks: the leading axes of its inputs, equal ones, only number what it is applied to."""
+
+    def __init__(self, name: str, inputs: str, reference: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, reference, batch=as_it_is, **rest)
 
 
 class Gather(Primitive):
@@ -293,7 +319,7 @@ class Scan(Primitive):
     """
 
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
-        super().__init__(name, inputs, reference, params="axis", **rest)
+        super().__init__(name, inputs, reference, params="axis", batch=next_axis, **rest)
         self.op = op
 
 
@@ -308,10 +334,81 @@ def _no_reference(*_: Any) -> np.ndarray:
 LEAF = Source("leaf", "", _no_reference)
 # The same value under another identity: what detach, saved results and transforms need.
 ALIAS = Movement(
-    "alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0"
-)
+    "alias", "self", lambda x, slots: x, index=lambda i, *_: i, vjp={"self": lambda g: g}, node_name="AliasBackward0",
+    batch=as_it_is,
+)  # fmt: skip
 
 
 def alias(v: Value) -> Value:
-    """A twin of v that takes no part in differentiation."""
+    """A twin of v that takes no part in differentiation; what a vmap batches still does, for those around it."""
+    if v.data.__class__ is Batched:
+        return batched(v.data.value, v.data.level)
     return Value(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+def batched(v: Value, level: MapLevel) -> Value:
+    """The value that inside a vmap stands for all examples in v, which lie along its first axis."""
+    out = Value(LEAF, (), (), v.shape[1:], v.dtype)
+    out.data = Batched(level, v)
+    return out
+
+
+def everywhere(v: Value) -> Value:
+    """The value that holds the numbers of v for all examples, if v belongs to a vmap: for checks."""
+    while v.data.__class__ is Batched:
+        v = v.data.value
+    return v
+
+
+def tracked(v: Value) -> bool:
+    """Whether v takes part in differentiation, in either mode, inside a vmap or around it."""
+    while v.node is None and v.dual is None and v.data.__class__ is Batched:
+        v = v.data.value
+    return v.node is not None or v.dual is not None
+
+
+def differentiated(v: Value) -> bool:
+    """Whether the derivatives of what is made of v are recorded now: grad mode does not stop forward mode."""
+    while v.dual is None and not (v.node is not None and recorder.grad) and v.data.__class__ is Batched:
+        v = v.data.value
+    return v.dual is not None or (v.node is not None and recorder.grad)
+
+
+def frozen(v: Value) -> Value:
+    """v as a constant: v itself if it takes no part in differentiation, inside a vmap or around it, and else a twin."""
+    if not tracked(v):
+        return v
+    if v.data.__class__ is Batched:
+        return batched(frozen(v.data.value), v.data.level)
+    return Value(ALIAS, (v,), (), v.shape, v.dtype)
+
+
+def hung(v: Value, node: Node | None) -> Value:
+    """A twin of v with this node, and the derivatives of v in forward mode."""
+    out = alias(v)
+    out.node = node
+    d = v.dual
+    if d is not None:
+        out.dual = Dual(d.level, hung(d.primal, node), d.series)
+    return out
+
+
+def cut(v: Value) -> Value:
+    """A twin of v that takes no part in reverse mode, nor do its derivatives in forward mode."""
+    out = batched(cut(v.data.value), v.data.level) if v.data.__class__ is Batched else alias(v)
+    d = v.dual
+    if d is not None:
+        out.dual = Dual(d.level, cut(d.primal), tuple([None if c is None else cut(c) for c in d.series]))
+    return out
+
+
+def reversible(v: Value) -> bool:
+    """Whether v, or a derivative of it in forward mode, takes part in reverse mode, inside a vmap or around it."""
+    while v.node is None and (v.dual is not None or v.data.__class__ is Batched):
+        if v.dual is None:
+            v = v.data.value
+            continue
+        if any(c is not None and reversible(c) for c in v.dual.series):
+            return True
+        v = v.dual.primal
+    return v.node is not None

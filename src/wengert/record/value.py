@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from wengert.config import config
 from wengert.dtypes import dtype
+from wengert.messages import ESCAPED, NO_NUMBERS
 from wengert.record.hooks import packing
 
 if TYPE_CHECKING:
+    from wengert.record.dual import Dual, Level
     from wengert.record.graph import Node
     from wengert.record.primitive import Primitive
 
@@ -29,11 +31,13 @@ class Value:
     """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
 
     `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
-    `node` links it to the graph that reverse mode walks; `code` and `lasti` say which source line made it.
+    `node` links it to the graph that reverse mode walks, `dual` holds its derivatives in forward mode; `code` and
+    `lasti` say which source line made it.
     """
 
     __slots__ = (
-        "__weakref__", "code", "data", "dtype", "index", "inputs", "lasti", "mark", "node", "origin", "prim", "seq",
+        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "origin", "prim",
+        "seq",
         "shape", "slots", "static",
     )  # fmt: skip
 
@@ -54,6 +58,7 @@ class Value:
         self.dtype = dt
         self.data: Any = None
         self.node: Node | None = None
+        self.dual: Dual | None = None
         self.seq = next(_sequence)
         self.mark = 0
         self.code: Any = None  # `lasti` and `index` exist once they are set
@@ -119,16 +124,57 @@ if gc.get_threshold()[0] in (700, 2000):
     gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
+class MapLevel:
+    """One `vmap` that is running: how many examples it has, and what random numbers mean in it."""
+
+    __slots__ = ("alive", "held", "outside", "randomness", "size", "start")
+
+    def __init__(self, size: int, randomness: str = "error") -> None:
+        self.size = size
+        self.randomness = randomness  # "error", "same" or "different"
+        self.start = 0
+        self.alive = False
+        self.held = 0  # how many values there are that belong to it
+        self.outside: weakref.WeakSet = weakref.WeakSet()  # storages from before that the function wrote to
+
+    def open(self) -> None:
+        """Begin: what was recorded before is not the function's own, and levels that are open are around this one."""
+        self.start = next(_sequence)
+        self.alive = True
+
+
+class Batched:
+    """What stands for the data of a value inside a `vmap`: the same value for all examples, along a first axis."""
+
+    __slots__ = ("level", "value")
+
+    def __init__(self, level: MapLevel, value: Value) -> None:
+        self.level = level
+        self.value = value
+        level.held += 1
+
+    def __del__(self) -> None:
+        level = self.level
+        level.held -= 1
+        if not level.held and not level.alive and level in recorder.levels:
+            recorder.levels.remove(level)
+
+    def __getattr__(self, _: str) -> Any:  # whoever wants the numbers
+        raise RuntimeError(NO_NUMBERS if self.level.alive else ESCAPED)
+
+
 class Recorder(threading.local):
     """What recording depends on besides its arguments; one for each thread."""
 
     def __init__(self) -> None:
         self.grad = True  # grad mode
         self.inference = False  # inference mode; grad mode is off then
+        self.forward: tuple[Level, ...] = ()  # of forward mode that are open and seen here, the innermost last
         self.site: tuple | None = None  # the forward call whose derivative is being recorded
         self.start = 0  # seq at the last cut
         self.last_site: tuple | None = None
         self.next_check = 0
+        self.levels: list[MapLevel] = []  # of the running vmaps, the innermost last
         self.packs: tuple[tuple[Callable, Callable], ...] = ()  # hooks on saved values, the innermost last
         self.packs_refused: str | None = None  # the message of `disable_saved_tensors_hooks`
         self.region: Any = None  # the innermost region whose saved values may be dropped, an `OpenRegion`
@@ -208,24 +254,30 @@ _ref = weakref.ref
 # value; stage(values) stores them unless they are virtual; drop(values), forget(value) take buffers and recipes away.
 # Set by autograd: pack(value) packs what the node of value saved.
 evaluator: dict[str, Callable] = {}
+# Ways to record an operation with inputs that are dual, or batched. `record` chooses one, or returns None; set by
+# forward mode, "dual", and by `ops.batching`, "batched".
+lift: dict[str, Callable] = {}
 
 
 def record(
     prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
 ) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
-    # As `Value(...)`, without the call.
-    v = _new(Value)
+    r = recorder
+    if r.forward or r.levels:
+        lifted = lift["record"](prim, inputs, static, shape, dt, slots)
+        if lifted is not None:
+            return lifted
+    v = _new(Value)  # as `Value(...)`, without the call
     v.prim = prim
     v.inputs = inputs
     v.static = static
     v.slots = slots
     v.shape = shape
     v.dtype = dt
-    v.data = v.node = v.code = None
+    v.data = v.node = v.code = v.dual = None
     v.seq = next(_sequence)
     v.mark = 0
-    r = recorder
     if r.grad:
         for x in inputs:
             if x.node is not None:
@@ -239,6 +291,16 @@ def record(
     if v.seq >= r.next_check:
         _check_pending(v)
     if config.eager and not r.busy:
+        evaluator["eager"](v)
+    return v
+
+
+def append(v: Value) -> Value:
+    """What `record` does with an entry once it is made."""
+    recorder.recent.append(_ref(v))
+    if v.seq >= recorder.next_check:
+        _check_pending(v)
+    if config.eager and not recorder.busy:
         evaluator["eager"](v)
     return v
 

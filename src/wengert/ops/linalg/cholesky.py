@@ -13,7 +13,6 @@ from wengert.ops.linalg.common import (
     check_square,
     eye,
     eye_mask,
-    frozen,
     hermitian,
     info_of,
     mH,
@@ -23,7 +22,7 @@ from wengert.ops.linalg.common import (
 )
 from wengert.ops.linalg.triangular import cholesky_solve, triangular
 from wengert.ops.movement import expand
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen
 from wengert.record.value import Value, record
 
 
@@ -48,9 +47,9 @@ def _tangent(t: Value, result: Value) -> Value:
     return product(result, _half(mH(triangular(result, mH(left), False))))
 
 
-FACTOR = Library("cholesky_factor", "self", lapack.cholesky)
+FACTOR = Stacked("cholesky_factor", "self", lapack.cholesky)
 # L itself, computed by FACTOR: L L* = A is differentiated. Murray, 2016, equations (8) and (9).
-CHOLESKY = Library(
+CHOLESKY = Stacked(
     "cholesky",
     "self factor",
     lambda a, factor: factor,

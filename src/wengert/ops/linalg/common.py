@@ -16,7 +16,7 @@ from wengert.ops.elementwise import cast, conj, eq, ge, le, real, where
 from wengert.ops.movement import reshape, slice_, transpose, unsqueeze
 from wengert.ops.source import full, iota
 from wengert.ops.windows import diagonal_of
-from wengert.record.primitive import alias
+from wengert.record.primitive import everywhere, tracked
 from wengert.record.value import Value, evaluator
 
 Shape = tuple[int, ...]
@@ -67,7 +67,8 @@ def check_same_dtype(name: str, a: Value, b: Value) -> None:
 
 
 def known(v: Value) -> np.ndarray:
-    """The numbers of v, which is evaluated now, and with it what it is computed from."""
+    """The numbers of v, inside a vmap those of all examples. It is evaluated now, and what it is computed from."""
+    v = everywhere(v)
     if v.data is None:
         evaluator["settle"]([v])
     out: np.ndarray = v.data.array(v.shape, v.dtype)
@@ -80,19 +81,15 @@ def check_info(name: str, info: Value, text: Callable[[int], str]) -> None:
     Raises:
         LinAlgError: with `text` of LAPACK's code, after the number of the matrix in the batch.
     """
-    codes = np.rint(known(info)).astype(np.int64).reshape(-1)
+    found = known(info)
+    codes = np.rint(found).astype(np.int64).reshape(-1)
     failed = np.nonzero(codes)[0]
     if failed.size:
-        where_ = f"(Batch element {failed[0]}): " if info.shape else ""
+        where_ = f"(Batch element {failed[0]}): " if found.ndim else ""
         raise LinAlgError(f"{name}: {where_}{text(int(codes[failed[0]]))}")
 
 
 # -- factorizations and what follows from them --
-
-
-def frozen(x: Value) -> Value:
-    """x as a constant: what a factorization reads, while the entries that stand for its results carry the rules."""
-    return alias(x) if x.node is not None else x
 
 
 def parts(packed: Value, *shapes: Shape) -> list[Value]:
@@ -180,7 +177,7 @@ def last(x: Value) -> Value:
 def constant_in(value: Value, x: Value) -> Value:
     """`value`, with the gradient 0 for x, which has its shape: what does not change with a tensor and yet depends on
     it."""
-    return where(full((), True, dtypes.bool_), value, x) if x.node is not None else value
+    return where(full((), True, dtypes.bool_), value, x) if tracked(x) else value
 
 
 def hermitian(x: Value) -> Value:

@@ -20,7 +20,6 @@ from wengert.ops.linalg.common import (
     check_square,
     diagonal,
     diagonal_matrix,
-    frozen,
     gaps,
     hermitian,
     info_of,
@@ -34,7 +33,7 @@ from wengert.ops.linalg.common import (
 )
 from wengert.ops.linalg.lu import factored, solution
 from wengert.ops.reduction import sum
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen, tracked
 from wengert.record.value import Value, record
 
 # -- Hermitian matrices. Derivatives: Giles, 2008, section 3.1; complex: Boeddeker et al., 2017 --
@@ -70,8 +69,8 @@ def _tangent_of_vectors(t: Value, self: Value, w: Value, v: Value) -> Value:
     return product(vectors, off_diagonal(inner / gaps(values)))
 
 
-DECOMPOSED = Library("eigh", "self", lapack.eigh, params="upper vectors")
-EIGENVALUES = Library(
+DECOMPOSED = Stacked("eigh", "self", lapack.eigh, params="upper vectors")
+EIGENVALUES = Stacked(
     "eigh_values",
     "self w v",
     lambda a, w, v: w,
@@ -79,7 +78,7 @@ EIGENVALUES = Library(
     vjp={"self": _gradient_of_values},
     jvp={"self": _tangent_of_values},
 )
-EIGENVECTORS = Library(
+EIGENVECTORS = Stacked(
     "eigh_vectors",
     "self w v",
     lambda a, w, v: v,
@@ -146,7 +145,7 @@ def eigvalsh(input: Value, UPLO: str = "L") -> Value:
     tensor([1., 3.])
     """
     _check_hermitian("linalg.eigvalsh", input, UPLO)
-    if input.node is None:
+    if not tracked(input):
         return hermitian_decomposition(input, UPLO, vectors=False)[0]
     return _hermitian_parts(input, *hermitian_decomposition(input, UPLO))[0]
 
@@ -191,8 +190,8 @@ def _tangent_of_general_vectors(t: Value, self: Value, w: Value, v: Value) -> Va
     return moved - vectors * row(real(sum(conj(vectors) * moved, -2)))
 
 
-GENERAL = Library("eig", "self", lapack.eig, params="vectors")
-GENERAL_VALUES = Library(
+GENERAL = Stacked("eig", "self", lapack.eig, params="vectors")
+GENERAL_VALUES = Stacked(
     "eig_values",
     "self w v",
     lambda a, w, v: w,
@@ -200,7 +199,7 @@ GENERAL_VALUES = Library(
     vjp={"self": _gradient_of_general_values},
     jvp={"self": _tangent_of_general_values},
 )
-GENERAL_VECTORS = Library(
+GENERAL_VECTORS = Stacked(
     "eig_vectors",
     "self w v",
     lambda a, w, v: v,
@@ -251,6 +250,6 @@ def eig(input: Value) -> Any:
 @api(namespace="linalg")
 def eigvals(input: Value) -> Value:
     """The eigenvalues of a square matrix (*, n, n): complex, in no order. See `eig`."""
-    if input.node is None:
+    if not tracked(input):
         return _decomposition("linalg.eigvals", input, vectors=False)[0]
     return _general_parts(input, *_decomposition("linalg.eigvals", input))[0]

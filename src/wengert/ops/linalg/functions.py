@@ -17,7 +17,6 @@ from wengert.ops.linalg.common import (
     columns,
     constant_in,
     eye,
-    frozen,
     mH,
     rows,
 )
@@ -25,7 +24,7 @@ from wengert.ops.linalg.lu import inv, solve
 from wengert.ops.movement import expand, permute, reshape, slice_, unsqueeze
 from wengert.ops.reduction import amax, sum
 from wengert.ops.source import full
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen
 from wengert.record.value import Value, record
 
 # -- functions of a matrix --
@@ -77,7 +76,7 @@ def _derivative_along(A: Value, E: Value) -> Value:
     return columns(rows(_exponential(cat([above, below], -2)), 0, n), n, 2 * n) * size
 
 
-MATRIX_EXP = Library(
+MATRIX_EXP = Stacked(
     "matrix_exp",
     "self",
     lapack.exponential,

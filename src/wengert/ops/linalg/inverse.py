@@ -18,7 +18,6 @@ from wengert.ops.linalg.common import (
     check_square,
     columns,
     eye,
-    frozen,
     known,
     last,
     long_name,
@@ -34,7 +33,7 @@ from wengert.ops.linalg.svd import decomposed, singular_values
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import amax, sum
 from wengert.ops.source import Operand, as_value, full
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen, tracked
 from wengert.record.value import Value, record
 
 # -- the pseudo-inverse --
@@ -63,7 +62,7 @@ def _gradient(g: Value, self: Value, p: Value) -> Value:
 
 # Computed from a decomposition. Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
 # problems whose variables separate", 1973, equation (4.12); it holds where the rank does not change.
-PINV = Library(
+PINV = Stacked(
     "pinv",
     "self p",
     lambda a, p: p,
@@ -138,7 +137,7 @@ def _root_pinverse(input: Value, rcond: float = 1e-15) -> Value:
 
 # -- least squares --
 
-LSTSQ = Library("lstsq_factor", "self other", lapack.lstsq, params="rcond driver")
+LSTSQ = Stacked("lstsq_factor", "self other", lapack.lstsq, params="rcond driver")
 
 
 def _tangent_of_matrix(t: Value, self: Value, other: Value, p: Value, result: Value) -> Value:
@@ -158,7 +157,7 @@ def _gradient_of_matrix(g: Value, self: Value, other: Value, p: Value, result: V
 
 
 # X = P B, computed by LSTSQ: the derivative is that of the pseudo-inverse P.
-SOLUTION = Library(
+SOLUTION = Stacked(
     "lstsq",
     "self other p solution",
     lambda a, b, p, solution: solution,
@@ -233,7 +232,7 @@ def lstsq(input: Value, b: Value, rcond: float | None = None, *, driver: str | N
     packed = record(LSTSQ, (frozen(input), frozen(right)), (limit, routine), (*batch, n * k + 1 + count), input.dtype)
     x, rank, values = parts(packed, (n, k), (), (count,))
     rank = cast(_real(rank), dtypes.int64)
-    if input.node is not None or right.node is not None:
+    if tracked(input) or tracked(right):
         p = pinv(frozen(input), limit)
         x = record(SOLUTION, (input, right, p, x), (), x.shape, x.dtype)
     residuals = _residuals(input, right, x, rank, driver)

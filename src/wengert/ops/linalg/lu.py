@@ -25,7 +25,6 @@ from wengert.ops.linalg.common import (
     diagonal,
     eye,
     eye_mask,
-    frozen,
     info_of,
     last,
     long_name,
@@ -40,13 +39,13 @@ from wengert.ops.linalg.triangular import check_system, over_batches, triangular
 from wengert.ops.movement import expand, reshape, unsqueeze
 from wengert.ops.reduction import sum
 from wengert.ops.source import iota
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen, tracked
 from wengert.record.value import Value, record
 
-FACTOR = Library("lu_factor", "self", lapack.lu)
+FACTOR = Stacked("lu_factor", "self", lapack.lu)
 # Rounding errors in place of pivots that are 0: a determinant has a gradient where there is no inverse.
-REGULAR = Library("lu_regular", "lu", lapack.lu_regular, params="n")
-SIGN = Library("lu_sign", "lu", lapack.lu_sign, params="n")
+REGULAR = Stacked("lu_regular", "lu", lapack.lu_regular, params="n")
+SIGN = Stacked("lu_sign", "lu", lapack.lu_sign, params="n")
 
 
 def factored(A: Value) -> Value:
@@ -75,11 +74,12 @@ def _tangent_of_matrix(t: Value, self: Value, lu: Value, result: Value, adjointl
 
 
 # The X of A X = B, or of A* X = B if `adjointly`. Derivatives: Giles, 2008, section 2.3.1.
-SOLVE = Library(
+SOLVE = Stacked(
     "solve",
     "self lu other",
     lambda a, lu, b, adjointly: lapack.lu_solve(lu, b, adjointly),
     params="adjointly",
+    quotient=True,
     node_name="LinalgSolveExBackward0",
     vjp={
         "self": _gradient_of_matrix,
@@ -222,7 +222,7 @@ def _tangent_of_det(t: Value, self: Value, lu: Value, n: int) -> Value:
 
 
 # Jacobi's formula: Magnus and Neudecker, 2019, section 8.3.
-DET = Library(
+DET = Stacked(
     "det",
     "self lu",
     lambda a, lu, n: lapack.lu_det(lu, n),
@@ -231,7 +231,7 @@ DET = Library(
     vjp={"self": _gradient_of_det},
     jvp={"self": _tangent_of_det},
 )
-LOG_DET = Library(
+LOG_DET = Stacked(
     "log_det",
     "self lu",
     lambda a, lu, n: lapack.lu_log_det(lu, n),
@@ -332,7 +332,7 @@ def _tangent_of_factors(t: Value, result: Value) -> Value:
 
 
 # L and U in one matrix, computed by FACTOR, of an n x n matrix whose rows are in their order already.
-FACTORS = Library(
+FACTORS = Stacked(
     "lu",
     "self factors",
     lambda a, factors: factors,
@@ -352,7 +352,7 @@ def _differentiable(A: Value, packed: Value) -> Value:
     rest from theirs."""
     m, n = A.shape[-2:]
     factors, _, order, _ = _taken_apart(packed, m, n)
-    if A.node is None:
+    if not tracked(A):
         return factors
     k = min(m, n)
     moved = _in_order(A, order)
@@ -440,7 +440,7 @@ def permutation_of(pivots: Value, rows: int, d: dtypes.dtype) -> Value:
     return _permutation(order, d)
 
 
-ORDER = Library(
+ORDER = Stacked(
     "lu_order",
     "pivots",
     lapack.row_order,

@@ -13,7 +13,6 @@ from wengert.ops.linalg.common import (
     check_same_dtype,
     columns,
     eye_mask,
-    frozen,
     long_name,
     mH,
     parts,
@@ -28,7 +27,7 @@ from wengert.ops.linalg.qr import compact
 from wengert.ops.linalg.triangular import solve_triangular
 from wengert.ops.movement import transpose as transposed
 from wengert.ops.source import full
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen
 from wengert.record.value import Value, record
 
 
@@ -90,8 +89,8 @@ def _not_there(g: Value, self: Value) -> Value:
     raise NotImplementedError("the derivative for 'geqrf' is not implemented; use linalg.qr")
 
 
-FACTOR = Library("geqrf_factor", "self", lapack.geqrf)
-RAW = Library("geqrf", "self factor", lambda a, factor: factor, vjp={"self": _not_there}, jvp={"self": _not_there})
+FACTOR = Stacked("geqrf_factor", "self", lapack.geqrf)
+RAW = Stacked("geqrf", "self factor", lambda a, factor: factor, vjp={"self": _not_there}, jvp={"self": _not_there})
 
 
 @api()

@@ -16,7 +16,6 @@ from wengert.ops.linalg.common import (
     diagonal_matrix,
     eye,
     eye_mask,
-    frozen,
     last,
     mH,
     parts,
@@ -26,7 +25,7 @@ from wengert.ops.linalg.common import (
 )
 from wengert.ops.linalg.triangular import triangular
 from wengert.ops.source import full
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen
 from wengert.record.value import Value, record
 
 
@@ -98,8 +97,8 @@ def _no_derivative(g: Value, self: Value) -> Value:
     )
 
 
-FACTOR = Library("qr", "self", lapack.qr, params="complete")
-Q_OF = Library(
+FACTOR = Stacked("qr", "self", lapack.qr, params="complete")
+Q_OF = Stacked(
     "qr_q",
     "self q r",
     lambda a, q, r: q,
@@ -107,7 +106,7 @@ Q_OF = Library(
     vjp={"self": _gradient_of_q},
     jvp={"self": _tangent_of_q},
 )
-R_OF = Library(
+R_OF = Stacked(
     "qr_r",
     "self q r",
     lambda a, q, r: r,
@@ -115,7 +114,7 @@ R_OF = Library(
     vjp={"self": _gradient_of_r},
     jvp={"self": _tangent_of_r},
 )
-COMPLETE = Library(
+COMPLETE = Stacked(
     "qr_complete",
     "self factor",
     lambda a, factor: factor,

@@ -21,7 +21,6 @@ from wengert.ops.linalg.common import (
     columns,
     diagonal,
     diagonal_matrix,
-    frozen,
     gaps,
     info_of,
     last,
@@ -35,7 +34,7 @@ from wengert.ops.linalg.common import (
 )
 from wengert.ops.reduction import sum
 from wengert.ops.source import full
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked, frozen, tracked
 from wengert.record.value import Value, record
 
 Parts = tuple[Value, Value, Value]
@@ -116,8 +115,8 @@ def _tangent_of_right(t: Value, self: Value, u: Value, s: Value, vh: Value) -> V
     return out
 
 
-DECOMPOSED = Library("svd", "self", lapack.svd, params="full vectors")
-LEFT = Library(
+DECOMPOSED = Stacked("svd", "self", lapack.svd, params="full vectors")
+LEFT = Stacked(
     "svd_left",
     "self u s vh",
     lambda a, u, s, vh: u,
@@ -125,7 +124,7 @@ LEFT = Library(
     vjp={"self": _gradient_of_left},
     jvp={"self": _tangent_of_left},
 )
-VALUES = Library(
+VALUES = Stacked(
     "svd_values",
     "self u s vh",
     lambda a, u, s, vh: s,
@@ -133,7 +132,7 @@ VALUES = Library(
     vjp={"self": _gradient_of_values},
     jvp={"self": _tangent_of_values},
 )
-RIGHT = Library(
+RIGHT = Stacked(
     "svd_right",
     "self u s vh",
     lambda a, u, s, vh: vh,
@@ -180,7 +179,7 @@ def decomposed(A: Value, full_matrices: bool = False) -> Parts:
 
 
 def singular_values(A: Value) -> Value:
-    return _decomposition(A, False, vectors=False)[0] if A.node is None else decomposed(A)[1]
+    return _decomposition(A, False, vectors=False)[0] if not tracked(A) else decomposed(A)[1]
 
 
 def _check_driver(driver: str | None) -> None:

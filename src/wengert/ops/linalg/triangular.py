@@ -18,7 +18,7 @@ from wengert.ops.linalg.common import (
     triu,
 )
 from wengert.ops.movement import expand, permute, reshape
-from wengert.record.primitive import Library
+from wengert.record.primitive import Stacked
 from wengert.record.value import Value, record
 
 
@@ -43,11 +43,12 @@ def _tangent_of_matrix(
 
 
 # The X of A X = B, or of A* X = B if `adjointly`. Derivatives: Giles, 2008, section 2.3.
-TRIANGULAR = Library(
+TRIANGULAR = Stacked(
     "solve_triangular",
     "self other",
     lapack.solve_triangular,
     params="upper unitriangular adjointly",
+    quotient=True,
     node_name="LinalgSolveTriangularBackward0",
     vjp={
         "self": _gradient_of_matrix,
