@@ -198,7 +198,7 @@ class Node:
         return f"%{self.id}:{self.dtype} = {self.op}({inner}){note}"
 
 
-BLOCK = 256  # elements of a reduction that are folded before they join the rest
+BLOCK = 256  # most elements of a reduction that are folded before they join the rest
 IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False, "product": 1.0, "affine": 0.0}
 COMBINE = {
     "sum": "add",
@@ -207,6 +207,13 @@ COMBINE = {
     "or": "or",
     "product": "mul",
 }  # how a block joins the ones before it
+
+
+def blocks(n: int) -> tuple[int, int]:
+    """How a reduction of n elements is cut into the fewest blocks of nearly equal size: elements in the shorter ones, and
+    how many elements lie in the longer ones, which have one more and come first."""
+    count = max(-(-n // BLOCK), 1)
+    return n // count, n % count * (n // count + 1)
 
 
 _SIMPLE = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))  # the same in every floating type

@@ -331,7 +331,7 @@ class Printer:
     def _loop(self, loop: Loop, depth: int) -> None:
         pad = "  " * depth
         r = self.ranges[loop.range]
-        how = f"blocks of {BLOCK}" if loop.reduces else "in order"
+        how = f"blocks of at most {BLOCK}" if loop.reduces else "in order"
         self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, {how}:")
         self._block(loop.block, depth + 1)
         for n in loop.reduces:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from wengert.compiler import llvm_pack
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.llvm_memory import MEMORY, Rows
 from wengert.compiler.llvm_ops import (
@@ -49,9 +50,10 @@ def lanes_of(k: Kernel, vector_bytes: int) -> int:
     return 2 * lanes if accumulators > FEW or scattered else 4 * lanes
 
 
-def loops_of(block: Block) -> list[Loop]:
+def loops_of(*blocks: Block) -> list[Loop]:
+    """The loops in these blocks, with those inside them."""
     out = []
-    for item in block.items:
+    for item in [item for block in blocks for item in block.items]:
         if isinstance(item, Loop):
             out += [item, *loops_of(item.block)]
     return out
@@ -61,6 +63,7 @@ class _Renderer(Rows):
     def run(self) -> str:
         k = self.k
         self._load_cells()
+        self._find_blocks()
         self._block(k.entry)
         if not k.outer:
             self._block(k.task)
@@ -68,8 +71,10 @@ class _Renderer(Rows):
             self._emit("ret void")
         else:
             self._task_loop()
-        body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in ["entry:", *self.lines])
+        lines = ["entry:", *self.scratch, *self.lines]
+        body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in lines)
         functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
+        functions += "".join(llvm_pack.define(*what) for what in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
@@ -97,6 +102,17 @@ class _Renderer(Rows):
             if kind == "b1":
                 value = self._let(f"icmp ne i8 {value}, 0")
             self.cells.append(value)
+
+    def _find_blocks(self) -> None:
+        """How long the blocks of each reduced range are (`expr.blocks`)."""
+        for r in dict.fromkeys(loop.range for loop in loops_of(self.k.entry, self.k.task, self.k.row) if loop.reduces):
+            size = self._cell(self.k.sizes[r])
+            up = self._let(f"add i64 {size}, {BLOCK - 1}")
+            some = self._let(f"udiv i64 {up}, {BLOCK}")
+            count = self._let(f"call i64 @llvm.smax.i64(i64 {some}, i64 1)")
+            short, long = self._let(f"udiv i64 {size}, {count}"), self._let(f"urem i64 {size}, {count}")
+            more = self._let(f"add i64 {short}, 1")
+            self.blocks[r] = short, more, self._let(f"mul i64 {long}, {more}")
 
     def _task_loop(self) -> None:
         k = self.k
@@ -145,8 +161,8 @@ class _Renderer(Rows):
         if self.lanes > 1:
             self._emit(f"%left = sub i64 {self._cell(0)}, %i")
             self._emit(f"%full = icmp sge i64 %left, {self.lanes}")
-            few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
-            few32 = self._let(f"trunc i64 {few} to i32")
+            self.few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
+            few32 = self._let(f"trunc i64 {self.few} to i32")
             self.mask = self._let(f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(few32, 'i32')}")
             self.valid = [
                 self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)
@@ -234,7 +250,7 @@ class _Renderer(Rows):
     # -- loops --
 
     def _loop(self, loop: Loop) -> None:
-        """Blocks of BLOCK elements: inner accumulators start at the identity and join the outer ones after it."""
+        """Blocks of elements: inner accumulators start at the identity and join the outer ones after it."""
         if not loop.reduces:
             self._walk(loop)
             return
@@ -249,10 +265,11 @@ class _Renderer(Rows):
         at = len(self.lines)  # the phis are completed when the label that comes back is known
         start, start_next = self._fresh(), self._fresh()
         totals = [(self._fresh(), self._fresh()) for _ in loop.reduces]
-        self._emit(f"{start_next} = add i64 {start}, {BLOCK}")
-        short = self._let(f"icmp slt i64 {start_next}, {size}")
-        stop = self._let(f"select i1 {short}, i64 {start_next}, i64 {size}")
-        partial = self._fold_block(loop, start, stop, types, zeros)
+        short, more, edge = self.blocks[loop.range]
+        longer = self._let(f"icmp slt i64 {start}, {edge}")
+        length = self._let(f"select i1 {longer}, i64 {more}, i64 {short}")
+        self._emit(f"{start_next} = add i64 {start}, {length}")
+        partial = self._fold_block(loop, start, start_next, types, zeros)
         for n, (now, then), block_total in zip(loop.reduces, totals, partial, strict=True):
             self._join(n, now, block_total, then)
         end = self.label
@@ -313,6 +330,43 @@ class _Renderer(Rows):
         return out
 
     def _fold_block(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
+        """The accumulators after elements start..stop. Rows that lie apart are packed, some elements at a time."""
+        apart = self._apart(loop)
+        if not apart:
+            return self._fold_some(loop, start, stop, types, zeros)
+        body, after, before = self._new_label("pack"), self._new_label("packed"), self.label
+        self._emit(f"br label %{body}")
+        self._start(body)
+        at = len(self.lines)
+        j, now = self._fresh(), [self._fresh() for _ in types]
+        far = self._let(f"add i64 {j}, {llvm_pack.COLUMNS}")
+        end = self._let(f"call i64 @llvm.smin.i64(i64 {far}, i64 {stop})")
+        count = self._let(f"sub i64 {end}, {j}")
+        self.counters[loop.range] = j
+        self.packed = {n.id: (self._pack(n, slot, count), j, loop.range) for slot, n in enumerate(apart)}
+        then = self._fold_some(loop, j, end, types, now)
+        self.packed = {}
+        more = self._let(f"icmp slt i64 {end}, {stop}")
+        self._emit(f"br i1 {more}, label %{body}, label %{after}")
+        phis = [f"{j} = phi i64 [ {start}, %{before} ], [ {end}, %{self.label} ]"]
+        for t, zero, x, y in zip(types, zeros, now, then, strict=True):
+            phis.append(f"{x} = phi {t} [ {zero}, %{before} ], [ {y}, %{self.label} ]")
+        self.lines[at:at] = phis
+        self._start(after)
+        return then
+
+    def _apart(self, loop: Loop) -> list[Node]:
+        """Loads of rows that lie apart, each of which the loop walks element by element."""
+        if self.lanes == 1 or any(isinstance(item, Loop | Write) for item in loop.block.items):
+            return []
+        loads = [n for n in loop.block.items if isinstance(n, Node) and n.op == "load" and guard_of(n) is None]
+        return [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, loop.range)]
+
+    def _walks(self, n: Node, r: Range) -> bool:
+        a = self.k.addresses[n.id]
+        return a.coefficient(r) == ("=", 1) and self._lane_step(a) not in (("=", 0), ("=", 1))
+
+    def _fold_some(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
         """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
         for its exponential the other computes, and both use a constant once it is in a register. The order of additions
         is the same."""
