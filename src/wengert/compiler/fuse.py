@@ -411,11 +411,14 @@ def call_operands(ops: list[Op], stored: Callable[[int], bool], op: Op) -> list[
 
 
 def gemm_operand(ops: list[Op], stored: Callable[[int], bool], i: int) -> tuple[int, list[int]]:
-    """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it."""
+    """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it. Without one,
+    what is computed is stored where it is, and other movement after the first permutation."""
     path: list[int] = []
     while not stored(i):
-        if ops[i].kind != "movement" or ops[i].prim.name not in ("permute", "reshape", "alias", "slice", "expand"):
+        if ops[i].kind != "movement":
             raise NeedsBuffer(i)
+        if ops[i].prim.name not in ("permute", "reshape", "alias", "slice", "expand"):
+            raise NeedsBuffer(path[-1] if path else i)
         path.append(i)
         (i,) = ops[i].args
     return i, path

@@ -115,42 +115,65 @@ class _Renderer(Rows):
             self.blocks[r] = short, more, self._let(f"mul i64 {long}, {more}")
 
     def _task_loop(self) -> None:
+        """Tasks lo to hi - 1. The first one's place is found by division, and then counted up like an odometer: a task may
+        be a handful of elements."""
         k = self.k
         self._emit("%any = icmp slt i64 %lo, %hi")
-        self._emit("br i1 %any, label %task, label %done")
+        self._emit("br i1 %any, label %begin, label %done")
+        self._start("begin")
+        sizes, first = self._places()
         before = self.label
+        self._emit("br label %task")
         self._start("task")
         self._emit(f"%t = phi i64 [ %lo, %{before} ], [ %t.next, %task.end ]")
-        size, rows = self._cell(0), self._cell(1)
-        left = "%t"
-        if k.lane is not None:
-            up = self._let(f"add i64 {size}, {rows}")
-            less = self._let(f"sub i64 {up}, 1")
-            blocks = self._let(f"sdiv i64 {less}, {rows}")
-            block = self._let(f"srem i64 %t, {blocks}")
-            left = self._let(f"sdiv i64 %t, {blocks}")
+        places = [f"%at{i}" for i in range(len(first))]
+        for place, start in zip(places, first, strict=True):
+            self._emit(f"{place} = phi i64 [ {start}, %{before} ], [ {place}.next, %task.end ]")
         others = [r for r in k.outer if r is not k.lane]
-        for r in reversed(others[1:]):
-            self.counters[r] = self._let(f"srem i64 {left}, {self._cell(k.sizes[r])}")
-            left = self._let(f"sdiv i64 {left}, {self._cell(k.sizes[r])}")
-        if others:
-            self.counters[others[0]] = left
+        self.counters.update(zip(others, places, strict=False))
         self._block(k.task)
         if k.lane is None:
             self._block(k.row)
         else:
-            start = self._let(f"mul i64 {block}, {rows}")
+            size, rows = self._cell(0), self._cell(1)
+            start = self._let(f"mul i64 {places[-1]}, {rows}")
             end = self._let(f"add i64 {start}, {rows}")
             inside = self._let(f"icmp slt i64 {end}, {size}")
             stop = self._let(f"select i1 {inside}, i64 {end}, i64 {size}")
             self._row_loop(k.lane, start, stop)
         self._emit("br label %task.end")
         self._start("task.end")
+        self._count_up(places, sizes)
         self._emit("%t.next = add i64 %t, 1")
         self._emit("%t.more = icmp slt i64 %t.next, %hi")
         self._emit("br i1 %t.more, label %task, label %done")
         self._start("done")
         self._emit("ret void")
+
+    def _places(self) -> tuple[list[str], list[str]]:
+        """How many places the outer ranges have, blocks of rows last, and where task lo is."""
+        k = self.k
+        sizes = [self._cell(k.sizes[r]) for r in k.outer if r is not k.lane]
+        if k.lane is not None:
+            up = self._let(f"add i64 {self._cell(0)}, {self._cell(1)}")
+            less = self._let(f"sub i64 {up}, 1")
+            sizes.append(self._let(f"sdiv i64 {less}, {self._cell(1)}"))
+        first, left = [], "%lo"
+        for size in reversed(sizes[1:]):
+            first.append(self._let(f"srem i64 {left}, {size}"))
+            left = self._let(f"sdiv i64 {left}, {size}")
+        return sizes, [left, *reversed(first)]
+
+    def _count_up(self, places: list[str], sizes: list[str]) -> None:
+        carry = "1"
+        for place, size in zip(reversed(places), reversed(sizes), strict=True):
+            more = self._let(f"add i64 {place}, {carry}")
+            if place == places[0]:
+                self._emit(f"{place}.next = add i64 {more}, 0")
+                return
+            over = self._let(f"icmp eq i64 {more}, {size}")
+            self._emit(f"{place}.next = select i1 {over}, i64 0, i64 {more}")
+            carry = self._let(f"zext i1 {over} to i64")
 
     def _row_loop(self, lane: Range, start: str, stop: str) -> None:
         before = self.label

@@ -84,17 +84,19 @@ class Selection:
         that are read more than once and not always at the same place: each place would compute them anew."""
         root = list(range(len(self.ops)))
         turned = [False] * len(self.ops)  # movement that reads its root at another place
+        overlaps = [False] * len(self.ops)  # and through windows
         moved: set[int] = set()
         for i, op in enumerate(self.ops):
             if op.kind == "movement":
                 (a,) = op.args
                 root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute", "windows", "diagonal")
-                if op.numel > self.ops[a].numel and op.prim.name == "windows":
-                    self._uses[root[a]] += 1  # windows overlap: an element is read at several places
+                overlaps[i] = overlaps[a] or op.prim.name == "windows"
                 continue
             for a in op.args:
                 if turned[a] or op.kind in ("embed", "write", "gather", "scatter"):
                     moved.add(root[a])
+                if overlaps[a] and self.ops[a].numel > self.ops[root[a]].numel:
+                    self._uses[root[a]] += 1  # an element is read at several places
                 a = root[a]
                 if op.kind == "gather" and op.numel > self.ops[a].numel:
                     self._grown.add(a)

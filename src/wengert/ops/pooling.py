@@ -11,7 +11,7 @@ from wengert.ops import elementwise as ew
 from wengert.ops.composite import named, relu
 from wengert.ops.convolution import padded, patches
 from wengert.ops.extremes import along
-from wengert.ops.movement import reshape, slice_, write
+from wengert.ops.movement import permute, reshape, slice_, write
 from wengert.ops.reduction import sum, sum_axis
 from wengert.ops.source import full, iota
 from wengert.record.value import Value
@@ -97,7 +97,9 @@ class Windows:
     def of(self, x: Value) -> Value:
         """(N, C, *S), padded, to (N, C, *O, all elements of a window)."""
         cut = patches(x, self.kernel, self.stride, self.dilation)
-        return reshape(cut, (*cut.shape[: 2 + self.ndim], math.prod(self.kernel)))
+        d = self.ndim
+        cut = permute(cut, (0, 1, *range(2 + d, 2 + 2 * d), *range(2, 2 + d)))
+        return reshape(cut, (*cut.shape[: 2 + d], math.prod(self.kernel)))
 
 
 def _sizes(name: str, what: str, x: Sizes, ndim: int) -> Shape:
