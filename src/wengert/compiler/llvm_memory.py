@@ -19,6 +19,7 @@ MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8",
 class Rows:
     """Text of a kernel that is being written: names of nodes, addresses, loads and stores."""
 
+    tile: str  # elements of a turned range that are walked at once
     few: str  # how many of the rows side by side there are
     mask: str  # these rows, as a vector
     valid: list[str]  # and one by one

@@ -8,8 +8,9 @@ element, the rows side by side: squares of registers are transposed by shuffles.
 from __future__ import annotations
 
 from wengert.compiler.llvm_ops import SCALARS
+from wengert.compiler.lower import TILE
 
-COLUMNS = 32  # elements of each row that are packed at once
+COLUMNS = TILE  # elements of each row that are packed at once
 PACKED = ("f32", "f64")
 
 # Rows from `rows` on repeat row 0; `lanes` is a multiple of the square's side.

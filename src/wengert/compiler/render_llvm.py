@@ -44,10 +44,10 @@ def lanes_of(k: Kernel, vector_bytes: int) -> int:
     accumulators = max([len(loop.reduces) for loop in loops], default=0)
     nodes = [n for block in (k.row, *[loop.block for loop in loops]) for n in block.items if isinstance(n, Node)]
     lanes = vector_bytes // (8 if any(n.dtype == "f64" for n in nodes) else 4)
-    if accumulators >= CROWDED:
+    if accumulators >= CROWDED or k.registers == 1:
         return lanes
     scattered = any(a.coefficient(k.lane) not in (("=", 0), ("=", 1)) for a in k.addresses.values())
-    return 2 * lanes if accumulators > FEW or scattered else 4 * lanes
+    return 2 * lanes if accumulators > FEW or scattered or k.registers == 2 else 4 * lanes
 
 
 def loops_of(*blocks: Block) -> list[Loop]:
@@ -129,51 +129,87 @@ class _Renderer(Rows):
         places = [f"%at{i}" for i in range(len(first))]
         for place, start in zip(places, first, strict=True):
             self._emit(f"{place} = phi i64 [ {start}, %{before} ], [ {place}.next, %task.end ]")
-        others = [r for r in k.outer if r is not k.lane]
-        self.counters.update(zip(others, places, strict=False))
-        self._block(k.task)
+        by_range = dict(zip(self._order(), places, strict=True))
+        self.counters.update((r, place) for r, place in by_range.items() if r is not k.lane)
+        step = self._tile(by_range[k.turned], sizes[-1]) if k.turned else "1"
+        bit = k.turned.bit if k.turned else 0
+        self._block(Block([item for item in k.task.items if not isinstance(item, Node) or not item.mask & bit]))
         if k.lane is None:
             self._block(k.row)
         else:
             size, rows = self._cell(0), self._cell(1)
-            start = self._let(f"mul i64 {places[-1]}, {rows}")
+            start = self._let(f"mul i64 {by_range[k.lane]}, {rows}")
             end = self._let(f"add i64 {start}, {rows}")
             inside = self._let(f"icmp slt i64 {end}, {size}")
             stop = self._let(f"select i1 {inside}, i64 {end}, i64 {size}")
             self._row_loop(k.lane, start, stop)
         self._emit("br label %task.end")
         self._start("task.end")
-        self._count_up(places, sizes)
-        self._emit("%t.next = add i64 %t, 1")
+        self._count_up(places, sizes, step)
+        self._emit(f"%t.next = add i64 %t, {step}")
         self._emit("%t.more = icmp slt i64 %t.next, %hi")
         self._emit("br i1 %t.more, label %task, label %done")
         self._start("done")
         self._emit("ret void")
 
-    def _places(self) -> tuple[list[str], list[str]]:
-        """How many places the outer ranges have, blocks of rows last, and where task lo is."""
+    def _order(self) -> list[Range]:
+        """The outer ranges in the order of tasks, the fastest last: blocks of rows, or a range walked in tiles."""
         k = self.k
-        sizes = [self._cell(k.sizes[r]) for r in k.outer if r is not k.lane]
-        if k.lane is not None:
-            up = self._let(f"add i64 {self._cell(0)}, {self._cell(1)}")
-            less = self._let(f"sub i64 {up}, 1")
-            sizes.append(self._let(f"sdiv i64 {less}, {self._cell(1)}"))
+        last = [r for r in (k.lane, k.turned) if r is not None]
+        return [*(r for r in k.outer if r not in last), *last]
+
+    def _places(self) -> tuple[list[str], list[str]]:
+        """How many places the outer ranges have, and where task lo is."""
+        sizes = [self._rows_blocks() if r is self.k.lane else self._cell(self.k.sizes[r]) for r in self._order()]
         first, left = [], "%lo"
         for size in reversed(sizes[1:]):
             first.append(self._let(f"srem i64 {left}, {size}"))
             left = self._let(f"sdiv i64 {left}, {size}")
         return sizes, [left, *reversed(first)]
 
-    def _count_up(self, places: list[str], sizes: list[str]) -> None:
-        carry = "1"
+    def _rows_blocks(self) -> str:
+        up = self._let(f"add i64 {self._cell(0)}, {self._cell(1)}")
+        less = self._let(f"sub i64 {up}, 1")
+        return self._let(f"sdiv i64 {less}, {self._cell(1)}")
+
+    def _tile(self, place: str, size: str) -> str:
+        """How many tasks from here on differ in the turned range only: they are done together."""
+        there, given = self._let(f"sub i64 {size}, {place}"), self._let("sub i64 %hi, %t")
+        both = self._let(f"call i64 @llvm.smin.i64(i64 {there}, i64 {given})")
+        self.tile = self._let(f"call i64 @llvm.smin.i64(i64 {both}, i64 {llvm_pack.COLUMNS})")
+        return self.tile
+
+    def _count_up(self, places: list[str], sizes: list[str], carry: str) -> None:
         for place, size in zip(reversed(places), reversed(sizes), strict=True):
             more = self._let(f"add i64 {place}, {carry}")
-            if place == places[0]:
-                self._emit(f"{place}.next = add i64 {more}, 0")
-                return
-            over = self._let(f"icmp eq i64 {more}, {size}")
+            if place == places[0]:  # it ends with the last task
+                over = self._let(f"icmp slt i64 {more}, 0")
+            else:
+                over = self._let(f"icmp eq i64 {more}, {size}")
             self._emit(f"{place}.next = select i1 {over}, i64 0, i64 {more}")
             carry = self._let(f"zext i1 {over} to i64")
+
+    def _turned_rows(self, r: Range) -> None:
+        """A tile: what lies along range r is packed, and then r is walked."""
+        k, first = self.k, self.counters[r]
+        loads = [n for n in k.row.items if isinstance(n, Node) and n.op == "load" and guard_of(n) is None]
+        apart = [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, r)]
+        self.packed = {n.id: (self._pack(n, slot, self.tile), first, r) for slot, n in enumerate(apart)}
+        body, after, before = self._new_label("turn"), self._new_label("turned"), self.label
+        end = self._let(f"add i64 {first}, {self.tile}")
+        self._emit(f"br label %{body}")
+        self._start(body)
+        at = len(self.lines)
+        j, j_next = self._fresh(), self._fresh()
+        self.counters[r] = j
+        self._block(Block([item for item in k.task.items if isinstance(item, Node) and item.mask & r.bit]))
+        self._block(k.row)
+        self._emit(f"{j_next} = add i64 {j}, 1")
+        more = self._let(f"icmp slt i64 {j_next}, {end}")
+        self._emit(f"br i1 {more}, label %{body}, label %{after}")
+        self.lines.insert(at, f"{j} = phi i64 [ {first}, %{before} ], [ {j_next}, %{self.label} ]")
+        self._start(after)
+        self.counters[r], self.packed = first, {}
 
     def _row_loop(self, lane: Range, start: str, stop: str) -> None:
         before = self.label
@@ -191,7 +227,10 @@ class _Renderer(Rows):
                 self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)
             ]
         self._hoist()
-        self._block(self.k.row)
+        if self.k.turned is not None:
+            self._turned_rows(self.k.turned)
+        else:
+            self._block(self.k.row)
         self._emit("br label %row.end")
         self._start("row.end")
         self._emit(f"%i.next = add i64 %i, {self.lanes}")
