@@ -210,8 +210,8 @@ COMBINE = {
 
 
 def blocks(n: int) -> tuple[int, int]:
-    """How a reduction of n elements is cut into the fewest blocks of nearly equal size: elements in the shorter ones, and
-    how many elements lie in the longer ones, which have one more and come first."""
+    """How a reduction of n elements is cut into the fewest blocks of nearly equal size: elements in the shorter ones,
+    and how many elements lie in the longer ones, which have one more and come first."""
     count = max(-(-n // BLOCK), 1)
     return n // count, n % count * (n // count + 1)
 

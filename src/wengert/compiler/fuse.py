@@ -210,8 +210,8 @@ class Fuser:
         return [node.attr for node in reachable(list(roots)) if node.op in LOADS]
 
     def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
-        """Write out small axes that some operand of other outputs does not depend on, last ones first: it is read once for
-        all."""
+        """Write out small axes that some operand of other outputs does not depend on, last ones first: it is read once
+        for all."""
         room = COMPONENTS
         sizes = [n for n, _ in anchor.axes]
         names = _axis_names(anchor)
@@ -220,7 +220,7 @@ class Fuser:
             others = [m for j, m in enumerate(sizes) if j != k]
             if n == 1 or n > WIDE or room < 2 or not others or max(others) < 8:
                 continue
-            outer = [{r.name for r, _ in at.terms if r.outer} for _, at in loads]
+            outer = [{r.name for r, _ in at.ranges if r.outer} for _, at in loads]
             if not any(read and names[k] not in read for read in outer):
                 continue
             unit = max(u for u in range(1, min(n, room) + 1) if n % u == 0)

@@ -137,7 +137,8 @@ class Rows:
         to, first, r = self.packed[n.id]
         at = self._let(f"mul i64 {self._let(f'sub i64 {self.counters[r]}, {first}')}, {self.lanes}")
         t = MEMORY[n.dtype][0]
-        return self._let(f"load <{self.lanes} x {t}>, ptr {self._let(f'getelementptr {t}, ptr {to}, i64 {at}')}, align 4")
+        p = self._let(f"getelementptr {t}, ptr {to}, i64 {at}")
+        return self._let(f"load <{self.lanes} x {t}>, ptr {p}, align 4")
 
     def _load(self, n: Node) -> str:
         if n.id in self.packed:

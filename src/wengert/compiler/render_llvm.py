@@ -115,8 +115,8 @@ class _Renderer(Rows):
             self.blocks[r] = short, more, self._let(f"mul i64 {long}, {more}")
 
     def _task_loop(self) -> None:
-        """Tasks lo to hi - 1. The first one's place is found by division, and then counted up like an odometer: a task may
-        be a handful of elements."""
+        """Tasks lo to hi - 1. The first one's place is found by division, and then counted up like an odometer: a task
+        may be a handful of elements."""
         k = self.k
         self._emit("%any = icmp slt i64 %lo, %hi")
         self._emit("br i1 %any, label %begin, label %done")

@@ -153,8 +153,8 @@ class Selection:
             self.pinned |= self.recipe[i]
 
     def _is_pairwise(self, op: Op) -> bool:
-        """Whether a product would store what is virtual, its result or what an operand computes: a loop computes a narrow
-        one as fast, and BLAS has no room for a large one."""
+        """Whether a product would store what is virtual, its result or what an operand computes: a loop computes a
+        narrow one as fast, and BLAS has no room for a large one."""
         pairs = [op] if self._grows(op, op.args) else []
         for a in op.args:
             while self.ops[a].kind == "movement" and not self.stored(a):

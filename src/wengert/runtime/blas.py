@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class _Kind(NamedTuple):
     beta: str
 
 
-_KINDS = {
+_KINDS: dict[np.dtype[Any], _Kind] = {
     np.dtype(np.float32): _Kind("sgemm", "float", "float 1.0", "float 0.0"),
     np.dtype(np.float64): _Kind("dgemm", "double", "double 1.0", "double 0.0"),
     np.dtype(np.complex64): _Kind("cgemm", "{ float, float }", "ptr @one32", "ptr @zero32"),
@@ -56,8 +56,8 @@ _HEAD = """
 @zero64 = internal constant { double, double } zeroinitializer
 """
 
-# Cells as in _CELLS; strides are in elements. Task = (batch, tile row, tile column), the last fastest. Blocks along k have
-# k.short elements, or one more before k.long. The last tile column has `rest` columns more, which `tail` computes.
+# Cells as in _CELLS; strides are in elements. Task = (batch, tile row, tile column), the last fastest. Blocks along k
+# have k.short elements, or one more before k.long. The last tile column has `rest` columns more, which `tail` computes.
 _KERNEL = """
 define void @ROUTINE(ptr %args, i64 %lo, i64 %hi) nounwind {
 entry:
@@ -151,7 +151,7 @@ tail:
   call void @tail.ROUTINE(ptr %ab, i64 %a.i, i64 %a.p, ptr %bt, i64 %b.p, i64 %b.j, ptr %ct, i64 %n, i64 %ms, i64 %left, i64 %ks, i1 %first)
   br label %joined"""  # noqa: E501
 
-# C (m x n with rows ldc apart, n <= VECTOR) is A B if `fresh`, else C + A B. Rows come in fours; the last ones may repeat.
+# C (m x n with rows ldc apart, n <= VECTOR) is A B if `fresh`, else C + A B. Rows come in fours; the last may repeat.
 _TAIL = """
 define void @tail.ROUTINE(ptr %a, i64 %a.i, i64 %a.p, ptr %b, i64 %b.p, i64 %b.j, ptr %c, i64 %ldc, i64 %m, i64 %n, i64 %k, i1 %fresh) nounwind {
 entry:
@@ -351,7 +351,8 @@ def _tail_ir(t: str) -> str:
     setup, rows, phis, fold, store = [], [], [], [], []
     steps = "<" + ", ".join(f"i64 {j}" for j in lanes) + ">"
     setup += [f"  %n.0 = insertelement <{VECTOR} x i64> poison, i64 %n, i32 0"]
-    setup += [f"  %n.v = shufflevector <{VECTOR} x i64> %n.0, <{VECTOR} x i64> poison, <{VECTOR} x i32> zeroinitializer"]
+    zeros = f"<{VECTOR} x i32> zeroinitializer"
+    setup += [f"  %n.v = shufflevector <{VECTOR} x i64> %n.0, <{VECTOR} x i64> poison, {zeros}"]
     setup += [f"  %mask = icmp slt <{VECTOR} x i64> {steps}, %n.v", "  %n.last = sub i64 %n, 1"]
     for j in lanes:
         setup += [f"  %j{j} = call i64 @llvm.smin.i64(i64 {j}, i64 %n.last)", f"  %b.o{j} = mul i64 %j{j}, %b.j"]
@@ -362,8 +363,8 @@ def _tail_ir(t: str) -> str:
         rows += [f"  %i.{r} = add i64 %i, {r}", f"  %i{r} = call i64 @llvm.smin.i64(i64 %i.{r}, i64 %last)"]
         rows += [f"  %a.o{r} = mul i64 %i{r}, %a.i", f"  %c.o{r} = mul i64 %i{r}, %ldc"]
         rows += [f"  %c{r} = getelementptr {t}, ptr %c, i64 %c.o{r}"]
-        masked = f"@llvm.masked.load.v{VECTOR}{name}.p0(ptr %c{r}, i32 1, <{VECTOR} x i1> %mask, {vector} zeroinitializer)"
-        rows += [f"  %old.{r} = call {vector} {masked}"]
+        there = f"ptr %c{r}, i32 1, <{VECTOR} x i1> %mask, {vector} zeroinitializer"
+        rows += [f"  %old.{r} = call {vector} @llvm.masked.load.v{VECTOR}{name}.p0({there})"]
         rows += [f"  %old{r} = select i1 %fresh, {vector} zeroinitializer, {vector} %old.{r}"]
         phis += [f"  %s{r} = phi {vector} [zeroinitializer, %rows], [%s{r}.next, %fold]"]
         fold += [f"  %a.i{r} = add i64 %a.at, %a.o{r}", f"  %a.q{r} = getelementptr {t}, ptr %a, i64 %a.i{r}"]
