@@ -180,9 +180,9 @@ class Node:
     Affine), its optional argument a b1 node without which nothing is read (the value is then zero) · gather: the same
     with an argument in front, the part of the Affine that is data · running: (op, Range), arguments the body: the fold
     up to and with this turn of the loop (for "affine" the arguments are: whether it is the first turn, factor, term) ·
-    reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each
-    from the identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their
-    result is never -0.
+    reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of at most 256
+    elements, each from the identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0,
+    so that their result is never -0.
     """
 
     op: str

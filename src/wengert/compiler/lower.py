@@ -14,7 +14,7 @@ from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range,
 from wengert.compiler.fuse import Fused, stored_by
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
-ROWS = 16  # rows of a task come in multiples of this
+ROWS = 32  # rows of a task come in multiples of this: no less than are computed side by side
 WHOLE = 64  # rows of a task come in multiples of this where tasks must not overlap: no vector has more
 NEAR = 8  # stride up to which rows share cache lines
 TILE = 32  # elements along such a range that are walked at once
@@ -220,8 +220,8 @@ class _Lowering:
         # Rows of a vector may reach into the next task, which stores the same there, unless it adds to what is there.
         unit = WHOLE if any(s.fold for s in self.g.stores) else ROWS
         rows = min(max(unit, -(-int(WORK / work) // unit) * unit), 8192)
-        if n <= 4 * ROWS:
-            rows = 4 * ROWS
+        if n <= WHOLE:
+            rows = WHOLE
         tasks *= -(-n // rows)
         grain = max(int(WORK / (work * min(rows, max(n, 1)))), 1)
         if turned is not None:

@@ -1,7 +1,7 @@
 """A cone of pending values as a program of its own: plain integers and tuples, with reductions cut to a fixed shape.
 
 Reductions are normalised here so that their order of additions follows from the record alone. One output element is
-the sum of blocks of 256, in order (`expr.Builder.reduce`). Where that leaves too little to do side by side, the
+the sum of blocks of at most 256, in order (`expr.blocks`). Where that leaves too little to do side by side, the
 reduced axis is cut first, by its length and the number of outputs only:
 
     fewer than 8 outputs, longer than 256      chunks of 8192, in each 32 interleaved sums of 256 elements
