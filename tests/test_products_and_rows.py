@@ -15,7 +15,7 @@ from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm
 from wengert.compiler.render_llvm import render
 from wengert.ops import convolution
-from wengert.runtime import blas, evaluate, jit, threads
+from wengert.runtime import blas, evaluate, jit, stitch, threads
 from wengert.tensor import tensor_value
 
 
@@ -33,10 +33,12 @@ def numbers(*shape: int, seed: int = 0, dtype: str = "f4") -> np.ndarray:
 
 def without_blas(monkeypatch, f: Callable[[], np.ndarray]) -> np.ndarray:
     with monkeypatch.context() as m:
-        m.setattr(blas, "suits", lambda *_: False)
+        m.setattr(blas, "columns", lambda _: 0)
         evaluate._plans.clear()
+        stitch._patches.clear()
         out = f()
     evaluate._plans.clear()
+    stitch._patches.clear()
     return out
 
 
