@@ -156,7 +156,7 @@ def test_packing_for_every_width(vector_bytes):
     """The text is valid, and packs in squares that fit the rows side by side."""
     for kernel in kernels():
         text = render(kernel, vector_bytes)
-        assert "call void @pack_" in text
+        assert "call void @wengert_pack_" in text
         assert jit.emit(text)
 
 

@@ -37,7 +37,7 @@ class Rows:
         self.shifts: dict[Number, list[str]] = {}  # of rows, by stride
         self.bases: dict[tuple, str] = {}  # of addresses inside loops: (offset, terms over outer ranges)
         self.blocks: dict[Range, tuple[str, str, str]] = {}  # of reduced ranges: lengths, and where the longer ones end
-        self.packs: set[tuple[str, int]] = set()  # functions that pack rows: dtype, side of the squares
+        self.packs: set[str] = set()  # functions that pack rows
         self.packed: dict[int, tuple[str, str, Range]] = {}  # loads of packed rows: buffer, first element, loop
         self.scratch: list[str] = []  # such buffers
         self.carried: dict[int, str] = {}  # what running nodes have come to
@@ -121,15 +121,15 @@ class Rows:
     def _pack(self, n: Node, slot: int, count: str) -> str:
         """The buffer of this slot with `count` elements of all rows, from the loop's present one on."""
         a, lanes = self.k.addresses[n.id], self.lanes
-        size = llvm_pack.side(n.dtype, lanes)
-        self.packs.add((n.dtype, size))
+        function = llvm_pack.name(n.dtype, lanes)
+        self.packs.add(function)
         to = f"%apart{slot}"
         room = f"{to} = alloca [{llvm_pack.COLUMNS * lanes} x double], align 64"  # of any dtype
         if room not in self.scratch:
             self.scratch.append(room)
         p, step = self._pointer(a, self._sum(a.offset, a.coefficients)), self._plain(self._lane_step(a))
         rows = f"ptr {p}, i64 {step}, i64 {self.few}"
-        self._emit(f"call void @pack_{n.dtype}_{size}({rows}, ptr {to}, i64 {lanes}, i64 {count})")
+        self._emit(f"call void @{function}({rows}, ptr {to}, i64 {lanes}, i64 {count})")
         return to
 
     def _load_packed(self, n: Node) -> str:

@@ -12,10 +12,11 @@ from wengert.compiler.lower import TILE
 
 COLUMNS = TILE  # elements of each row that are packed at once
 PACKED = ("f32", "f64")
+NAMES = ("wengert_pack_f32_8", "wengert_pack_f32_4", "wengert_pack_f64_4")
 
 # Rows from `rows` on repeat row 0; `lanes` is a multiple of the square's side.
 _TEXT = """
-define internal void @pack_NAME(ptr %from, i64 %step, i64 %rows, ptr %to, i64 %lanes, i64 %columns) noinline nounwind {
+define void @NAME(ptr %from, i64 %step, i64 %rows, ptr %to, i64 %lanes, i64 %columns) nounwind {
 entry:
   %whole = and i64 %columns, -SIDE
   br label %group
@@ -55,11 +56,13 @@ def side(dtype: str, lanes: int) -> int:
 
 
 def name(dtype: str, lanes: int) -> str:
-    return f"pack_{dtype}_{side(dtype, lanes)}"
+    """The function that packs rows of `dtype`, as kernels call it."""
+    return f"wengert_pack_{dtype}_{side(dtype, lanes)}"
 
 
-def define(dtype: str, size: int) -> str:
-    """The function that packs rows of `dtype` in squares of `size`."""
+def define(name: str) -> str:
+    """The module of a function that packs rows. Kernels share it: it takes longer to compile than most of them."""
+    dtype, size = name.split("_")[-2], int(name.split("_")[-1])
     t = SCALARS[dtype]
     vector = f"<{size} x {t}>"
     pointers, square, column = [], [], []
@@ -75,7 +78,7 @@ def define(dtype: str, size: int) -> str:
     for i, x in enumerate(turned):
         square += [f"  %c{i} = add i64 %c, {i}", *_place(f"to{i}", f"%c{i}", "%r", t)]
         square += [f"  store {vector} {x}, ptr %to{i}, align 4"]
-    text = _TEXT.replace("NAME", f"{dtype}_{size}").replace("SIDE", str(size))
+    text = _TEXT.replace("NAME", name).replace("SIDE", str(size))
     for what, body in (("POINTERS", pointers), ("SQUARE", square), ("COLUMN", column)):
         text = text.replace(what, "\n".join(body))
     return text

@@ -74,7 +74,7 @@ class _Renderer(Rows):
         lines = ["entry:", *self.scratch, *self.lines]
         body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in lines)
         functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
-        functions += "".join(llvm_pack.define(*what) for what in sorted(self.packs))
+        functions += "".join(f"declare void @{name}(ptr, i64, i64, ptr, i64, i64)\n" for name in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
