@@ -13,7 +13,7 @@ from string import Template
 import numpy as np
 
 from wengert.compiler.elementary import Function, function, in_order
-from wengert.compiler.expr import ELEMENTARY, TYPES, Node
+from wengert.compiler.expr import BLOCK, ELEMENTARY, TYPES, Node
 from wengert.compiler.halves import HALVES, bits_of, conversion, converts
 
 SCALARS = {
@@ -89,7 +89,12 @@ FN long long w_first_row(long long task, long long size, long long rows) {
   const long long blocks = (size + rows - 1) / rows;
   return task / blocks * size + task % blocks * rows;
 }
-"""
+// Where the block of a reduction of n elements ends that begins at `from`.
+FN long long w_block_end(long long from, long long n) {
+  const long long count = (n + BLOCK - 1) / BLOCK, each = n / count;
+  return from + each + (from < n % count * (each + 1));
+}
+""".replace("BLOCK", str(BLOCK))
 
 # For what the functions above are defined.
 _ON_FLOATS = frozenset("add sub mul div neg fma fmod minimum maximum abs sqrt rint floor ceil trunc".split())

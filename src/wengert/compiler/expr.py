@@ -180,9 +180,9 @@ class Node:
     Affine), its optional argument a b1 node without which nothing is read (the value is then zero) · gather: the same
     with an argument in front, the part of the Affine that is data · running: (op, Range), arguments the body: the fold
     up to and with this turn of the loop (for "affine" the arguments are: whether it is the first turn, factor, term) ·
-    reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of 256 elements, each
-    from the identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0, so that their
-    result is never -0.
+    reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of at most 256
+    elements, each from the identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0,
+    so that their result is never -0.
     """
 
     op: str
@@ -198,7 +198,7 @@ class Node:
         return f"%{self.id}:{self.dtype} = {self.op}({inner}){note}"
 
 
-BLOCK = 256  # elements of a reduction that are folded before they join the rest
+BLOCK = 256  # most elements of a reduction that are folded before they join the rest
 IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False, "product": 1.0, "affine": 0.0}
 COMBINE = {
     "sum": "add",
@@ -207,6 +207,13 @@ COMBINE = {
     "or": "or",
     "product": "mul",
 }  # how a block joins the ones before it
+
+
+def blocks(n: int) -> tuple[int, int]:
+    """How a reduction of n elements is cut into the fewest blocks of nearly equal size: elements in the shorter ones,
+    and how many elements lie in the longer ones, which have one more and come first."""
+    count = max(-(-n // BLOCK), 1)
+    return n // count, n % count * (n // count + 1)
 
 
 _SIMPLE = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))  # the same in every floating type

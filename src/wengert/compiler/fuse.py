@@ -210,7 +210,8 @@ class Fuser:
         return [node.attr for node in reachable(list(roots)) if node.op in LOADS]
 
     def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
-        """Write out small axes that some operand does not depend on, last ones first."""
+        """Write out small axes that some operand of other outputs does not depend on, last ones first: it is read once
+        for all."""
         room = COMPONENTS
         sizes = [n for n, _ in anchor.axes]
         names = _axis_names(anchor)
@@ -219,7 +220,8 @@ class Fuser:
             others = [m for j, m in enumerate(sizes) if j != k]
             if n == 1 or n > WIDE or room < 2 or not others or max(others) < 8:
                 continue
-            if all(any(r.name == names[k] for r, _ in at.terms) for _, at in loads if at.terms):
+            outer = [{r.name for r, _ in at.ranges if r.outer} for _, at in loads]
+            if not any(read and names[k] not in read for read in outer):
                 continue
             unit = max(u for u in range(1, min(n, room) + 1) if n % u == 0)
             anchor.axes[k] = (n // unit, unit)
@@ -409,11 +411,14 @@ def call_operands(ops: list[Op], stored: Callable[[int], bool], op: Op) -> list[
 
 
 def gemm_operand(ops: list[Op], stored: Callable[[int], bool], i: int) -> tuple[int, list[int]]:
-    """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it."""
+    """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it. Without one,
+    what is computed is stored where it is, and other movement after the first permutation."""
     path: list[int] = []
     while not stored(i):
-        if ops[i].kind != "movement" or ops[i].prim.name not in ("permute", "reshape", "alias", "slice", "expand"):
+        if ops[i].kind != "movement":
             raise NeedsBuffer(i)
+        if ops[i].prim.name not in ("permute", "reshape", "alias", "slice", "expand"):
+            raise NeedsBuffer(path[-1] if path else i)
         path.append(i)
         (i,) = ops[i].args
     return i, path

@@ -6,6 +6,7 @@ skipped.
 
 from __future__ import annotations
 
+from wengert.compiler import llvm_pack
 from wengert.compiler.expr import TYPES, Node, Range, guard_of
 from wengert.compiler.llvm_ops import SCALARS, any_lane, constant, emit_op, llvm_type, scalar_constant
 from wengert.compiler.lower import Address, Kernel, Number, Write
@@ -18,7 +19,9 @@ MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8",
 class Rows:
     """Text of a kernel that is being written: names of nodes, addresses, loads and stores."""
 
-    mask: str  # the rows that there are, as a vector
+    tile: str  # elements of a turned range that are walked at once
+    few: str  # how many of the rows side by side there are
+    mask: str  # these rows, as a vector
     valid: list[str]  # and one by one
 
     def __init__(self, k: Kernel, lanes: int, half: bool) -> None:
@@ -33,6 +36,10 @@ class Rows:
         self.used: set[tuple[str, str]] = set()
         self.shifts: dict[Number, list[str]] = {}  # of rows, by stride
         self.bases: dict[tuple, str] = {}  # of addresses inside loops: (offset, terms over outer ranges)
+        self.blocks: dict[Range, tuple[str, str, str]] = {}  # of reduced ranges: lengths, and where the longer ones end
+        self.packs: set[str] = set()  # functions that pack rows
+        self.packed: dict[int, tuple[str, str, Range]] = {}  # loads of packed rows: buffer, first element, loop
+        self.scratch: list[str] = []  # such buffers
         self.carried: dict[int, str] = {}  # what running nodes have come to
         self.label = "entry"
 
@@ -111,7 +118,31 @@ class Rows:
     def _lane_step(self, a: Address) -> Number:
         return a.coefficient(self.k.lane) if self.k.lane is not None and self.lanes > 1 else ("=", 0)
 
+    def _pack(self, n: Node, slot: int, count: str) -> str:
+        """The buffer of this slot with `count` elements of all rows, from the loop's present one on."""
+        a, lanes = self.k.addresses[n.id], self.lanes
+        function = llvm_pack.name(n.dtype, lanes)
+        self.packs.add(function)
+        to = f"%apart{slot}"
+        room = f"{to} = alloca [{llvm_pack.COLUMNS * lanes} x double], align 64"  # of any dtype
+        if room not in self.scratch:
+            self.scratch.append(room)
+        p, step = self._pointer(a, self._sum(a.offset, a.coefficients)), self._plain(self._lane_step(a))
+        rows = f"ptr {p}, i64 {step}, i64 {self.few}"
+        self._emit(f"call void @{function}({rows}, ptr {to}, i64 {lanes}, i64 {count})")
+        return to
+
+    def _load_packed(self, n: Node) -> str:
+        """The rows of the loop's present element, side by side."""
+        to, first, r = self.packed[n.id]
+        at = self._let(f"mul i64 {self._let(f'sub i64 {self.counters[r]}, {first}')}, {self.lanes}")
+        t = MEMORY[n.dtype][0]
+        p = self._let(f"getelementptr {t}, ptr {to}, i64 {at}")
+        return self._let(f"load <{self.lanes} x {t}>, ptr {p}, align 4")
+
     def _load(self, n: Node) -> str:
+        if n.id in self.packed:
+            return self._load_packed(n)
         a = self.k.addresses[n.id]
         t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)

@@ -14,8 +14,12 @@ from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range,
 from wengert.compiler.fuse import Fused, stored_by
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
-ROWS = 16  # rows of a task come in multiples of this
+ROWS = 32  # rows of a task come in multiples of this: no less than are computed side by side
 WHOLE = 64  # rows of a task come in multiples of this where tasks must not overlap: no vector has more
+NEAR = 8  # stride up to which rows share cache lines
+TILE = 32  # elements along such a range that are walked at once
+TURNED = 8  # elements from which a range is walked inside blocks of rows, where what is read lies along it
+NARROW = 8, 16  # rows that fill one register, or two: a kernel for no more of them works on no more registers
 WORK = 30_000  # node evaluations that make a task worth handing to another thread
 
 Number = tuple[str, int]  # ("=", static number) or ("@", cell)
@@ -82,6 +86,8 @@ class Kernel:
     grain: int
     work: float
     nodes: int
+    registers: int  # most registers of rows side by side
+    turned: Range | None  # an outer range that is walked inside each block of rows: something read lies along it
     text: str = ""
 
 
@@ -116,7 +122,8 @@ class _Lowering:
             )
         ]
         work = self._work()
-        tasks, rows, grain = self._tasks(lane, work)
+        turned = self._turned(lane)
+        tasks, rows, grain = self._tasks(lane, work, turned)
         self._cell("int", self.size[lane] if lane else 1, fresh=True)
         self._cell("int", rows, fresh=True)
         sizes = {
@@ -132,7 +139,8 @@ class _Lowering:
         entry, task, row = self._blocks(lane, writes)
         k = Kernel(
             self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain,
-            work, len(self.nodes)
+            work, len(self.nodes), next((k for k, n in zip((1, 2), NARROW) if lane and self.size[lane] <= n), 4),
+            turned,
         )  # fmt: skip
         k.text = Printer(k).text()
         return k
@@ -167,9 +175,11 @@ class _Lowering:
                 if n.op in LOADS:
                     c, weight = self.at[n.id].coefficient(r), 10.0 if n.mask & inner else 1.0
                     anywhere = n.op == "gather" and n.args[0].mask & r.bit
-                    score += -weight if anywhere else weight if c == 1 else 0.0 if c == 0 else -weight
+                    near = 0.5 if abs(c) <= NEAR else 1.0
+                    score += -weight if anywhere else weight if c == 1 else 0.0 if c == 0 else -weight * near
             for i in self.targets:
-                score += 2.0 if i.coefficient(r) == 1 else -1.0
+                c = i.coefficient(r)
+                score += 2.0 if c == 1 else -0.5 if 0 < abs(c) <= NEAR else -1.0
             if self.size[r] < 8:
                 score -= 1000.0 / max(self.size[r], 1)
             if best is None or (score, self.size[r]) >= best:
@@ -188,7 +198,20 @@ class _Lowering:
             total += trips * (20 if n.op in ELEMENTARY else 1)
         return max(total, 1.0)
 
-    def _tasks(self, lane: Range | None, work: float) -> tuple[int, int, int]:
+    def _turned(self, lane: Range | None) -> Range | None:
+        """The outer range along which something lies that rows read apart, in a kernel without loops."""
+        if lane is None or self.reduced or any(s.fold for s in self.g.stores):
+            return None
+        for n in self.nodes:
+            at = self.at.get(n.id)
+            if at is None or n.op != "load" or guard_of(n) is not None or at.coefficient(lane) in (0, 1):
+                continue
+            for r in self.outer:
+                if at.coefficient(r) == 1 and self.size[r] >= TURNED and self.size[lane] >= TURNED:
+                    return r
+        return None
+
+    def _tasks(self, lane: Range | None, work: float, turned: Range | None) -> tuple[int, int, int]:
         tasks = 1
         for r in self.outer:
             if r is not lane:
@@ -197,10 +220,12 @@ class _Lowering:
         # Rows of a vector may reach into the next task, which stores the same there, unless it adds to what is there.
         unit = WHOLE if any(s.fold for s in self.g.stores) else ROWS
         rows = min(max(unit, -(-int(WORK / work) // unit) * unit), 8192)
-        if n <= 4 * ROWS:
-            rows = 4 * ROWS
+        if n <= WHOLE:
+            rows = WHOLE
         tasks *= -(-n // rows)
         grain = max(int(WORK / (work * min(rows, max(n, 1)))), 1)
+        if turned is not None:
+            grain = max(grain, TILE)
         return tasks, rows, grain
 
     # -- cells --
@@ -308,13 +333,19 @@ class Printer:
         for r in k.sizes:
             if r not in self.ranges:
                 self.ranges[r] = f"r{len(self.ranges) - len(k.outer)}"
-        head = ", ".join(f"{self.ranges[r]} < @{k.sizes[r]}" + (" lanes" if r is k.lane else "") for r in k.outer)
+        head = ", ".join(f"{self.ranges[r]} < @{k.sizes[r]}{self._note(r)}" for r in k.outer)
         self.lines.append(f"kernel over {head or 'one element'}")
         for name, block, depth in (("once", k.entry, 1), ("task", k.task, 1), ("row", k.row, 1)):
             if block.items:
                 self.lines.append(f"{name}:")
                 self._block(block, depth)
         return "\n".join(self.lines)
+
+    def _note(self, r: Range) -> str:
+        if r is self.k.turned:
+            return " in tiles"
+        registers = {1: " in one register", 2: " in two registers"}.get(self.k.registers, "")
+        return f" lanes{registers}" if r is self.k.lane else ""
 
     def _block(self, block: Block, depth: int) -> None:
         pad = "  " * depth
@@ -331,7 +362,7 @@ class Printer:
     def _loop(self, loop: Loop, depth: int) -> None:
         pad = "  " * depth
         r = self.ranges[loop.range]
-        how = f"blocks of {BLOCK}" if loop.reduces else "in order"
+        how = f"blocks of at most {BLOCK}" if loop.reduces else "in order"
         self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, {how}:")
         self._block(loop.block, depth + 1)
         for n in loop.reduces:

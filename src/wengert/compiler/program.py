@@ -1,7 +1,7 @@
 """A cone of pending values as a program of its own: plain integers and tuples, with reductions cut to a fixed shape.
 
 Reductions are normalised here so that their order of additions follows from the record alone. One output element is
-the sum of blocks of 256, in order (`expr.Builder.reduce`). Where that leaves too little to do side by side, the
+the sum of blocks of at most 256, in order (`expr.blocks`). Where that leaves too little to do side by side, the
 reduced axis is cut first, by its length and the number of outputs only:
 
     fewer than 8 outputs, longer than 256      chunks of 8192, in each 32 interleaved sums of 256 elements
@@ -14,7 +14,9 @@ Reductions and products of narrow dtypes are computed in wide ones, with a cast 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from wengert.dtypes import dtype
 from wengert.record.primitive import (
@@ -40,7 +42,7 @@ CHUNK, LANES, SPLIT = 8192, 32, 1024
 UNROLL = 16  # a reduction up to this length is written out
 CALLS = ("gemm", "library")  # kinds that are no kernels: steps of a plan that read stored operations
 ALONE = ("write", "scatter", "scan")  # kinds that share their kernel with no other
-GEMM_FROM = 65  # a product with every extent at least this, and so many multiplications, goes to BLAS
+GEMM_FROM = 65  # a complex product with every extent at least this, and so many multiplications, goes to BLAS
 GEMM_WORK = 1 << 20  # with fewer, OpenBLAS may take routines whose bits depend on the layout of the operands
 
 
@@ -78,6 +80,10 @@ class Op:
     def partial(self) -> bool:
         return self.chunk > 0
 
+    def by_loop(self) -> None:
+        """Let a loop compute this real product instead of BLAS: the bits are the same."""
+        self.kind = "reduce"
+
 
 @dataclass
 class Program:
@@ -88,7 +94,10 @@ class Program:
     slots: int  # run-time parameters in all
 
 
-def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[int]) -> Program:
+Suits = Callable[[Any, int, int, int], bool]  # whether BLAS computes a real m x n x k product as a loop would
+
+
+def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[int], suits: Suits) -> Program:
     """The program of a cone; `also` is stored as well unless it is virtual. On entry `v.index` is the position of v:
     leaves first, then the cone.
     """
@@ -103,9 +112,8 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
             axis, length = v.static
             _reduction(ops, Op("reduce", prim, args, v.static, slots, v.shape, wide, position, prim.op, axis, length))
         elif isinstance(prim, Contraction):
-            m, n, k = v.shape[-2], v.shape[-1], v.inputs[0].shape[-1]
-            large = min(m, n, k) >= GEMM_FROM and m * n * k >= GEMM_WORK
-            kind = "gemm" if large and v.dtype.differentiable else "reduce"
+            k = v.inputs[0].shape[-1]
+            kind = "gemm" if _for_blas(wide, v.shape, k, suits) else "reduce"
             if kind == "gemm":
                 args = tuple([_cast(ops, a, wide, widened) for a in args])
             op = Op(kind, prim, args, (), slots, v.shape, wide, position, "fma", -1, k)
@@ -130,6 +138,16 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
         slots += len(v.slots)
         of_value.append(len(ops) - 1)
     return Program(ops, [of_value[k] for k in wanted], [of_value[k] for k in also], of_value, slots)
+
+
+def _for_blas(d: dtype, shape: Shape, k: int, suits: Suits) -> bool:
+    """Whether BLAS computes a product: a function of dtype and shape, where that decides bits."""
+    m, n = shape[-2:]
+    if not d.differentiable:
+        return False
+    if d.is_complex:
+        return min(m, n, k) >= GEMM_FROM and m * n * k >= GEMM_WORK
+    return not _cut(k, numel(shape)) and suits(d.np, m, n, k)
 
 
 def _cast(ops: list[Op], a: int, d: dtype, made: dict[int, int], value: int = -1) -> int:
@@ -179,18 +197,23 @@ def _kind(v: Value) -> str:
     return "embed" if len(v.prim.inputs) == 1 and all(s == 1 for s in v.static[0]) else "write"
 
 
+def _cut(n: int, outputs: int) -> bool:
+    """Whether a reduction is cut into partial ones."""
+    return (n > 256 and outputs < 8) or (n >= 4096 and outputs < 1024)
+
+
 def _reduction(ops: list[Op], op: Op) -> None:
     n, outputs = op.length, op.numel
-    if n > 256 and outputs < 8:
+    if not _cut(n, outputs):
+        ops.append(op)
+        return
+    if outputs < 8:
         chunks = -(-n // CHUNK)
         part = _part(op, (chunks, LANES), CHUNK, LANES)
         ops.append(part)
         ops.append(_final(op, part.shape, len(ops) - 1, inline=True))
-    elif n >= 4096 and outputs < 1024:
-        ops.append(_part(op, (-(-n // SPLIT),), SPLIT, 0))
     else:
-        ops.append(op)
-        return
+        ops.append(_part(op, (-(-n // SPLIT),), SPLIT, 0))
     ops.append(_final(op, ops[-1].shape, len(ops) - 1, inline=False))
     ops[-1].value = op.value
 

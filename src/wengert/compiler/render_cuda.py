@@ -5,8 +5,8 @@ the same as those of a native kernel. One thread computes one row: lanes are thr
 row-major order of the outer ranges, the lane range last, and tasks are runs of rows in that order; so the rows of the
 given tasks are dealt to the threads of the whole grid in turn, and neighbouring threads access neighbouring elements.
 Any grid of blocks of up to THREADS threads gives the same bits. What a task or the kernel computes once, every thread
-computes for itself. A reduction stays inside its thread: blocks of BLOCK elements, in order, without atomics and
-barriers. A kernel without outer ranges is computed by the first thread.
+computes for itself. A reduction stays inside its thread: blocks of at most BLOCK elements, in order, without atomics
+and barriers. A kernel without outer ranges is computed by the first thread.
 
 Names are those of the printed loop form: v7 is %7, and c5, p5 or a5 is cell @5. The text follows from that form alone.
 """
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from wengert.compiler.body import identity
 from wengert.compiler.cuda_ops import MEMORY, SCALARS, constant, define_functions, expression, prelude
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, TYPES, Node, Range, guard_of
+from wengert.compiler.expr import COMBINE, ELEMENTARY, LOADS, TYPES, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Printer, Write
 
@@ -171,8 +171,8 @@ class _Renderer:
         names = [(n, self.names[n.id], f"b{self.names[n.id][1:]}") for n in loop.reduces]
         for n, total, _ in names:
             self._emit(depth, f"{SCALARS[n.dtype]} {total} = {constant(identity(n.attr[0], n.dtype), n.dtype)};")
-        self._emit(depth, f"for (long long {j}_from = 0; {j}_from < {size}; {j}_from += {BLOCK}) {{")
-        self._emit(depth + 1, f"const long long {j}_to = w_minimum({j}_from + {BLOCK}, {size});")
+        self._emit(depth, f"for (long long {j}_from = 0, {j}_to; {j}_from < {size}; {j}_from = {j}_to) {{")
+        self._emit(depth + 1, f"{j}_to = w_block_end({j}_from, {size});")
         for n, _, part in names:
             self._emit(depth + 1, f"{SCALARS[n.dtype]} {part} = {constant(identity(n.attr[0], n.dtype), n.dtype)};")
         self._emit(depth + 1, f"for (long long {j} = {j}_from; {j} < {j}_to; ++{j}) {{")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from wengert.compiler import llvm_pack
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.llvm_memory import MEMORY, Rows
 from wengert.compiler.llvm_ops import (
@@ -43,15 +44,16 @@ def lanes_of(k: Kernel, vector_bytes: int) -> int:
     accumulators = max([len(loop.reduces) for loop in loops], default=0)
     nodes = [n for block in (k.row, *[loop.block for loop in loops]) for n in block.items if isinstance(n, Node)]
     lanes = vector_bytes // (8 if any(n.dtype == "f64" for n in nodes) else 4)
-    if accumulators >= CROWDED:
+    if accumulators >= CROWDED or k.registers == 1:
         return lanes
     scattered = any(a.coefficient(k.lane) not in (("=", 0), ("=", 1)) for a in k.addresses.values())
-    return 2 * lanes if accumulators > FEW or scattered else 4 * lanes
+    return 2 * lanes if accumulators > FEW or scattered or k.registers == 2 else 4 * lanes
 
 
-def loops_of(block: Block) -> list[Loop]:
+def loops_of(*blocks: Block) -> list[Loop]:
+    """The loops in these blocks, with those inside them."""
     out = []
-    for item in block.items:
+    for item in [item for block in blocks for item in block.items]:
         if isinstance(item, Loop):
             out += [item, *loops_of(item.block)]
     return out
@@ -61,6 +63,7 @@ class _Renderer(Rows):
     def run(self) -> str:
         k = self.k
         self._load_cells()
+        self._find_blocks()
         self._block(k.entry)
         if not k.outer:
             self._block(k.task)
@@ -68,8 +71,10 @@ class _Renderer(Rows):
             self._emit("ret void")
         else:
             self._task_loop()
-        body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in ["entry:", *self.lines])
+        lines = ["entry:", *self.scratch, *self.lines]
+        body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in lines)
         functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
+        functions += "".join(f"declare void @{name}(ptr, i64, i64, ptr, i64, i64)\n" for name in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
@@ -98,43 +103,113 @@ class _Renderer(Rows):
                 value = self._let(f"icmp ne i8 {value}, 0")
             self.cells.append(value)
 
+    def _find_blocks(self) -> None:
+        """How long the blocks of each reduced range are (`expr.blocks`)."""
+        for r in dict.fromkeys(loop.range for loop in loops_of(self.k.entry, self.k.task, self.k.row) if loop.reduces):
+            size = self._cell(self.k.sizes[r])
+            up = self._let(f"add i64 {size}, {BLOCK - 1}")
+            some = self._let(f"udiv i64 {up}, {BLOCK}")
+            count = self._let(f"call i64 @llvm.smax.i64(i64 {some}, i64 1)")
+            short, long = self._let(f"udiv i64 {size}, {count}"), self._let(f"urem i64 {size}, {count}")
+            more = self._let(f"add i64 {short}, 1")
+            self.blocks[r] = short, more, self._let(f"mul i64 {long}, {more}")
+
     def _task_loop(self) -> None:
+        """Tasks lo to hi - 1. The first one's place is found by division, and then counted up like an odometer: a task
+        may be a handful of elements."""
         k = self.k
         self._emit("%any = icmp slt i64 %lo, %hi")
-        self._emit("br i1 %any, label %task, label %done")
+        self._emit("br i1 %any, label %begin, label %done")
+        self._start("begin")
+        sizes, first = self._places()
         before = self.label
+        self._emit("br label %task")
         self._start("task")
         self._emit(f"%t = phi i64 [ %lo, %{before} ], [ %t.next, %task.end ]")
-        size, rows = self._cell(0), self._cell(1)
-        left = "%t"
-        if k.lane is not None:
-            up = self._let(f"add i64 {size}, {rows}")
-            less = self._let(f"sub i64 {up}, 1")
-            blocks = self._let(f"sdiv i64 {less}, {rows}")
-            block = self._let(f"srem i64 %t, {blocks}")
-            left = self._let(f"sdiv i64 %t, {blocks}")
-        others = [r for r in k.outer if r is not k.lane]
-        for r in reversed(others[1:]):
-            self.counters[r] = self._let(f"srem i64 {left}, {self._cell(k.sizes[r])}")
-            left = self._let(f"sdiv i64 {left}, {self._cell(k.sizes[r])}")
-        if others:
-            self.counters[others[0]] = left
-        self._block(k.task)
+        places = [f"%at{i}" for i in range(len(first))]
+        for place, start in zip(places, first, strict=True):
+            self._emit(f"{place} = phi i64 [ {start}, %{before} ], [ {place}.next, %task.end ]")
+        by_range = dict(zip(self._order(), places, strict=True))
+        self.counters.update((r, place) for r, place in by_range.items() if r is not k.lane)
+        step = self._tile(by_range[k.turned], sizes[-1]) if k.turned else "1"
+        bit = k.turned.bit if k.turned else 0
+        self._block(Block([item for item in k.task.items if not isinstance(item, Node) or not item.mask & bit]))
         if k.lane is None:
             self._block(k.row)
         else:
-            start = self._let(f"mul i64 {block}, {rows}")
+            size, rows = self._cell(0), self._cell(1)
+            start = self._let(f"mul i64 {by_range[k.lane]}, {rows}")
             end = self._let(f"add i64 {start}, {rows}")
             inside = self._let(f"icmp slt i64 {end}, {size}")
             stop = self._let(f"select i1 {inside}, i64 {end}, i64 {size}")
             self._row_loop(k.lane, start, stop)
         self._emit("br label %task.end")
         self._start("task.end")
-        self._emit("%t.next = add i64 %t, 1")
+        self._count_up(places, sizes, step)
+        self._emit(f"%t.next = add i64 %t, {step}")
         self._emit("%t.more = icmp slt i64 %t.next, %hi")
         self._emit("br i1 %t.more, label %task, label %done")
         self._start("done")
         self._emit("ret void")
+
+    def _order(self) -> list[Range]:
+        """The outer ranges in the order of tasks, the fastest last: blocks of rows, or a range walked in tiles."""
+        k = self.k
+        last = [r for r in (k.lane, k.turned) if r is not None]
+        return [*(r for r in k.outer if r not in last), *last]
+
+    def _places(self) -> tuple[list[str], list[str]]:
+        """How many places the outer ranges have, and where task lo is."""
+        sizes = [self._rows_blocks() if r is self.k.lane else self._cell(self.k.sizes[r]) for r in self._order()]
+        first, left = [], "%lo"
+        for size in reversed(sizes[1:]):
+            first.append(self._let(f"srem i64 {left}, {size}"))
+            left = self._let(f"sdiv i64 {left}, {size}")
+        return sizes, [left, *reversed(first)]
+
+    def _rows_blocks(self) -> str:
+        up = self._let(f"add i64 {self._cell(0)}, {self._cell(1)}")
+        less = self._let(f"sub i64 {up}, 1")
+        return self._let(f"sdiv i64 {less}, {self._cell(1)}")
+
+    def _tile(self, place: str, size: str) -> str:
+        """How many tasks from here on differ in the turned range only: they are done together."""
+        there, given = self._let(f"sub i64 {size}, {place}"), self._let("sub i64 %hi, %t")
+        both = self._let(f"call i64 @llvm.smin.i64(i64 {there}, i64 {given})")
+        self.tile = self._let(f"call i64 @llvm.smin.i64(i64 {both}, i64 {llvm_pack.COLUMNS})")
+        return self.tile
+
+    def _count_up(self, places: list[str], sizes: list[str], carry: str) -> None:
+        for place, size in zip(reversed(places), reversed(sizes), strict=True):
+            more = self._let(f"add i64 {place}, {carry}")
+            if place == places[0]:  # it ends with the last task
+                over = self._let(f"icmp slt i64 {more}, 0")
+            else:
+                over = self._let(f"icmp eq i64 {more}, {size}")
+            self._emit(f"{place}.next = select i1 {over}, i64 0, i64 {more}")
+            carry = self._let(f"zext i1 {over} to i64")
+
+    def _turned_rows(self, r: Range) -> None:
+        """A tile: what lies along range r is packed, and then r is walked."""
+        k, first = self.k, self.counters[r]
+        loads = [n for n in k.row.items if isinstance(n, Node) and n.op == "load" and guard_of(n) is None]
+        apart = [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, r)]
+        self.packed = {n.id: (self._pack(n, slot, self.tile), first, r) for slot, n in enumerate(apart)}
+        body, after, before = self._new_label("turn"), self._new_label("turned"), self.label
+        end = self._let(f"add i64 {first}, {self.tile}")
+        self._emit(f"br label %{body}")
+        self._start(body)
+        at = len(self.lines)
+        j, j_next = self._fresh(), self._fresh()
+        self.counters[r] = j
+        self._block(Block([item for item in k.task.items if isinstance(item, Node) and item.mask & r.bit]))
+        self._block(k.row)
+        self._emit(f"{j_next} = add i64 {j}, 1")
+        more = self._let(f"icmp slt i64 {j_next}, {end}")
+        self._emit(f"br i1 {more}, label %{body}, label %{after}")
+        self.lines.insert(at, f"{j} = phi i64 [ {first}, %{before} ], [ {j_next}, %{self.label} ]")
+        self._start(after)
+        self.counters[r], self.packed = first, {}
 
     def _row_loop(self, lane: Range, start: str, stop: str) -> None:
         before = self.label
@@ -145,14 +220,17 @@ class _Renderer(Rows):
         if self.lanes > 1:
             self._emit(f"%left = sub i64 {self._cell(0)}, %i")
             self._emit(f"%full = icmp sge i64 %left, {self.lanes}")
-            few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
-            few32 = self._let(f"trunc i64 {few} to i32")
+            self.few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
+            few32 = self._let(f"trunc i64 {self.few} to i32")
             self.mask = self._let(f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(few32, 'i32')}")
             self.valid = [
                 self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)
             ]
         self._hoist()
-        self._block(self.k.row)
+        if self.k.turned is not None:
+            self._turned_rows(self.k.turned)
+        else:
+            self._block(self.k.row)
         self._emit("br label %row.end")
         self._start("row.end")
         self._emit(f"%i.next = add i64 %i, {self.lanes}")
@@ -234,7 +312,7 @@ class _Renderer(Rows):
     # -- loops --
 
     def _loop(self, loop: Loop) -> None:
-        """Blocks of BLOCK elements: inner accumulators start at the identity and join the outer ones after it."""
+        """Blocks of elements: inner accumulators start at the identity and join the outer ones after it."""
         if not loop.reduces:
             self._walk(loop)
             return
@@ -249,10 +327,11 @@ class _Renderer(Rows):
         at = len(self.lines)  # the phis are completed when the label that comes back is known
         start, start_next = self._fresh(), self._fresh()
         totals = [(self._fresh(), self._fresh()) for _ in loop.reduces]
-        self._emit(f"{start_next} = add i64 {start}, {BLOCK}")
-        short = self._let(f"icmp slt i64 {start_next}, {size}")
-        stop = self._let(f"select i1 {short}, i64 {start_next}, i64 {size}")
-        partial = self._fold_block(loop, start, stop, types, zeros)
+        short, more, edge = self.blocks[loop.range]
+        longer = self._let(f"icmp slt i64 {start}, {edge}")
+        length = self._let(f"select i1 {longer}, i64 {more}, i64 {short}")
+        self._emit(f"{start_next} = add i64 {start}, {length}")
+        partial = self._fold_block(loop, start, start_next, types, zeros)
         for n, (now, then), block_total in zip(loop.reduces, totals, partial, strict=True):
             self._join(n, now, block_total, then)
         end = self.label
@@ -313,6 +392,43 @@ class _Renderer(Rows):
         return out
 
     def _fold_block(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
+        """The accumulators after elements start..stop. Rows that lie apart are packed, some elements at a time."""
+        apart = self._apart(loop)
+        if not apart:
+            return self._fold_some(loop, start, stop, types, zeros)
+        body, after, before = self._new_label("pack"), self._new_label("packed"), self.label
+        self._emit(f"br label %{body}")
+        self._start(body)
+        at = len(self.lines)
+        j, now = self._fresh(), [self._fresh() for _ in types]
+        far = self._let(f"add i64 {j}, {llvm_pack.COLUMNS}")
+        end = self._let(f"call i64 @llvm.smin.i64(i64 {far}, i64 {stop})")
+        count = self._let(f"sub i64 {end}, {j}")
+        self.counters[loop.range] = j
+        self.packed = {n.id: (self._pack(n, slot, count), j, loop.range) for slot, n in enumerate(apart)}
+        then = self._fold_some(loop, j, end, types, now)
+        self.packed = {}
+        more = self._let(f"icmp slt i64 {end}, {stop}")
+        self._emit(f"br i1 {more}, label %{body}, label %{after}")
+        phis = [f"{j} = phi i64 [ {start}, %{before} ], [ {end}, %{self.label} ]"]
+        for t, zero, x, y in zip(types, zeros, now, then, strict=True):
+            phis.append(f"{x} = phi {t} [ {zero}, %{before} ], [ {y}, %{self.label} ]")
+        self.lines[at:at] = phis
+        self._start(after)
+        return then
+
+    def _apart(self, loop: Loop) -> list[Node]:
+        """Loads of rows that lie apart, each of which the loop walks element by element."""
+        if self.lanes == 1 or any(isinstance(item, Loop | Write) for item in loop.block.items):
+            return []
+        loads = [n for n in loop.block.items if isinstance(n, Node) and n.op == "load" and guard_of(n) is None]
+        return [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, loop.range)]
+
+    def _walks(self, n: Node, r: Range) -> bool:
+        a = self.k.addresses[n.id]
+        return a.coefficient(r) == ("=", 1) and self._lane_step(a) not in (("=", 0), ("=", 1))
+
+    def _fold_some(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
         """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
         for its exponential the other computes, and both use a constant once it is in a register. The order of additions
         is the same."""

@@ -15,6 +15,10 @@ from wengert.config import config
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
 UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repeated for each element
+NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
+ROOM = 1 << 26  # bytes of pairs that may be stored for BLAS
+MANY = 4  # arrays as large as the result from which reading them twice costs more than storing it
+LARGE = 1 << 12  # elements of such a result
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
 COSTS = {"div": 4, "sqrt": 4, "power": 4} | dict.fromkeys(ELEMENTARY, 20) | {"exp": 15, "log": 15, "sin": 15, "cos": 15}
 COSTS |= dict.fromkeys("pow atan2 log2 log10 asinh acosh atanh logaddexp logaddexp2".split(), 40)
@@ -80,17 +84,19 @@ class Selection:
         that are read more than once and not always at the same place: each place would compute them anew."""
         root = list(range(len(self.ops)))
         turned = [False] * len(self.ops)  # movement that reads its root at another place
+        overlaps = [False] * len(self.ops)  # and through windows
         moved: set[int] = set()
         for i, op in enumerate(self.ops):
             if op.kind == "movement":
                 (a,) = op.args
                 root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute", "windows", "diagonal")
-                if op.numel > self.ops[a].numel and op.prim.name == "windows":
-                    self._uses[root[a]] += 1  # windows overlap: an element is read at several places
+                overlaps[i] = overlaps[a] or op.prim.name == "windows"
                 continue
             for a in op.args:
                 if turned[a] or op.kind in ("embed", "write", "gather", "scatter"):
                     moved.add(root[a])
+                if overlaps[a] and self.ops[a].numel > self.ops[root[a]].numel:
+                    self._uses[root[a]] += 1  # an element is read at several places
                 a = root[a]
                 if op.kind == "gather" and op.numel > self.ops[a].numel:
                     self._grown.add(a)
@@ -108,6 +114,8 @@ class Selection:
             self.sources[i] = self.recipe[i] = 1 << i
             self.largest[i] = op.numel
             return
+        if op.kind == "gemm" and not op.dtype.is_complex and self._is_pairwise(op):
+            op.by_loop()
         if self.overwritten:
             self._keep_one_base(i, op)
         if op.kind == "reduce" and op.length <= UNROLL:
@@ -144,6 +152,18 @@ class Selection:
         elif self.held[i]:
             self.pinned |= self.recipe[i]
 
+    def _is_pairwise(self, op: Op) -> bool:
+        """Whether a product would store what is virtual, its result or what an operand computes: a loop computes a
+        narrow one as fast, and BLAS has no room for a large one."""
+        pairs = [op] if self._grows(op, op.args) else []
+        for a in op.args:
+            while self.ops[a].kind == "movement" and not self.stored(a):
+                (a,) = self.ops[a].args
+            if self.virtual[a] and not self.stored(a):
+                pairs.append(self.ops[a])
+        narrow = min(op.shape[-2], op.shape[-1], op.length) < NARROW
+        return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
+
     def _keep_unrolling_short(self, i: int, op: Op) -> None:
         """Store an operand that would be repeated too often, unless it is virtual."""
         for a in op.args:
@@ -176,11 +196,22 @@ class Selection:
                     reads[k] = 0
             self.fragile[i] |= reads[k]
 
+    def _grows(self, op: Op, args: tuple[int, ...]) -> bool:
+        """Whether the result has at least ten times the elements of everything stored that it is computed from."""
+        bits, largest = 0, 1
+        for a in args:
+            bits |= 1 << a if self.stored(a) else self.sources[a]
+            largest = max(largest, self.ops[a].numel if self.stored(a) else self.largest[a])
+        return self._outgrows(op, largest, bits)
+
     def _is_virtual(self, i: int, op: Op) -> bool:
+        return self._outgrows(op, self.largest[i], self.sources[i])
+
+    def _outgrows(self, op: Op, largest: int, bits: int) -> bool:
         ratio = config.virtual_ratio
-        if op.numel < ratio * self.largest[i] or op.numel <= 64:
+        if op.numel < ratio * largest or op.numel <= 64:
             return False
-        total, bits = 0, self.sources[i]
+        total = 0
         while bits:
             low = bits & -bits
             total += self.ops[low.bit_length() - 1].numel
@@ -220,6 +251,17 @@ class Selection:
         self.kept.update(kept)
         return False
 
+    def _reads_much(self, i: int, op: Op) -> bool:
+        """Whether computing it anew reads at least MANY arrays of its size: a sum that grows from layer to layer."""
+        if op.kind != "elementwise" or op.numel < LARGE or self.sources[i].bit_count() < MANY:
+            return False
+        bits, count = self.sources[i], 0
+        while bits:
+            low = bits & -bits
+            bits ^= low
+            count += 2 * self.ops[low.bit_length() - 1].numel >= op.numel
+        return count >= MANY
+
     def _wants_buffer(self, i: int, op: Op) -> bool:
         if i in self.forced or op.kind in ALONE or op.kind in CALLS:
             return True
@@ -229,6 +271,6 @@ class Selection:
             return True
         if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
             return True
-        if self._uses[i] > 1 and self.cost[i] >= REPEATED_FROM:
+        if self._uses[i] > 1 and (self.cost[i] >= REPEATED_FROM or self._reads_much(i, op)):
             return True
         return self.size(self.inlined[i]) > KERNEL_CAP

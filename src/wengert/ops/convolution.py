@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.ops.composite import named
-from wengert.ops.movement import embed, permute, reshape, slice_
+from wengert.ops.movement import embed, expand, permute, reshape, slice_
 from wengert.ops.reduction import contract
 from wengert.ops.windows import windows
 from wengert.record.value import Value
+
+PRODUCT = 1 << 20  # multiplications that make a product worth BLAS
+BLOCK = 128  # taps that one call of it takes at least, if there are as many
 
 Shape = tuple[int, ...]
 Sizes = int | Sequence[int]
@@ -51,24 +54,30 @@ def padded(x: Value, low: Shape, high: Shape, first: int = 2) -> Value:
 
 
 def patches(x: Value, kernel: Shape, stride: Shape, dilation: Shape) -> Value:
-    """(N, C, *S) to (N, C, *O, *K): the windows along every axis."""
+    """(N, C, *S) to (N, C, *K, *O): the windows along every axis. What lies side by side in x still does, in the
+    derivatives too."""
+    d = len(kernel)
     for k, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        x = windows(x, 2 + k, size, step, gap)
+        x = windows(x, 2 + 2 * k, size, step, gap)
+        last = 2 + d + k
+        x = permute(x, (*range(2 + k), last, *range(2 + k, last)))
     return x
 
 
 def _contracted(x: Value, weight: Value, stride: Shape, dilation: Shape, groups: int) -> Value:
-    """The convolution of padded x (N, C, *S) with weight (O, C / groups, *K)."""
+    """The convolution of padded x (N, C, *S) with weight (O, C / groups, *K): a product for each image, whose columns
+    are places, or one for all of them where only that is large enough for BLAS."""
     n, outputs, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
     cols = patches(x, kernel, stride, dilation)
-    out = cols.shape[2 : 2 + len(kernel)]
-    taps, places = math.prod(weight.shape[1:]), math.prod(out)
-    d = len(kernel)
-    cols = reshape(cols, (n, groups, weight.shape[1], *out, *kernel))
-    order = (1, 2, *range(3 + d, 3 + 2 * d), 0, *range(3, 3 + d))
-    cols = reshape(permute(cols, order), (groups, taps, n * places))
-    product = contract(reshape(weight, (groups, outputs // groups, taps)), cols)
-    return permute(reshape(product, (outputs, n, *out)), (1, 0, *range(2, 2 + d)))
+    out = cols.shape[2 + len(kernel) :]
+    taps, places, each = math.prod(weight.shape[1:]), math.prod(out), outputs // groups
+    cols = reshape(cols, (n, groups, taps, places))
+    filters = reshape(weight, (groups, each, taps))
+    work = each * places * min(taps, BLOCK)
+    if not work < PRODUCT <= n * work:
+        return reshape(contract(expand(filters, (n, *filters.shape)), cols), (n, outputs, *out))
+    cols = reshape(permute(cols, (1, 2, 0, 3)), (groups, taps, n * places))
+    return permute(reshape(contract(filters, cols), (outputs, n, *out)), (1, 0, *range(2, 2 + len(kernel))))
 
 
 def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: int, transposed: bool) -> None:

@@ -95,9 +95,9 @@ class Windows:
         return self.padding, tuple([e - n - p for e, n, p in zip(ends, self.size, self.padding, strict=True)])
 
     def of(self, x: Value) -> Value:
-        """(N, C, *S), padded, to (N, C, *O, all elements of a window)."""
+        """(N, C, *S), padded, to (N, C, all elements of a window, *O)."""
         cut = patches(x, self.kernel, self.stride, self.dilation)
-        return reshape(cut, (*cut.shape[: 2 + self.ndim], math.prod(self.kernel)))
+        return reshape(cut, (*cut.shape[:2], math.prod(self.kernel), *cut.shape[2 + self.ndim :]))
 
 
 def _sizes(name: str, what: str, x: Sizes, ndim: int) -> Shape:
@@ -155,7 +155,7 @@ def _maxima(name: str, w: Windows, x: Value) -> tuple[Value, Value]:
     """The maximum of each window, and which of its elements that is."""
     if not x.dtype.is_floating_point:
         raise NotImplementedError(f'"{name}" not implemented for {x.dtype!r}: convert it with .to()')
-    return along(w.of(_at_least(x, *w.margins())), 2 + w.ndim, False, "max")
+    return along(w.of(_at_least(x, *w.margins())), 2, False, "max")
 
 
 def _flat_index(w: Windows, place: Value) -> Value:
@@ -243,7 +243,7 @@ def _avg_pool(
     w = Windows(name, input, kernel, stride, padding, 1, ceil)
     if divisor == 0:
         raise RuntimeError("divisor must be not zero")
-    total = sum_axis(w.of(padded(_batched(input, w.ndim), *w.margins())), 2 + w.ndim)
+    total = sum_axis(w.of(padded(_batched(input, w.ndim), *w.margins())), 2)
     inside = max(w.margins()[1]) <= max(w.padding) == 0 or (count_include_pad and _within_padding(w))
     if divisor is not None or inside:
         out = total / (math.prod(w.kernel) if divisor is None else divisor)

@@ -50,6 +50,7 @@ planner = lazy("wengert.compiler.plan")
 body = lazy("wengert.compiler.body")
 execute = lazy("wengert.runtime.execute")
 stitch = lazy("wengert.runtime.stitch")
+blas = lazy("wengert.runtime.blas")
 
 PLANS = 4096  # plans kept
 PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
@@ -358,7 +359,7 @@ def _make(
     cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple, store_held: bool
 ) -> Executable:
     counters.plans_missed += 1
-    built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also])
+    built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also], blas.suits)
     n = len(leaves)
     is_held, donatable = _flags(key, n, len(cone), len(roots) + len(also))
     held = [False] * len(built.ops)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wengert.compiler import llvm_pack
 from wengert.errors import InternalError
 from wengert.lazy import lazy
 from wengert.runtime import objects
@@ -209,8 +210,13 @@ def _load(payload: bytes, key: str) -> Code:
 
 
 def _missing(payload: bytes) -> list[str]:
-    """Undefined symbols of an object that the process does not have: loading them would abort the process."""
+    """Undefined symbols of an object that the process does not have: loading them would abort the process. What kernels
+    share is compiled when the first of them needs it."""
     _, undefined = objects.symbols(payload)
+    for name in sorted(undefined.intersection(llvm_pack.NAMES)):
+        if not llvm.address_of_symbol(name):
+            text = llvm_pack.define(name)
+            llvm.add_symbol(name, compile_ir(text, text).address(name))
     return [name for name in sorted(undefined - {"_GLOBAL_OFFSET_TABLE_"}) if not llvm.address_of_symbol(name)]
 
 

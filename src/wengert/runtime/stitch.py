@@ -20,7 +20,7 @@ from wengert.config import config
 from wengert.ops.movement import RESHAPE
 from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
 from wengert.record.value import Value, counters, fill, regions
-from wengert.runtime import threads
+from wengert.runtime import blas, threads
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
 from wengert.runtime.light import let_go
@@ -534,7 +534,7 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     copy(v, root=True)
     for i, x in enumerate((*leaves, *cone)):
         x.index = i
-    built = program.build(cone, leaves, [len(leaves) + len(cone) - 1], [])  # type: ignore[arg-type]
+    built = program.build(cone, leaves, [len(leaves) + len(cone) - 1], [], blas.suits)  # type: ignore[arg-type]
     numbers: dict[int, Any] = {}
     slot = 0
     for x in cone:

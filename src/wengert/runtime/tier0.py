@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, blocks, guard_of
 from wengert.compiler.llvm_ops import define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 from wengert.dtypes import bfloat16, decode, encode
@@ -260,8 +260,10 @@ class _Interpreter:
             return
         totals: list[Any] = [NUMPY[x.dtype](identity(x.attr[0], x.dtype)) for x in loop.reduces]
         self.order.append(r)
-        for block in range(0, n, BLOCK):
-            stop = min(block + BLOCK, n)
+        short, longer = blocks(n)
+        stop = 0
+        while stop < n:
+            block, stop = stop, stop + short + (stop < longer)
             partial: list[Any] = [NUMPY[x.dtype](identity(x.attr[0], x.dtype)) for x in loop.reduces]
             for start in range(block, stop, step):
                 self.at[r], self.tile[r] = start, min(step, stop - start)

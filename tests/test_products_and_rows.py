@@ -1,0 +1,260 @@
+"""Products by BLAS and by loops, rows that lie apart, tiles that are transposed, and convolutions in both of their
+forms: each against NumPy, and bit for bit against the other way of computing it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import wengert as torch
+from wengert.compiler.expr import blocks
+from wengert.compiler.lower import Kernel
+from wengert.compiler.plan import Gemm
+from wengert.compiler.render_llvm import render
+from wengert.ops import convolution
+from wengert.runtime import blas, evaluate, jit, stitch, threads
+from wengert.tensor import tensor_value
+
+
+@pytest.fixture(autouse=True)
+def _compiled():
+    before, torch.config.tier = torch.config.tier, "1"
+    yield
+    torch.config.tier = before
+    evaluate._plans.clear()
+
+
+def numbers(*shape: int, seed: int = 0, dtype: str = "f4") -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def without_blas(monkeypatch, f: Callable[[], np.ndarray]) -> np.ndarray:
+    with monkeypatch.context() as m:
+        m.setattr(blas, "columns", lambda _: 0)
+        evaluate._plans.clear()
+        stitch._patches.clear()
+        out = f()
+    evaluate._plans.clear()
+    stitch._patches.clear()
+    return out
+
+
+def steps(x: torch.Tensor) -> list:
+    found = evaluate.plan_of([tensor_value(x)])
+    assert found is not None
+    return found.steps
+
+
+# -- one tree for both --
+
+
+@pytest.mark.parametrize("n", [0, 1, 255, 256, 257, 511, 513, 784, 1000, 76545])
+def test_blocks_are_few_and_nearly_equal(n):
+    short, longer = blocks(n)
+    sizes, at = [], 0
+    while at < n:
+        sizes.append(short + (at < longer))
+        at += sizes[-1]
+    assert sum(sizes) == n
+    assert len(sizes) == -(-n // 256)
+    assert max(sizes, default=0) <= 256
+    assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+SHAPES = [(64, 256, 784), (784, 256, 64), (129, 131, 257), (32, 2000, 33), (2000, 17, 100), (70, 66, 3001)]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_blas_has_the_bits_of_a_loop_in_every_layout(shape, dtype, monkeypatch):
+    m, n, k = shape
+    if not blas.columns(np.dtype(dtype)):
+        pytest.skip("BLAS on this machine adds in another order")
+    a, b = numbers(m, k, dtype=dtype), numbers(k, n, seed=1, dtype=dtype)
+    results = []
+    for turn_a, turn_b in itertools.product((False, True), repeat=2):
+        x = torch.tensor(a.T.copy()).T if turn_a else torch.tensor(a)
+        y = torch.tensor(b.T.copy()).T if turn_b else torch.tensor(b)
+        assert any(isinstance(s, Gemm) for s in steps(x @ y)) == blas.suits(np.dtype(dtype), m, n, k)
+        results.append((x @ y).numpy().copy())
+    results.append(without_blas(monkeypatch, lambda: (torch.tensor(a) @ torch.tensor(b)).numpy().copy()))
+    np.testing.assert_allclose(results[0], a.astype("f8") @ b, rtol=0, atol=40 * np.finfo(dtype).eps * np.sqrt(k))
+    assert len({r.tobytes() for r in results}) == 1
+
+
+def test_a_batch_that_shares_an_operand(monkeypatch):
+    a, b = numbers(1, 64, 300), numbers(5, 300, 128, seed=1)
+    product = lambda: (torch.tensor(a) @ torch.tensor(b)).numpy().copy()  # noqa: E731
+    found = product()
+    np.testing.assert_allclose(found, a @ b, rtol=0, atol=1e-4)
+    assert found.tobytes() == without_blas(monkeypatch, product).tobytes()
+
+
+def test_a_routine_that_adds_in_another_order_is_found_out(monkeypatch):
+    """The trial is of what BLAS returns: with k halved in two calls it must fail."""
+    real = blas._call_both
+
+    def other(a, b, ours, theirs, first):
+        half = a.shape[1] // 2
+        real(a, b, ours, theirs, first)
+        again = np.empty_like(ours)
+        real(np.ascontiguousarray(a[:, :half]), np.ascontiguousarray(b[:half]), again, theirs, first)
+        real(np.ascontiguousarray(a[:, half:]), np.ascontiguousarray(b[half:]), again, theirs, False)
+
+    monkeypatch.setattr(blas, "_call_both", other)
+    assert not blas._like_a_loop(np.dtype("f4"), 8)
+
+
+@pytest.mark.parametrize("columns", [64, 100, 700])
+def test_a_virtual_operand_is_never_stored(columns, monkeypatch):
+    """K is n x n, above what may be stored for BLAS: everything that is stored is of the size of x and p."""
+    monkeypatch.setattr("wengert.compiler.select.ROOM", 1 << 16)
+    n = 300
+    x, p = numbers(n, 2), numbers(n, columns, seed=1)
+    q, w = torch.tensor(x, requires_grad=True), torch.tensor(p, requires_grad=True)
+    K = (-((q[:, None] - q[None]) ** 2).sum(-1)).exp()
+    out = K @ w
+    plan = evaluate.plan_of([tensor_value(out)])
+    assert plan is not None
+    assert plan.arena + sum(size for _, size in plan.results) < 2 * out.numel() * 4
+    k = np.exp(-((x[:, None] - x[None]).astype("f8") ** 2).sum(-1))
+    np.testing.assert_allclose(out.detach().numpy(), k @ p, rtol=0, atol=1e-3)
+    (out * out).sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), 2 * k.T @ (k @ p), rtol=1e-4, atol=1e-2)
+
+
+# -- rows that lie apart --
+
+
+def rows(shape: tuple[int, int], dtype: str) -> list[torch.Tensor]:
+    x = torch.tensor(numbers(*shape, dtype=dtype))
+    gain = torch.tensor(numbers(shape[1], seed=1, dtype=dtype))
+    return [x.sum(1), x.amax(1), (x * gain).sum(1), torch.softmax(x, 1), torch.var(x, 1), x.flip(0).sum(1)]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(1, 40), (7, 300), (16, 33), (100, 257), (33, 1000)])
+def test_packed_rows_have_the_bits_of_rows_read_one_by_one(shape, dtype):
+    found = [y.numpy().copy() for y in rows(shape, dtype)]
+    torch.config.tier = "0"
+    expected = [y.numpy().copy() for y in rows(shape, dtype)]
+    for y, z in zip(found, expected, strict=True):
+        assert y.tobytes() == z.tobytes()
+
+
+def kernels() -> list[Kernel]:
+    x, w = torch.tensor(numbers(50, 90)), torch.tensor(numbers(50, 90, dtype="f8"))
+    found = steps(x.sum(1)) + steps(w.sum(1)) + steps(x.T.contiguous()) + steps(w.T + 1.0)
+    return [s for s in found if isinstance(s, Kernel)]
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_packing_for_every_width(vector_bytes):
+    """The text is valid, and packs in squares that fit the rows side by side."""
+    for kernel in kernels():
+        text = render(kernel, vector_bytes)
+        assert "call void @wengert_pack_" in text
+        assert jit.emit(text)
+
+
+TURNS = {
+    "contiguous": lambda x: x.T.contiguous(),
+    "with what is not turned": lambda x: x.T + torch.arange(x.shape[0], dtype=x.dtype),
+    "of a row each": lambda x: x.T * torch.arange(x.shape[1], dtype=x.dtype)[:, None],
+    "both ways": lambda x: x[: min(x.shape), : min(x.shape)] - x[: min(x.shape), : min(x.shape)].T,
+    "backward": lambda x: x.flip(0).T.contiguous(),
+    "two at once": lambda x: x.T.contiguous() + (x * 2).T,
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("shape", [(1, 9), (8, 8), (31, 33), (100, 37), (9, 9000), (9000, 9)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_turned_tiles(turn, shape, dtype):
+    x = torch.tensor(numbers(*shape, dtype=dtype))
+    got = TURNS[turn](x).numpy().copy()
+    torch.config.tier = "0"
+    np.testing.assert_array_equal(got, TURNS[turn](x).numpy())
+
+
+def test_turned_batches_on_any_number_of_threads():
+    x = numbers(6, 70, 90)
+    before = threads.get_num_threads()
+    for count in (1, 2, 3):
+        threads.set_num_threads(count)
+        np.testing.assert_array_equal(torch.tensor(x).permute(0, 2, 1).contiguous().numpy(), x.transpose(0, 2, 1))
+        np.testing.assert_array_equal(torch.tensor(x).permute(2, 0, 1).contiguous().numpy(), x.transpose(2, 0, 1))
+    threads.set_num_threads(before)
+
+
+# -- convolutions --
+
+
+def convolved(x: np.ndarray, w: np.ndarray, stride: int, padding: int, dilation: int, groups: int) -> np.ndarray:
+    """By its definition, one place at a time, in double precision."""
+    spatial = x.ndim - 2
+    x = np.pad(x.astype("f8"), [(0, 0), (0, 0), *[(padding, padding)] * spatial])
+    out = [(n - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
+    y = np.zeros((x.shape[0], w.shape[0], *out))
+    each, channels = w.shape[0] // groups, w.shape[1]
+    for at in np.ndindex(*out):
+        cut = [slice(o * stride, o * stride + dilation * (k - 1) + 1, dilation) for o, k in zip(at, w.shape[2:])]
+        for g in range(groups):
+            window = x[(slice(None), slice(g * channels, (g + 1) * channels), *cut)].reshape(x.shape[0], -1)
+            filters = w[g * each : (g + 1) * each].reshape(each, -1)
+            y[(slice(None), slice(g * each, (g + 1) * each), *at)] = window @ filters.T
+    return y
+
+
+CASES = [
+    ((2, 4, 40), (6, 4, 3), (1, 1, 1, 1)), ((2, 4, 9, 11), (6, 4, 3, 2), (2, 1, 1, 1)),
+    ((3, 4, 12, 12), (8, 2, 3, 3), (1, 2, 2, 2)), ((2, 6, 8, 9), (6, 1, 3, 3), (1, 1, 1, 6)),
+    ((1, 2, 5, 6, 7), (4, 2, 2, 3, 2), (1, 1, 1, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "kernel", "how"), CASES)
+@pytest.mark.parametrize("product", [1, 1 << 40])
+def test_both_forms_of_a_convolution(shape, kernel, how, product, monkeypatch):
+    """`product` = 1 takes a product for each image, and one just above an image's takes one for all."""
+    images, places = shape[0], None
+    f = {3: torch.nn.functional.conv1d, 4: torch.nn.functional.conv2d, 5: torch.nn.functional.conv3d}[len(shape)]
+    a, b = numbers(*shape, dtype="f8"), numbers(*kernel, seed=1, dtype="f8")
+    expected = convolved(a, b, *how)
+    if product > 1:
+        places = int(np.prod(expected.shape[2:]))
+        product = kernel[0] // how[3] * places * min(int(np.prod(kernel[1:])), convolution.BLOCK) + 1
+        assert images == 1 or product <= images * (product - 1)
+    monkeypatch.setattr(convolution, "PRODUCT", product)
+    x, w = torch.tensor(a, requires_grad=True), torch.tensor(b, requires_grad=True)
+    y = f(x, w, None, *how)
+    np.testing.assert_allclose(y.detach().numpy(), expected, rtol=0, atol=1e-12)
+    weights = numbers(*expected.shape, seed=2, dtype="f8")
+    (y * torch.tensor(weights)).sum().backward()
+    step = numbers(*shape, seed=3, dtype="f8")  # linear in x and in w: differences are exact up to rounding
+    np.testing.assert_allclose((x.grad.numpy() * step).sum(), (weights * convolved(step, b, *how)).sum(), rtol=1e-10)
+    step = numbers(*kernel, seed=4, dtype="f8")
+    np.testing.assert_allclose((w.grad.numpy() * step).sum(), (weights * convolved(a, step, *how)).sum(), rtol=1e-10)
+
+
+def test_an_image_large_enough_goes_to_blas_without_a_permutation():
+    x, w = torch.tensor(numbers(2, 16, 24, 24)), torch.tensor(numbers(32, 16, 3, 3, seed=1))
+    y = torch.nn.functional.conv2d(x, w, padding=1)
+    (product,) = [s for s in steps(y) if isinstance(s, Gemm)]
+    assert (product.batch, product.m, product.n, product.k) == (2, 32, 576, 144)
+    assert sum(isinstance(s, Kernel) for s in steps(y)) <= 2  # the padding, the windows
+    np.testing.assert_allclose(y.numpy(), convolved(x.numpy(), w.numpy(), 1, 1, 1, 1), rtol=0, atol=1e-3)
+
+
+def test_windows_are_not_spread_before_they_are_summed():
+    """The gradient of the input reads that of the windows once, and stores nothing of its size beside it."""
+    x = torch.tensor(numbers(2, 16, 24, 24), requires_grad=True)
+    w = torch.tensor(numbers(32, 16, 3, 3, seed=1))
+    torch.nn.functional.conv2d(x, w, padding=1).sum().backward()
+    windows = 2 * 16 * 9 * 24 * 24
+    plan = evaluate.plan_of([tensor_value(x.grad)])
+    assert plan is not None
+    assert sum(plan.ops[b].numel >= windows for b, _ in plan.temporaries) <= 1
