@@ -31,7 +31,6 @@ from wengert.record.value import (
     counters,
     evaluator,
     fill,
-    line_of,
     recorder,
     regions,
     relatives,
@@ -50,6 +49,7 @@ planner = lazy("wengert.compiler.plan")
 body = lazy("wengert.compiler.body")
 execute = lazy("wengert.runtime.execute")
 stitch = lazy("wengert.runtime.stitch")
+too_large = lazy("wengert.runtime.too_large")
 
 PLANS = 4096  # plans kept
 PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
@@ -182,7 +182,8 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
                 if also:  # perhaps it fits without what nobody asked for yet
                     cone[:] = cone_of(roots)
                     return _flush(cone, wanted, roots, [], store_held)
-                raise _explained(e, cone, found) from None
+                positions = {r.index - len(leaves) for r in roots}
+                raise too_large.explained(e, cone, found.plan, positions) from None
             n = len(leaves)
             for position, buffer in outputs:
                 fill(cone[position - n], buffer)
@@ -222,7 +223,7 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
         _planned[name] = True
     _generation += 1
     run = stitch.Stitcher(cone, [*roots, *also], runs >= TREES_AFTER, _generation, _donatable)
-    if not run.fits():
+    if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
         if key is None:
             _planned[name] = True
         return False
@@ -376,24 +377,6 @@ def _make(
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)
     return found
-
-
-def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
-    """The error with the tensor that is too large, the line that made it and what can be done."""
-    plan = found.plan
-    stored = [op for op in (plan.ops[b] for b, _ in (*plan.results, *plan.temporaries)) if op.value >= 0]
-    if not stored:
-        return e
-    biggest = max(stored, key=lambda op: op.numel * op.dtype.bytes)
-    offset = len(plan.leaves)
-    v = cone[biggest.value - offset]
-    where = line_of(v)
-    text = (
-        f"{v.prim.name}: a result of shape {list(v.shape)}, {v.dtype.name},"
-        f" {biggest.numel * biggest.dtype.bytes / 1e9:.3g} GB, must be stored"
-    )
-    text += f" (recorded at {where})" if where else ""
-    return TooLarge(f"{text}: {e}. Reduce it before it is looked at, or raise wengert.config.memory_limit.")
 
 
 def cut(v: Value) -> None:
