@@ -25,7 +25,7 @@ FLOORS = [
     ("overrides", "copying", "arrays"),
     (
         "conversions", "cuda", "differentiating", "dlpack", "explain", "factories", "gradients", "inplace", "layouts",
-        "looking", "memory", "operators", "parts", "printing", "publish", "random", "show", "views",
+        "looking", "memory", "operators", "parts", "printing", "profiler", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
     ("", "__main__", "derivatives", "operations"),

@@ -219,7 +219,7 @@ _OF_TENSORS = ("wengert.conversions", "wengert.layouts", "wengert.parts", "wenge
 autograd.Variable = autograd.variable.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("extend", "fft", "linalg", "memory", "nn", "optim", "show", "special", "utils", "viz")
+_PARTS = ("extend", "fft", "linalg", "memory", "nn", "optim", "profiler", "show", "special", "utils", "viz")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)

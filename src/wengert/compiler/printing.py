@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wengert.compiler.lower import Kernel, Loop, Write
+from wengert.compiler.account import written
 from wengert.compiler.plan import Gemm, LibraryCall, Plan, Step
 from wengert.compiler.program import Op
 
@@ -40,20 +40,8 @@ def _step(plan: Plan, step: Step) -> str:
         return f"library {step.prim.name}({operands}) -> %{step.op}"
     if isinstance(step, Gemm):
         return f"BLAS {step.dtype.name} {step.batch} x ({step.m}, {step.k}) @ ({step.k}, {step.n}) -> %{step.op}"
-    names = ", ".join(f"%{i}" for i in sorted(_written(step)))
+    names = ", ".join(f"%{i}" for i in sorted(written(step)))
     return f"kernel of {step.nodes} nodes in {step.tasks} tasks -> {names}"
-
-
-def _written(k: Kernel) -> set[int]:
-    stack = [*k.entry.items, *k.task.items, *k.row.items]
-    out: set[int] = set()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Write):
-            out.add(k.cells[item.address.pointer][1])
-        elif isinstance(item, Loop):
-            stack.extend(item.block.items)
-    return out
 
 
 def _describe(op: Op) -> str:

@@ -35,7 +35,7 @@ from wengert.record.value import (
     regions,
     relatives,
 )
-from wengert.runtime import reference
+from wengert.runtime import reference, trace
 from wengert.runtime.buffers import allocate, from_array
 from wengert.runtime.light import let_go
 
@@ -93,6 +93,7 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
     wanted = [v for v in values if v.data is None]
     if not wanted:
         return
+    begin = trace.start()
     with _lock:
         busy, recorder.busy = recorder.busy, True
         try:
@@ -114,6 +115,9 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
                 raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
         finally:
             recorder.busy = busy
+            if begin:
+                trace.evaluating((), 0)
+                trace.stop(begin, "evaluate", "evaluate")
 
 
 def _count(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
@@ -168,6 +172,8 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
     demanded = [] if store_held else roots
     if cone and not _stitched(cone, demanded, also):
         leaves, key, slots = _describe(cone, demanded, also, store_held)
+        if trace.active is not None:
+            trace.evaluating(cone, len(leaves))
         found = _plans.get(key)
         if found is not None:
             counters.plans_hit += 1
@@ -244,13 +250,18 @@ def _flags(key: tuple, leaves: int, cone: int, wanted: int) -> tuple[tuple, tupl
 
 def plan_of(values: list[Value]) -> Plan | None:
     """The plan that would store the values now, or None when they are stored. Nothing is computed."""
+    return planned(values)[0]
+
+
+def planned(values: list[Value]) -> tuple[Plan | None, list[Value]]:
+    """The same, and the pending values that it is made for, with their `index`: `value` of the plan's operations."""
     with _lock:
         roots = _plain_roots([v for v in values if v.data is None])
         if not roots:
-            return None
+            return None, []
         cone = cone_of(roots)
         leaves, key, _ = _describe(cone, roots, [], False)
-        return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan
+        return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan, cone
 
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:
@@ -359,6 +370,7 @@ def _make(
     cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple, store_held: bool
 ) -> Executable:
     counters.plans_missed += 1
+    begin = trace.start()
     built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also])
     n = len(leaves)
     is_held, donatable = _flags(key, n, len(cone), len(roots) + len(also))
@@ -376,6 +388,7 @@ def _make(
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)
+    trace.stop(begin, "plan", "plan", entries=len(cone))
     return found
 
 

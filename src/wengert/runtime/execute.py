@@ -23,7 +23,7 @@ from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, jit, threads, tier0
+from wengert.runtime import blas, jit, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
@@ -242,7 +242,9 @@ class Executable:
         first = 0
         for k in self.calls:
             self.run_kernels(first, k, ready)
+            begin = trace.start()
             self._call(plan.steps[k], buffers)
+            trace.step(begin, "library", plan, k)
             first = k + 1
         self.run_kernels(first, len(self.steps), ready)
         counters.kernels_run += len(self.steps) - len(self.calls)
@@ -282,17 +284,31 @@ class Executable:
     def run_kernels(self, first: int, end: int, ready: bool) -> None:
         """The steps between two library calls: in one native call, or else step by step, by tiles where there is no
         code."""
+        if trace.active is not None:
+            for k in range(first, end):
+                self._traced(k)
+            return
         if ready:
             if first < end:
                 threads.run_program(self.program_address + 32 * first, end - first, self.parallel)
             return
         for k in range(first, end):
-            step: Any = self.plan.steps[k]
-            if self.program[k, 0]:
-                threads.run_program(self.program_address + 32 * k, 1, self.parallel)
-            else:
-                at = self.steps[k][3]
-                self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
+            self._run_step(k)
+
+    def _run_step(self, k: int) -> str:
+        """One step; what ran it."""
+        step: Any = self.plan.steps[k]
+        if self.program[k, 0]:
+            threads.run_program(self.program_address + 32 * k, 1, self.parallel)
+            return "BLAS" if isinstance(step, Gemm) else "kernel"
+        at = self.steps[k][3]
+        self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
+        return "interpreter"
+
+    def _traced(self, k: int) -> None:
+        begin = trace.start()
+        kind = self._run_step(k)
+        trace.step(begin, kind, self.plan, k)
 
 
 def views_of(cells: Any) -> tuple[Any, Any, Any]:
