@@ -92,6 +92,16 @@ def test_gradients_belong_to_the_line_that_they_differentiate():
     assert f"{__file__}:{line}" in [o.line for o in memory.by_line() if o.nbytes == 4 * MB]
 
 
+@pytest.mark.parametrize(
+    "convert", [lambda x: x.to(torch.float64), lambda x: x.double(), lambda x: x.type_as(x.double())]
+)
+def test_conversions_belong_to_the_callers_line(convert):
+    x = torch.linspace(0, 1, MB)
+    y = convert(x)
+    y.numpy()
+    assert f"{__file__}:{convert.__code__.co_firstlineno}" in [o.line for o in memory.by_line() if o.nbytes == 8 * MB]
+
+
 # -- limits --
 
 
