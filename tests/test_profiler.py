@@ -61,8 +61,8 @@ def test_planning_compiling_and_python_have_rows_of_their_own(tmp_path, monkeypa
         y.numpy()
     found = {a.key: a for a in prof.key_averages()}
     assert found["plan"].count == found["evaluate"].count == found[profiler.REST].count == 1
-    assert found["compile"].count >= 1
-    assert found["evaluate"].cpu_time_total >= found["plan"].cpu_time_total + found["compile"].cpu_time_total > 0
+    assert found["compile"].count >= 1  # and perhaps something of before, in the background
+    assert found[profiler.REST].cpu_time_total > found["evaluate"].cpu_time_total > found["plan"].cpu_time_total > 0
 
 
 def test_self_times_add_up_to_the_whole():
