@@ -75,7 +75,8 @@ def test_samples_hand_over_only_what_is_listed(name):
 
 
 def test_every_library_call_is_listed():
-    assert {name for name, p in TABLE.items() if isinstance(p, Library)} == LIBRARY
+    named = {name for name, p in TABLE.items() if type(p) is Library}
+    assert named - {"placeholder"} == LIBRARY  # that one stands for an argument, and refuses to be computed
 
 
 def test_the_reference_counts_what_it_does():

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from wengert.compiler.printing import size_text
-from wengert.record.value import InferenceValue, Value, counters, line_of
+from wengert.record.value import Value, counters, line_of
 from wengert.runtime.buffers import pool
 
 MOST = 20  # owners that a summary names
@@ -90,7 +90,7 @@ def by_line() -> list[Owner]:
     ('exp', 1, 4194304)
     """
     found: dict[tuple[str, str], tuple[int, int]] = {}
-    for v in _owners(o for o in gc.get_objects() if type(o) is Value or type(o) is InferenceValue):
+    for v in _owners(o for o in gc.get_objects() if issubclass(type(o), Value)):
         key = line_of(v), v.prim.name
         tensors, nbytes = found.get(key, (0, 0))
         found[key] = tensors + 1, nbytes + v.data.nbytes
