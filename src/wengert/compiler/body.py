@@ -8,13 +8,14 @@ tail of a chunk, the inside of a slice): loads under it read nothing where it do
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from wengert.compiler import complex as cplx
 from wengert.compiler import division
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
 from wengert.compiler.program import UNROLL, Op
+from wengert.record.primitive import Expression
 from wengert.shapes import contiguous_strides, reshape_index
 
 Index = tuple[Affine, ...]
@@ -28,6 +29,19 @@ STATIC_NUMBERS = (0, 1, -1, 2, 0.5)
 def is_static(x: object) -> bool:
     """Whether number x is written into kernels. Equal numbers must be the same one: -0.0 and complex ones are data."""
     return isinstance(x, int | float) and x in STATIC_NUMBERS and (x != 0 or math.copysign(1, x) > 0)
+
+
+def static_numbers(entries: Iterable[Any]) -> dict[int, Any]:
+    """The numbers of these entries, by slot, that are part of their structure: those of an expression follow from its
+    primitive and dtypes, and a number is named in the key of its plan.
+    """
+    out: dict[int, Any] = {}
+    slot = 0
+    for v in entries:
+        if v.prim.name == "full" or isinstance(v.prim, Expression):
+            out |= {slot + k: x for k, x in enumerate(v.slots) if is_static(x)}
+        slot += len(v.slots)
+    return out
 
 
 class Then(NamedTuple):

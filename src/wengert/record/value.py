@@ -278,6 +278,8 @@ def record(
     v.data = v.node = v.code = v.dual = None
     v.seq = next(_sequence)
     v.mark = 0
+    if r.site is not None:  # derivatives belong to the line of the call that they differentiate
+        v.code, v.lasti = r.site
     if r.grad:
         for x in inputs:
             if x.node is not None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from wengert.compiler import llvm_pack
 from wengert.errors import InternalError
 from wengert.lazy import lazy
-from wengert.runtime import objects
+from wengert.runtime import objects, trace
 
 llvm = lazy("llvmlite.binding")
 llvmlite = lazy("llvmlite")
@@ -125,6 +125,7 @@ def load_cached(key: str) -> Code | None:
     code = _codes.get(key)
     if code is not None:
         return code
+    begin = trace.start()
     payload = objects.read_object(_file_name(key))
     if payload is None:  # without the lock: a caller that finds nothing does not wait for a compile on another thread
         return None
@@ -134,6 +135,7 @@ def load_cached(key: str) -> Code | None:
                 return None
             _codes[key] = _load(payload, key)
             stats.disk_hits += 1
+            trace.stop(begin, "load", "load code")
         return _codes[key]
 
 
@@ -149,7 +151,7 @@ def compile_ir(text: str, key: str) -> Code:
     with _lock:
         if key in _codes:  # another thread was faster
             return _codes[key]
-        start = time.perf_counter()
+        start, begin = time.perf_counter(), trace.start()
         payload = emit(text)
         missing = _missing(payload)
         if missing:
@@ -157,6 +159,7 @@ def compile_ir(text: str, key: str) -> Code:
         stats.compiled += 1
         stats.compile_seconds += time.perf_counter() - start
         _codes[key] = code = _load(payload, key)
+        trace.stop(begin, "compile", "compile")
     objects.write_object(_file_name(key), payload)
     return code
 
