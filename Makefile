@@ -43,7 +43,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 
 $(BENCH_VENV)/.bench: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet $(BENCH_PIP_ARGS) --editable '.[bench]'
+	$(BENCH_VENV)/bin/python -m pip install --quiet $(BENCH_PIP_ARGS) --editable '.[benchmarks]'
 	touch $@
 
 clean:

@@ -24,8 +24,8 @@ FLOORS = [
     ("storage", "indexing", "lenses", "tensor"),
     ("overrides", "copying", "arrays"),
     (
-        "conversions", "cuda", "differentiating", "dlpack", "explain", "factories", "gradients", "inplace", "looking",
-        "memory", "operators", "parts", "printing", "publish", "random", "show", "views",
+        "conversions", "cuda", "differentiating", "dlpack", "explain", "factories", "gradients", "inplace", "layouts",
+        "looking", "memory", "operators", "parts", "printing", "profiler", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
     ("", "__main__", "derivatives", "operations"),

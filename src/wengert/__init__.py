@@ -107,7 +107,7 @@ from wengert.factories import (
 )  # fmt: skip
 from wengert.factories import range_ as range
 from wengert.gradients import grad, value_and_grad
-from wengert.memory import (
+from wengert.layouts import (
     as_strided,
     as_strided_scatter,
     conj,
@@ -212,14 +212,14 @@ cdouble = complex128
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 newaxis = None
 
-_OF_TENSORS = ("wengert.conversions", "wengert.memory", "wengert.parts", "wengert.views")
+_OF_TENSORS = ("wengert.conversions", "wengert.layouts", "wengert.parts", "wengert.views")
 
 
 # Handles are above `autograd`, and yet PyTorch's name for this is in it.
 autograd.Variable = autograd.variable.Variable = Variable  # type: ignore[attr-defined]
 
 globals().update(_namespace(""))
-_PARTS = ("extend", "fft", "linalg", "nn", "optim", "show", "special", "utils", "viz")
+_PARTS = ("extend", "fft", "linalg", "memory", "nn", "optim", "profiler", "show", "special", "utils", "viz")
 for _name, _f in list(globals().items()):  # the functions that are written by hand ask subclasses too
     if _isfunction(_f) and (_f.__module__ in _OF_TENSORS or _name.endswith("_like")) and _name != "is_tensor":
         globals()[_name] = _asking(_f)

@@ -20,7 +20,8 @@ class _Config:
         self.eager = os.environ.get("WENGERT_EAGER", "0") == "1"
         self.tier = os.environ.get("WENGERT_TIER", "auto")
         self.pending_limit = 1024  # entries recorded before pending work is cut
-        self.memory_limit: int | None = None  # bytes that one buffer may take; None: 0.8 of what the machine has left
+        self.memory_limit: int | None = None  # bytes that one evaluation may take; None: 0.8 of what is left
+        self.pool_limit = 64 << 20  # bytes of freed memory kept for later
         self.virtual_ratio = 10  # a result this many times larger than its sources gets no buffer
 
 

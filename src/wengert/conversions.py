@@ -103,7 +103,11 @@ def _converter(name: str, d: dtype) -> Any:
 
     function.__name__ = name
     function.__doc__ = f"The tensor as {d.name}."
+    passed.add(id(function.__code__))
     return function
+
+
+passed.update(id(f.__code__) for f in (to, type, type_as))  # the line of a conversion is the caller's
 
 
 def cpu(self: Tensor) -> Tensor:

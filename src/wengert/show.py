@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from wengert.compiler import account
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Plan
-from wengert.compiler.printing import plan_text
+from wengert.compiler.printing import plan_text, size_text
 from wengert.compiler.render_cuda import render as render_cuda
 from wengert.compiler.render_llvm import render as render_llvm
 from wengert.record.printing import record_text
+from wengert.record.value import line_of
 from wengert.runtime import evaluate, jit
+from wengert.runtime.trace import abridged
 from wengert.tensor import Tensor, tensor_value
 
 FORMS = ("loop", "llvm", "cuda", "assembly")
@@ -32,24 +35,67 @@ def record(*tensors: Tensor) -> str:
 
 def plan(*tensors: Tensor) -> str:
     """The plan that would compute the tensors: buffers, steps, and how much is never stored."""
-    found = _plan(tensors)
+    found = evaluate.plan_of([tensor_value(t) for t in tensors])
     return plan_text(found) if found is not None else "nothing is pending: these tensors are stored"
 
 
-def kernels(*tensors: Tensor, form: str = "loop") -> list[str]:
-    """The kernels that would compute the tensors, each as text.
+class ShownKernel(str):
+    """The text of a kernel, and what is known about it.
+
+    `operations`: names of what it computes, also of what gets no buffer, in recorded order, movement left out;
+    `lines`: where they were recorded; `flops`: operations on numbers, an elementary function counting as one;
+    `read`, `written`: bytes, if each element is moved once; `nodes`: of the loop form; `tasks`: what threads share.
+    """
+
+    operations: list[str]
+    lines: list[str]
+    flops: int
+    read: int
+    written: int
+    nodes: int
+    tasks: int
+
+    @classmethod
+    def of(cls, k: Kernel, form: str, found: Plan, ops: tuple[int, ...], lines: dict[int, str]) -> ShownKernel:
+        self = cls(_text(k, form))
+        self.operations = account.names(found, ops)
+        self.lines = list(dict.fromkeys(line for i in ops if (line := lines.get(found.ops[i].value))))
+        self.flops = account.flops(k)
+        self.read, self.written = account.traffic(found, k)
+        self.nodes, self.tasks = k.nodes, k.tasks
+        return self
+
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{abridged(self.operations)}: {self.nodes} nodes in {self.tasks} tasks; {self.flops:.3g} flops,"
+            f" {size_text(self.read)} read, {size_text(self.written)} written; {', '.join(self.lines)}"
+        )
+
+
+def kernels(*tensors: Tensor, form: str = "loop") -> list[ShownKernel]:
+    """The kernels that would compute the tensors: texts with attributes (`ShownKernel`).
 
     Arguments:
         form: "loop" for the loop form, "llvm" for LLVM IR, "assembly" for this machine's, "cuda" for CUDA C.
 
     Raises:
         ValueError: for another form.
+
+    >>> import wengert
+    >>> x = wengert.ones(1000).cos()
+    >>> (kernel,) = wengert.show.kernels((x * 3).exp())
+    >>> kernel.operations[-1], kernel.written
+    ('exp', 4000)
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
-    found = _plan(tensors)
-    made = [s for s in found.steps if isinstance(s, Kernel)] if found is not None else []
-    return [_text(k, form) for k in made]
+    found, pending = evaluate.planned([tensor_value(t) for t in tensors])
+    if found is None:
+        return []
+    lines = {v.index: line_of(v) for v in pending}
+    steps = zip(found.steps, account.operations(found), strict=True)
+    return [ShownKernel.of(s, form, found, ops, lines) for s, ops in steps if isinstance(s, Kernel)]
 
 
 def _text(k: Kernel, form: str) -> str:
@@ -60,7 +106,3 @@ def _text(k: Kernel, form: str) -> str:
     text = render_llvm(k)
     out: Any = text if form == "llvm" else jit.emit(text, assembly=True)
     return str(out)
-
-
-def _plan(tensors: tuple[Tensor, ...]) -> Plan | None:
-    return evaluate.plan_of([tensor_value(t) for t in tensors])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wengert import dtypes, shapes
-from wengert.memory import conj, view_bits
+from wengert.layouts import conj, view_bits
 from wengert.messages import NO_VIEW
 from wengert.ops.movement import RESHAPE
 from wengert.ops.windows import diagonal_axes

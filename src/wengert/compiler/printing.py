@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wengert.compiler.lower import Kernel, Loop, Write
+from wengert.compiler.account import written
 from wengert.compiler.plan import Gemm, LibraryCall, Plan, Step
 from wengert.compiler.program import Op
 
@@ -19,9 +19,9 @@ def plan_text(plan: Plan) -> str:
         elif b != i:
             where = f"in place of %{b}"
         elif b in kept:
-            where = f"result, {_size(kept[b])}"
+            where = f"result, {size_text(kept[b])}"
         elif b in placed:
-            where = f"temporary at {placed[b]}, {_size(op.numel * op.dtype.bytes)}"
+            where = f"temporary at {placed[b]}, {size_text(op.numel * op.dtype.bytes)}"
         else:
             continue  # computed in registers
         lines.append(f"  %{i} {_describe(op)}: {where}")
@@ -30,7 +30,7 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"  {n}: {_step(plan, step)}")
     stored = {i for i, b in plan.buffer_of.items() if b in kept or b in placed or plan.ops[i].kind == "leaf"}
     inlined = sum(1 for i, op in enumerate(plan.ops) if i not in stored and op.kind not in ("leaf", "full"))
-    lines.append(f"operations without a buffer: {inlined}; arena: {_size(plan.arena)}")
+    lines.append(f"operations without a buffer: {inlined}; arena: {size_text(plan.arena)}")
     return "\n".join(lines)
 
 
@@ -40,27 +40,16 @@ def _step(plan: Plan, step: Step) -> str:
         return f"library {step.prim.name}({operands}) -> %{step.op}"
     if isinstance(step, Gemm):
         return f"BLAS {step.dtype.name} {step.batch} x ({step.m}, {step.k}) @ ({step.k}, {step.n}) -> %{step.op}"
-    names = ", ".join(f"%{i}" for i in sorted(_written(step)))
+    names = ", ".join(f"%{i}" for i in sorted(written(step)))
     return f"kernel of {step.nodes} nodes in {step.tasks} tasks -> {names}"
-
-
-def _written(k: Kernel) -> set[int]:
-    stack = [*k.entry.items, *k.task.items, *k.row.items]
-    out: set[int] = set()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Write):
-            out.add(k.cells[item.address.pointer][1])
-        elif isinstance(item, Loop):
-            stack.extend(item.block.items)
-    return out
 
 
 def _describe(op: Op) -> str:
     return f"{op.prim.name} {op.dtype.name}{list(op.shape)}"
 
 
-def _size(nbytes: float) -> str:
+def size_text(nbytes: float) -> str:
+    """Bytes with three digits and a unit."""
     for unit in ("B", "KB", "MB"):
         if nbytes < 1000:
             return f"{nbytes:.3g} {unit}"

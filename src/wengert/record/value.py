@@ -226,6 +226,8 @@ def record(
     v.seq = next(_sequence)
     v.mark = 0
     r = recorder
+    if r.site is not None:  # derivatives belong to the line of the call that they differentiate
+        v.code, v.lasti = r.site
     if r.grad:
         for x in inputs:
             if x.node is not None:

@@ -7,16 +7,25 @@ pages costs more than filling them.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 
+from wengert.config import config
 from wengert.dtypes import decode, dtype, encode
+from wengert.errors import TooLarge
 from wengert.record.value import counters
 from wengert.shapes import Shape, numel
 
 ALIGN = 64
+LARGE = 1 << 26  # bytes from which a request is checked against the limit
+UNKNOWN = 8 << 30  # bytes that a machine which does not say is taken to have left
+SHARE = 0.8  # of what the machine has left is the limit, where none is set
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")  # limits of the group of processes that this one is in
 
 
 class Block:
@@ -39,22 +48,25 @@ class Block:
 class Pool:
     """Free blocks by size. Sizes are rounded so that they meet again."""
 
-    limit = 64 << 20  # bytes kept for later
-
     def __init__(self) -> None:
         self._free: dict[int, list[tuple[np.ndarray, int]]] = {}
-        self._kept = 0
+        self.kept = 0  # bytes
         self._lock = threading.RLock()  # a block may die inside take(), when the garbage collector runs there
 
     def take(self, nbytes: int) -> Block:
+        """A block of at least `nbytes`, with any content.
+
+        Raises:
+            TooLarge: more than `config.memory_limit`, or than the system gives.
+        """
         size = _rounded(nbytes)
         with self._lock:
             free = self._free.get(size)
             found = free.pop() if free else None
             if found:
-                self._kept -= size
+                self.kept -= size
         if found is None:
-            raw = np.empty(size + ALIGN, np.uint8)
+            raw = _fresh(size + ALIGN)
             address = raw.__array_interface__["data"][0]
             shift = -address % ALIGN
             found = raw[shift : shift + size], address + shift
@@ -67,15 +79,52 @@ class Pool:
         if sys.getrefcount(array.base) > 2:  # an array that somebody read still shows this memory: it is theirs now
             return
         with self._lock:
-            if self._kept + size <= self.limit:
-                self._kept += size
+            if self.kept + size <= config.pool_limit:
+                self.kept += size
                 self._free.setdefault(size, []).append((array, address))
 
     def clear(self) -> None:
         """Return what is kept to the system."""
         with self._lock:
             self._free.clear()
-            self._kept = 0
+            self.kept = 0
+
+
+def _fresh(nbytes: int) -> np.ndarray:
+    check_size(nbytes)
+    try:
+        return np.empty(nbytes, np.uint8)
+    except (MemoryError, ValueError):  # NumPy has a ValueError for sizes that no machine has
+        raise TooLarge(f"{nbytes / 1e9:.3g} GB are needed, and the system does not give them") from None
+
+
+def check_size(nbytes: int) -> None:
+    """Refuse what is above the limit.
+
+    Raises:
+        TooLarge: naming both.
+    """
+    if nbytes <= LARGE and config.memory_limit is None:
+        return
+    limit = int(SHARE * available()) if config.memory_limit is None else config.memory_limit
+    if nbytes > limit:
+        raise TooLarge(f"{nbytes / 1e9:.3g} GB are needed, and the limit is {limit / 1e9:.3g} GB")
+
+
+def available() -> int:
+    """Bytes that the machine can still give to the group of processes that this one is in."""
+    found = [UNKNOWN]
+    with contextlib.suppress(OSError):  # not Linux
+        found = [int(s.split()[1]) << 10 for s in _lines(MEMINFO) if s.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError):  # no groups, or no limit ("max")
+        files = sum(int(s.split()[1]) for s in _lines(CGROUP / "memory.stat") if s.startswith("inactive_file "))
+        used = int((CGROUP / "memory.current").read_text()) - files
+        found.append(int((CGROUP / "memory.max").read_text()) - used)
+    return max(min(found), 0)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
 
 
 def _rounded(nbytes: int) -> int:

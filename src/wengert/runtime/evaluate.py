@@ -31,12 +31,11 @@ from wengert.record.value import (
     counters,
     evaluator,
     fill,
-    line_of,
     recorder,
     regions,
     relatives,
 )
-from wengert.runtime import reference
+from wengert.runtime import reference, trace
 from wengert.runtime.buffers import allocate, from_array
 from wengert.runtime.light import let_go
 
@@ -50,6 +49,7 @@ planner = lazy("wengert.compiler.plan")
 body = lazy("wengert.compiler.body")
 execute = lazy("wengert.runtime.execute")
 stitch = lazy("wengert.runtime.stitch")
+too_large = lazy("wengert.runtime.too_large")
 
 PLANS = 4096  # plans kept
 PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
@@ -93,6 +93,7 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
     wanted = [v for v in values if v.data is None]
     if not wanted:
         return
+    begin = trace.start()
     with _lock:
         busy, recorder.busy = recorder.busy, True
         try:
@@ -114,6 +115,9 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
                 raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
         finally:
             recorder.busy = busy
+            if begin:
+                trace.evaluating((), 0)
+                trace.stop(begin, "evaluate", "evaluate")
 
 
 def _count(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
@@ -168,6 +172,8 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
     demanded = [] if store_held else roots
     if cone and not _stitched(cone, demanded, also):
         leaves, key, slots = _describe(cone, demanded, also, store_held)
+        if trace.active is not None:
+            trace.evaluating(cone, len(leaves))
         found = _plans.get(key)
         if found is not None:
             counters.plans_hit += 1
@@ -182,7 +188,8 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
                 if also:  # perhaps it fits without what nobody asked for yet
                     cone[:] = cone_of(roots)
                     return _flush(cone, wanted, roots, [], store_held)
-                raise _explained(e, cone, found) from None
+                positions = {r.index - len(leaves) for r in roots}
+                raise too_large.explained(e, cone, found.plan, positions) from None
             n = len(leaves)
             for position, buffer in outputs:
                 fill(cone[position - n], buffer)
@@ -222,7 +229,7 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
         _planned[name] = True
     _generation += 1
     run = stitch.Stitcher(cone, [*roots, *also], runs >= TREES_AFTER, _generation, _donatable)
-    if not run.fits():
+    if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
         if key is None:
             _planned[name] = True
         return False
@@ -243,13 +250,18 @@ def _flags(key: tuple, leaves: int, cone: int, wanted: int) -> tuple[tuple, tupl
 
 def plan_of(values: list[Value]) -> Plan | None:
     """The plan that would store the values now, or None when they are stored. Nothing is computed."""
+    return planned(values)[0]
+
+
+def planned(values: list[Value]) -> tuple[Plan | None, list[Value]]:
+    """The same, and the pending values that it is made for, with their `index`: `value` of the plan's operations."""
     with _lock:
         roots = _plain_roots([v for v in values if v.data is None])
         if not roots:
-            return None
+            return None, []
         cone = cone_of(roots)
         leaves, key, _ = _describe(cone, roots, [], False)
-        return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan
+        return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan, cone
 
 
 def _plain_roots(wanted: list[Value]) -> list[Value]:
@@ -358,6 +370,7 @@ def _make(
     cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple, store_held: bool
 ) -> Executable:
     counters.plans_missed += 1
+    begin = trace.start()
     built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also])
     n = len(leaves)
     is_held, donatable = _flags(key, n, len(cone), len(roots) + len(also))
@@ -375,25 +388,8 @@ def _make(
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)
+    trace.stop(begin, "plan", "plan", entries=len(cone))
     return found
-
-
-def _explained(e: TooLarge, cone: list[Value], found: Executable) -> TooLarge:
-    """The error with the tensor that is too large, the line that made it and what can be done."""
-    plan = found.plan
-    stored = [op for op in (plan.ops[b] for b, _ in (*plan.results, *plan.temporaries)) if op.value >= 0]
-    if not stored:
-        return e
-    biggest = max(stored, key=lambda op: op.numel * op.dtype.bytes)
-    offset = len(plan.leaves)
-    v = cone[biggest.value - offset]
-    where = line_of(v)
-    text = (
-        f"{v.prim.name}: a result of shape {list(v.shape)}, {v.dtype.name},"
-        f" {biggest.numel * biggest.dtype.bytes / 1e9:.3g} GB, must be stored"
-    )
-    text += f" (recorded at {where})" if where else ""
-    return TooLarge(f"{text}: {e}. Reduce it before it is looked at, or raise wengert.config.memory_limit.")
 
 
 def cut(v: Value) -> None:

@@ -21,16 +21,15 @@ from wengert.compiler.plan import Gemm, LibraryCall, Plan
 from wengert.compiler.render_llvm import render
 from wengert.config import config
 from wengert.dtypes import encode
-from wengert.errors import InternalError, TooLarge
+from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, jit, threads, tier0
-from wengert.runtime.buffers import ALIGN, Buffer, pool, widened
+from wengert.runtime import blas, jit, threads, tier0, trace
+from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
 INTERPRET = 3e-9  # seconds for one node evaluation by the interpreter, about, and for one node at all
 INTERPRET_NODE = 1e-5
 LOOK_UP = 2e-3  # seconds of interpreting before LLVM is loaded only to look for code on disk
-LARGE = 1 << 26  # bytes from which a buffer is checked against the limit
 
 
 class KernelCode:
@@ -209,14 +208,14 @@ class Executable:
                 self.slab += -(-max(nbytes, 1) // ALIGN) * ALIGN
             else:
                 self.large.append((b, nbytes))
+        self.demand = self.slab + sum(nbytes for _, nbytes in self.large) + self.plan.arena
 
     def run(self, leaves: list[Buffer], slots: Sequence[Any]) -> list[tuple[int, Buffer]]:
         """Run on the given leaves and run-time numbers; the buffers of the plan's outputs, by cone position."""
         plan = self.plan
+        check_size(self.demand)
         buffers: dict[int, Buffer] = {b: leaves[k] for b, k in plan.leaves}
         for b, nbytes in self.large:
-            if nbytes > LARGE:
-                check_size(nbytes)
             buffers[b] = Buffer(pool.take(nbytes), 0, nbytes)
         if self.small:
             slab = pool.take(self.slab)
@@ -224,8 +223,6 @@ class Executable:
                 buffers[b] = Buffer(slab, offset, nbytes)
         address = {b: buffer.address for b, buffer in buffers.items()}
         if plan.arena:
-            if plan.arena > LARGE:
-                check_size(plan.arena)
             arena = pool.take(plan.arena)  # lives until the end of this run
             for b, offset in plan.temporaries:
                 address[b] = arena.address + offset
@@ -245,7 +242,9 @@ class Executable:
         first = 0
         for k in self.calls:
             self.run_kernels(first, k, ready)
+            begin = trace.start()
             self._call(plan.steps[k], buffers)
+            trace.step(begin, "library", plan, k)
             first = k + 1
         self.run_kernels(first, len(self.steps), ready)
         counters.kernels_run += len(self.steps) - len(self.calls)
@@ -285,17 +284,31 @@ class Executable:
     def run_kernels(self, first: int, end: int, ready: bool) -> None:
         """The steps between two library calls: in one native call, or else step by step, by tiles where there is no
         code."""
+        if trace.active is not None:
+            for k in range(first, end):
+                self._traced(k)
+            return
         if ready:
             if first < end:
                 threads.run_program(self.program_address + 32 * first, end - first, self.parallel)
             return
         for k in range(first, end):
-            step: Any = self.plan.steps[k]
-            if self.program[k, 0]:
-                threads.run_program(self.program_address + 32 * k, 1, self.parallel)
-            else:
-                at = self.steps[k][3]
-                self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
+            self._run_step(k)
+
+    def _run_step(self, k: int) -> str:
+        """One step; what ran it."""
+        step: Any = self.plan.steps[k]
+        if self.program[k, 0]:
+            threads.run_program(self.program_address + 32 * k, 1, self.parallel)
+            return "BLAS" if isinstance(step, Gemm) else "kernel"
+        at = self.steps[k][3]
+        self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
+        return "interpreter"
+
+    def _traced(self, k: int) -> None:
+        begin = trace.start()
+        kind = self._run_step(k)
+        trace.step(begin, kind, self.plan, k)
 
 
 def views_of(cells: Any) -> tuple[Any, Any, Any]:
@@ -318,24 +331,3 @@ def fill_numbers(numbers: list[tuple[int, int, int, str]], slots: Any, ints: Any
             f64[at + cell] = x
         else:
             ints[at + cell] = int(x) if kind != "b1" else int(bool(x))
-
-
-def check_size(nbytes: int) -> None:
-    """Raise TooLarge when one buffer would take more than the limit."""
-    limit = config.memory_limit
-    if limit is None:
-        limit = int(0.8 * _available())
-    if nbytes > limit:
-        raise TooLarge(f"a buffer of {nbytes / 1e9:.3g} GB is needed, and the limit is {limit / 1e9:.3g} GB")
-
-
-def _available() -> int:
-    """Bytes that the machine can still give."""
-    try:
-        with open("/proc/meminfo") as f:
-            for line in f:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 8 << 30

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from wengert.errors import InternalError
 from wengert.lazy import lazy
-from wengert.runtime import objects
+from wengert.runtime import objects, trace
 
 llvm = lazy("llvmlite.binding")
 llvmlite = lazy("llvmlite")
@@ -124,6 +124,7 @@ def load_cached(key: str) -> Code | None:
     code = _codes.get(key)
     if code is not None:
         return code
+    begin = trace.start()
     payload = objects.read_object(_file_name(key))
     if payload is None:  # without the lock: a caller that finds nothing does not wait for a compile on another thread
         return None
@@ -133,6 +134,7 @@ def load_cached(key: str) -> Code | None:
                 return None
             _codes[key] = _load(payload, key)
             stats.disk_hits += 1
+            trace.stop(begin, "load", "load code")
         return _codes[key]
 
 
@@ -148,7 +150,7 @@ def compile_ir(text: str, key: str) -> Code:
     with _lock:
         if key in _codes:  # another thread was faster
             return _codes[key]
-        start = time.perf_counter()
+        start, begin = time.perf_counter(), trace.start()
         payload = emit(text)
         missing = _missing(payload)
         if missing:
@@ -156,6 +158,7 @@ def compile_ir(text: str, key: str) -> Code:
         stats.compiled += 1
         stats.compile_seconds += time.perf_counter() - start
         _codes[key] = code = _load(payload, key)
+        trace.stop(begin, "compile", "compile")
     objects.write_object(_file_name(key), payload)
     return code
 

@@ -2,8 +2,9 @@
 
 A cache file is a header (magic, payload length, SHA-256 of the payload) and the object. Files are written beside their
 place and moved there in one step, so readers see all of it or nothing; a truncated or damaged file fails its checksum,
-reads as absent, and is overwritten by whoever compiles that object next. A directory that cannot be written means no
-cache, never an error: what is stored here can always be made again.
+reads as absent, and is overwritten by whoever compiles that object next. A directory that cannot be written, or a disk
+that is full, means no cache, never an error: what is stored here can always be made again. Processors and versions are
+part of the names.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import hashlib
 import os
 import struct
 import tempfile
+import time
 from pathlib import Path
 
 _MAGIC = b"wengert\x01"
 _HEADER = struct.Struct("<8sQ32s")
+_ABANDONED = 3600  # seconds after which a file that nobody moved to its place was left by a process that was killed
+_cleaned: set[Path] = set()
 
 
 def cache_directory() -> Path | None:
@@ -56,6 +60,7 @@ def write_object(name: str, payload: bytes) -> bool:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=directory)
+        _clean(directory)
     except OSError:
         return False
     try:
@@ -68,6 +73,17 @@ def write_object(name: str, payload: bytes) -> bool:
             os.unlink(temporary)
         return False
     return True
+
+
+def _clean(directory: Path) -> None:
+    """Remove what killed processes left, once in a process."""
+    if directory in _cleaned:
+        return
+    _cleaned.add(directory)
+    for path in directory.glob(".*.tmp"):
+        with contextlib.suppress(OSError):  # another process removes it too
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
 
 
 def symbols(payload: bytes) -> tuple[frozenset[str], frozenset[str]]:

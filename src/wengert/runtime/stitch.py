@@ -20,7 +20,7 @@ from wengert.config import config
 from wengert.ops.movement import RESHAPE
 from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
 from wengert.record.value import Value, counters, fill, regions
-from wengert.runtime import threads
+from wengert.runtime import threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
 from wengert.runtime.light import let_go
@@ -343,6 +343,8 @@ class Stitcher:
     def run(self) -> None:
         """Run all steps, then give the results to the values. What a library call raises is passed on; nothing has
         changed by then."""
+        traced = trace.active is not None
+        trace.evaluating((), 0)
         self.needs = list(self.kept)  # what must not be a temporary
         self.taking: set[int] = set()  # writes that take over the memory of their base
         reuse = self.total > REUSE_FROM
@@ -368,12 +370,16 @@ class Stitcher:
             elif i not in buffer:  # a write that could not take over
                 buffer[i] = Buffer(pool.take(nbytes), 0, _size(v))
                 address[i] = buffer[i].address
+            begin = trace.start() if traced else 0
             if patch.made.calls:
                 calls.flush()
                 self._call(step, patch, temporaries)
             else:
                 scratch = temporaries.take(-1, patch.arena) if patch.arena else 0
                 calls.push(patch, address, operands, address[i], slots, scratch)
+            if begin:
+                calls.flush()
+                trace.patch(begin, v, patch.made.plan)
             if reuse:
                 temporaries.release(-1)
                 for o in operands:
