@@ -28,7 +28,7 @@ FLOORS = [
         "looking", "memory", "operators", "parts", "printing", "profiler", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
-    ("", "__main__", "derivatives", "operations"),
+    ("", "__main__", "command", "derivatives", "operations"),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
 HEAVY = ("llvmlite", "scipy_openblas32", "scipy", "torch", "matplotlib", "numpy.random")
