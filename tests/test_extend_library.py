@@ -423,7 +423,9 @@ def scale_numbers(x, k, out, n):
         (ctypes.c_double * n).from_address(out)[i] = k * (ctypes.c_double * n).from_address(x)[i]
 
 
-@pytest.mark.parametrize("given", [scale_numbers, ctypes.cast(scale_numbers, ctypes.c_void_p).value])
+@pytest.mark.parametrize(
+    "given", [scale_numbers, ctypes.cast(scale_numbers, ctypes.c_void_p).value], ids=["function", "number"]
+)
 def test_a_ctypes_function_or_its_address(given):
     signature = "t_scaled(x: float64[n], k: float) -> float64[n]"
     f = extend.pointer(given, signature, linear=True, vjp={"x": lambda g, k: f(g, k)})

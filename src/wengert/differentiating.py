@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 from wengert import storage
 from wengert.attributes import LONG_NAMES
 from wengert.dtypes import dtype
-from wengert.messages import NON_LEAF_GRAD
+from wengert.messages import DETACH_VIEW, NON_LEAF_GRAD
 from wengert.record.graph import AccumulateGrad, Node, wrap
 from wengert.record.hooks import RemovableHandle, add
 from wengert.record.primitive import alias
@@ -136,6 +137,21 @@ def _set_grad_dtype(self: Tensor, d: dtype | None) -> None:
     node.any_dtype, node.dtype = d is None, d or self.dtype
 
 
+def detach_(self: Tensor) -> Tensor:
+    """Let this tensor itself forget its history. Raises RuntimeError if it is a view."""
+    if self._is_view():
+        raise RuntimeError(DETACH_VIEW)
+    old = value(self)
+    v = storage.plain(old)
+    if old.node is not None:
+        v.origin = weakref.ref(old.node)
+        stamp(v, sys._getframe(1))
+    self._v = v
+    if self._store is not None:
+        self._store.value = v
+    return self
+
+
 def is_inference(input: Tensor) -> bool:
     """Whether the tensor was made in inference mode."""
     return input.is_inference()
@@ -185,7 +201,7 @@ def _with_node(t: Tensor, node: Node | None, frame: Any) -> Value:
 
 wrap["adopt"], wrap["through"], wrap["rebase"] = _adopt, _through, _rebase
 wrap["bump"] = _bump
-for _f in (register_hook, register_post_accumulate_grad_hook, retain_grad):
+for _f in (detach_, register_hook, register_post_accumulate_grad_hook, retain_grad):
     setattr(Tensor, _f.__name__, _f)
 Tensor.grad = property(_grad, _set_grad, lambda self: _set_grad(self, None))
 Tensor.retains_grad = property(_retains_grad)  # type: ignore[attr-defined]

@@ -18,7 +18,6 @@ from wengert.autograd.differentiate import backward
 from wengert.dtypes import dtype
 from wengert.messages import (
     CUSTOM_VIEW,
-    DETACH_VIEW,
     IN_PLACE_LEAF,
     INFERENCE_LEAF,
     INFERENCE_VERSION,
@@ -35,7 +34,7 @@ from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import ALIAS, Elementwise, alias
 from wengert.record.value import InferenceValue, Value, as_inference, record, recorder
 from wengert.runtime.evaluate import constant, read
-from wengert.storage import Lens, Slice, Storage, plain, twin
+from wengert.storage import Lens, Slice, Storage, twin
 
 _new = object.__new__
 _frame = sys._getframe
@@ -449,19 +448,6 @@ class Tensor:
             s.value.origin = weakref.ref(node)
             stamp(s.value, frame)
         return t
-
-    def detach_(self) -> Tensor:
-        if self._is_view():
-            raise RuntimeError(DETACH_VIEW)
-        old = value(self)
-        v = plain(old)
-        if old.node is not None:
-            v.origin = weakref.ref(old.node)
-            stamp(v, _frame(1))
-        self._v = v
-        if self._store is not None:
-            self._store.value = v
-        return self
 
     @property
     def data(self) -> Tensor:
