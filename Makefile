@@ -6,12 +6,13 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 BENCH_PIP_ARGS ?= # e.g. --extra-index-url https://download.pytorch.org/whl/cpu, for torch without CUDA
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint docs bench clean help
 
 help:
 	@echo "make demo   set up, then run the examples that need nothing else and print a summary"
 	@echo "make test   set up, then ruff, mypy and pytest (PYTEST_ARGS=...)"
 	@echo "make lint   ruff and mypy only"
+	@echo "make docs   build the documentation in build/docs; warnings are errors"
 	@echo "make bench  compare with torch, JAX and KeOps (BENCH_ARGS=...); installs them in $(BENCH_VENV)"
 	@echo "make clean  remove the environments and caches"
 
@@ -24,6 +25,9 @@ test: lint
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.docs
+	$(VENV)/bin/python -m sphinx -W --keep-going --quiet -b html docs build/docs
 
 bench: $(BENCH_VENV)/.bench
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH_ARGS)
@@ -41,10 +45,14 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@ $(VENV)/.demo
+
 $(BENCH_VENV)/.bench: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet $(BENCH_PIP_ARGS) --editable '.[benchmarks]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build/docs .mypy_cache .pytest_cache .ruff_cache .hypothesis

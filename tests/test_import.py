@@ -29,6 +29,8 @@ FLOORS = [
     ),
     ("nn", "optim", "func", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
     ("", "__main__", "derivatives", "operations"),
+    ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
+    ("", "__main__", "command", "derivatives", "operations"),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
 HEAVY = ("llvmlite", "scipy_openblas32", "scipy", "torch", "matplotlib", "numpy.random")

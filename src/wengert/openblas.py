@@ -21,6 +21,13 @@ def symbol(name: str) -> Any:
     return getattr(_library or _load(), f"scipy_{name}")
 
 
+def configuration() -> str:
+    """How the library was built, and for which processor it computes."""
+    get = symbol("openblas_get_config")
+    get.restype = ctypes.c_char_p
+    return " ".join(get().decode().split())
+
+
 def address(name: str) -> int:
     """Where the routine is in memory."""
     return ctypes.cast(symbol(name), ctypes.c_void_p).value or 0

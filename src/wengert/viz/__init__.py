@@ -11,7 +11,12 @@ from __future__ import annotations
 from wengert.viz.chain import Path, Paths, paths
 from wengert.viz.contours import Surface, surface
 from wengert.viz.drawing import Drawing
+from wengert.viz.explorer import Page, explore
 from wengert.viz.graphs import make_dot
+from wengert.viz.kept import Kept, Memory, memory
 from wengert.viz.passes import Passes, forward_backward
 
-__all__ = ["Drawing", "Passes", "Path", "Paths", "Surface", "forward_backward", "make_dot", "paths", "surface"]
+__all__ = [
+    "Drawing", "Kept", "Memory", "Page", "Passes", "Path", "Paths", "Surface", "explore", "forward_backward",
+    "make_dot", "memory", "paths", "surface",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""What `python -m wengert` does, one module a subject."""
