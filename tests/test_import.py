@@ -28,8 +28,6 @@ FLOORS = [
         "looking", "memory", "operators", "parts", "printing", "profiler", "publish", "random", "show", "views",
     ),
     ("nn", "optim", "func", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
-    ("", "__main__", "derivatives", "operations"),
-    ("nn", "optim", "fft", "linalg", "special", "utils", "serialization", "torch_files", "viz", "extend"),
     ("", "__main__", "command", "derivatives", "operations"),
 ]  # fmt: skip
 FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
