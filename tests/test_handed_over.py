@@ -75,7 +75,7 @@ def test_samples_hand_over_only_what_is_listed(name):
 
 
 def test_every_library_call_is_listed():
-    named = {name for name, p in TABLE.items() if type(p) is Library}
+    named = {name for name, p in TABLE.items() if isinstance(p, Library) and p.module.startswith("wengert.")}
     assert named - {"placeholder"} == LIBRARY  # that one stands for an argument, and refuses to be computed
 
 

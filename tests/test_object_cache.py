@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wengert.runtime import jit, objects
+from wengert.runtime import execute, jit, objects
 
 PROGRAM = """
 import wengert as torch
@@ -33,6 +33,12 @@ AS_HASWELL = OTHER_MACHINE + "llvm.get_host_cpu_name = lambda: 'haswell'\nllvm.g
 WITHOUT_AVX512 = OTHER_MACHINE + "llvm.get_host_cpu_features = Features\n"
 OTHER_LLVMLITE = "import llvmlite\nllvmlite.__version__ = '0.0.1'\n"
 SMALL_FILES = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled_meanwhile():
+    """What other tests asked for must not end up in the folders of these."""
+    execute.background.finish()
 
 
 def started(cache: Path | str, before: str = "") -> subprocess.Popen[str]:

@@ -95,7 +95,7 @@ def test_what_is_told_about_an_operation():
     mul = told(data, view(data, "program"), "mul")
     assert mul["derivative"] == "MulBackward0"
     assert mul["result"] == "float32 [2]"
-    assert mul["rule"] == "mul: self  = g * conj(other)\n     other = g * conj(self)"
+    assert mul["rule"] == "mul: self  = g * conj(other)\n     other = g * conj(self)    (linear in each input)"
     assert re.search(r"test_viz_page\.py:\d+$", mul["line"])
     assert mul["source"] == "return (x * w).log().sum(), x, w"
     assert mul["value"] == "[3, 8]"  # log keeps it
@@ -362,9 +362,9 @@ def test_programs_that_fail_have_a_page_that_says_so():
 
 
 def test_a_result_that_does_not_fit_is_told():
-    x = torch.randn(5000, 1, requires_grad=True)
-    y = (x - x.T).exp() @ torch.randn(5000, 70)  # BLAS needs the pairs: 100 MB
-    with torch.configure(memory_limit=50_000_000):
+    x = torch.randn(2000, 2000, requires_grad=True)
+    y = x.exp() @ torch.randn(2000, 70)  # BLAS needs the exponentials: 16 MB
+    with torch.configure(memory_limit=12_000_000):
         data = data_of(viz.explore(y.sum()))
     assert any("TooLarge" in note and "limit" in note for note in data["notes"])
 

@@ -92,7 +92,7 @@ class Background:
     """One thread that compiles kernels in the order of their requests."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[KernelCode | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[KernelCode | threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -107,8 +107,18 @@ class Background:
             code = self._queue.get()
             if code is None or self._stopped:
                 return
-            if not code.address:
+            if isinstance(code, threading.Event):
+                code.set()
+            elif not code.address:
                 code.compile()
+
+    def finish(self) -> None:
+        """Wait until everything is compiled that was asked for so far."""
+        if self._thread is not None and self._thread.is_alive():
+            done = threading.Event()
+            self._queue.put(done)
+            while not done.wait(1.0) and self._thread.is_alive():
+                pass
 
     def stop(self) -> None:
         """Wait for the kernel that is being compiled and drop the others: LLVM must not be at work when the process
