@@ -155,6 +155,9 @@ def _writes_late(cone: list[Value]) -> list[Value]:
         if v is not None and v.prim.writes:
             waiting[v] = None
             continue
+        if not waiting and v is not None:
+            out.append(v)
+            continue
         stack = [v] if v is not None else list(reversed(waiting))
         while stack:
             top = stack[-1]
@@ -182,6 +185,15 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
             del leaves  # which would count as holding them
             leaves, key, slots = _describe(cone, demanded, also, store_held)  # positions have changed
             found = _make(cone, leaves, demanded, also, key, store_held)
+            found.behind = config.tier == "auto"
+        if found is not None and found.behind and not found.arrived():
+            if _patched(cone, demanded, also, True):  # as before, until all code of the plan is there
+                found.want()
+                found = None
+            else:
+                found.behind = False
+                del leaves
+                leaves, key, slots = _describe(cone, demanded, also, store_held)
         if found is not None:
             try:
                 outputs = found.run([x.data for x in leaves], slots)
@@ -215,7 +227,6 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
     Called with the key of a plan that does not exist, and before that without: a program that has a plan, or ought to,
     is known by its operations.
     """
-    global _generation
     if config.tier not in ("auto", "stitched"):
         return False
     name = hash(key or tuple(map(_prim, cone)))
@@ -228,18 +239,26 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
             del _spent[name]
             return False
         _planned[name] = True
-    _generation += 1
-    run = stitch.Stitcher(cone, [*roots, *also], runs >= TREES_AFTER, _generation, _donatable)
-    if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
+    start = time.perf_counter()
+    if not _patched(cone, roots, also, runs >= TREES_AFTER):
         if key is None:
             _planned[name] = True
         return False
-    start = time.perf_counter()
-    run.run()
     _spent[name] = runs + 1, seconds + time.perf_counter() - start
     for table in (_spent, _planned):
         if len(table) > PLANS:
             del table[next(iter(table))]
+    return True
+
+
+def _patched(cone: list[Value], roots: list[Value], also: list[Value], trees: bool) -> bool:
+    """Run a program operation by operation, unless it has what should be planned, or needs too much memory."""
+    global _generation
+    _generation += 1
+    run = stitch.Stitcher(cone, [*roots, *also], trees, _generation, _donatable)
+    if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
+        return False
+    run.run()
     return True
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import queue
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -88,6 +89,25 @@ class KernelCode:
             background.submit(self)
 
 
+class _Turns:
+    """Shorter turns between Python's threads, within a block: a compiler that waits 5 ms for the interpreter before and
+    after each call of LLVM, while another thread computes, would take ten times as long."""
+
+    SECONDS = 2e-4
+
+    def __enter__(self) -> None:
+        self._before = sys.getswitchinterval()
+        if self._before > self.SECONDS:
+            sys.setswitchinterval(self.SECONDS)
+
+    def __exit__(self, *_: object) -> None:
+        if sys.getswitchinterval() <= 1.01 * self.SECONDS:  # nobody else has set it meanwhile
+            sys.setswitchinterval(self._before)
+
+
+_turns = _Turns()
+
+
 class Background:
     """One thread that compiles kernels in the order of their requests."""
 
@@ -110,7 +130,8 @@ class Background:
             if isinstance(code, threading.Event):
                 code.set()
             elif not code.address:
-                code.compile()
+                with _turns:
+                    code.compile()
 
     def finish(self) -> None:
         """Wait until everything is compiled that was asked for so far."""
@@ -174,6 +195,7 @@ class Executable:
         self.calls = [k for k, step in enumerate(plan.steps) if isinstance(step, LibraryCall)]
         self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
         self.compiled = all(c is None for c in self.codes)
+        self.behind = False  # whether the program runs operation by operation until there is code for all kernels
         self.entries = len(plan.ops) - len(plan.leaves)
         self._results()
 
@@ -260,6 +282,17 @@ class Executable:
         counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
         return [(position, buffers[b]) for position, b in plan.outputs]
+
+    def want(self) -> None:
+        """Have all its kernels compiled in the background."""
+        for code in self.codes:
+            if code is not None:
+                code.want()
+
+    def arrived(self) -> bool:
+        """Whether all its kernels have code; it need not be run in another way from then on."""
+        self.behind = any(code is not None and not code.address for code in self.codes)
+        return not self.behind
 
     def ready(self) -> bool:
         """Whether all kernels are compiled; their addresses are then part of the program for good."""

@@ -261,7 +261,7 @@ class Stitcher:
         part = self.parts[x.index]
         assert part is not None
         self.parts[x.index] = None
-        self._append(x, list(part.key), part.operands, part.slots)
+        self._append(x, list(part.key), part.operands, part.slots, math.prod(x.shape))
         for v in reversed(chain):
             self.parts[v.index] = None
             self._inline(v, _roles[v.prim])
@@ -310,11 +310,11 @@ class Stitcher:
             self.calls = True
         elif role == SOURCE and prim.name == "full" and body.is_static(v.slots[0]):
             key.append(v.slots)
-        self._append(v, key, operands, slots)
+        self._append(v, key, operands, slots, size)
         return True
 
-    def _append(self, v: Value, key: list, operands: list[int], slots: Any) -> None:
-        nbytes = -(-_size(v) // ALIGN) * ALIGN or ALIGN
+    def _append(self, v: Value, key: list, operands: list[int], slots: Any, size: int) -> None:
+        nbytes = -(-size * v.dtype.bytes // ALIGN) * ALIGN or ALIGN
         self.total += nbytes
         self.steps.append((v, key, operands, slots, nbytes))
 
