@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 import wengert as torch
-from wengert import extend
-
-func = pytest.importorskip("wengert.func", reason="this version has no wengert.func")
+from wengert import extend, func
 
 
 def points(*shape: int, seed: int = 0):
@@ -35,7 +33,6 @@ def convolve(x, k):
     return np.convolve(x, k)
 
 
-@pytest.mark.skipif(not hasattr(func, "vmap"), reason="this version has no vmap")
 def test_mapped_along_any_axis():
     x, k = points(4, 3), points(2, seed=1)
     np.testing.assert_array_equal(func.vmap(smooth, in_dims=(0, None))(x, x[0]).numpy(), smooth(x, x[0]).numpy())
@@ -48,7 +45,6 @@ def test_mapped_along_any_axis():
     np.testing.assert_allclose(kernels.numpy(), [each[0], 3 * each[0]], rtol=1e-13)
 
 
-@pytest.mark.skipif(not hasattr(func, "vmap"), reason="this version has no vmap")
 @pytest.mark.parametrize("f", [lambda a, k: smooth(a, a * 0.5).sum(), lambda a, k: (convolve(a, k) ** 2).sum()])
 def test_gradients_of_each_example(f):
     x, k = points(4, 3), points(2, seed=1)
@@ -56,7 +52,6 @@ def test_gradients_of_each_example(f):
     np.testing.assert_allclose(found.numpy(), [func.grad(f)(a, k).numpy() for a in x], rtol=1e-12)
 
 
-@pytest.mark.skipif(not hasattr(func, "jvp"), reason="this version has no jvp")
 def test_pushed_forward_and_again():
     x, y, t = points(4), points(4, seed=1), points(4, seed=2)
     outer = {}

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from derivatives import forward, names, reverse
 
 import wengert as torch
 import wengert.autograd.forward_ad as fwAD
@@ -27,20 +28,6 @@ def _levels_are_closed():
 
 def t64(*x, **options):
     return torch.tensor(np.array(x, dtype=np.float64), **options)
-
-
-def forward(f):
-    """The derivative along ones, in forward mode."""
-    return lambda x: jvp(f, (x,), (torch.ones_like(x),))[1]
-
-
-def _names(modes):
-    return "-".join([m.__name__ for m in modes])
-
-
-def reverse(f):
-    """The gradient of the sum."""
-    return torch.grad(lambda x: f(x).sum())
 
 
 def close(a, b, rtol=1e-9):
@@ -254,7 +241,7 @@ def test_perturbations_are_not_confused():
         assert outer(g)(x).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("modes", list(itertools.product((forward, reverse), repeat=3)), ids=_names)
+@pytest.mark.parametrize("modes", list(itertools.product((forward, reverse), repeat=3)), ids=names)
 def test_all_mixes_of_three(modes):
     x = t64(0.3, 1.2)
 
@@ -324,7 +311,7 @@ class Cube(torch.autograd.Function):
 
 
 @pytest.mark.parametrize(
-    "modes", [m for n in (1, 2, 3, 4) for m in itertools.product((forward, reverse), repeat=n)], ids=_names
+    "modes", [m for n in (1, 2, 3, 4) for m in itertools.product((forward, reverse), repeat=n)], ids=names
 )
 def test_functions_nest_in_every_mix(modes):
     """PyTorch refuses nested forward mode through a Function, or is wrong: see its issue 197867."""

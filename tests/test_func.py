@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from derivatives import draw, same
 
 import wengert as torch
 from wengert import nn
@@ -29,15 +30,6 @@ from wengert.record.value import counters
 def _reference():
     with configure(backend="reference"):
         yield
-
-
-def draw(*shape, seed=0):
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape))
-
-
-def same(a, b, tolerance=1e-12):
-    b = b.detach().numpy() if hasattr(b, "detach") else b
-    np.testing.assert_allclose(a.detach().numpy(), b, tolerance, tolerance)
 
 
 def cubic(x):

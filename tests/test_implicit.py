@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from derivatives import forward, names, reverse
 
 import wengert as torch
 from wengert.config import configure
@@ -34,18 +35,6 @@ def t64(*x):
     return torch.tensor(np.array(x if len(x) != 1 else x[0], dtype=np.float64))
 
 
-def forward(f):
-    return lambda x: jvp(f, (x,), (torch.ones_like(x),))[1]
-
-
-def _names(modes):
-    return "-".join([m.__name__ for m in modes])
-
-
-def reverse(f):
-    return torch.grad(lambda x: f(x).sum())
-
-
 def close(a, b, tolerance=1e-10):
     np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=tolerance, atol=tolerance)
 
@@ -58,7 +47,7 @@ def root(a, **how):
 MIXES = [m for n in (1, 2, 3) for m in itertools.product((forward, reverse), repeat=n)]
 
 
-@pytest.mark.parametrize("modes", MIXES, ids=_names)
+@pytest.mark.parametrize("modes", MIXES, ids=names)
 @pytest.mark.parametrize("tangent_solve", [None, cg], ids=["dense", "cg"])
 def test_roots_to_third_order(modes, tangent_solve):
     found, exact = (lambda a: root(a, tangent_solve=tangent_solve)), torch.sqrt

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from derivatives import draw, same
 
 import wengert as torch
 from wengert.config import configure
@@ -21,14 +22,6 @@ from wengert.tensor import handle, value
 def _reference():
     with configure(backend="reference"):
         yield
-
-
-def draw(*shape, seed=0):
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape))
-
-
-def same(a, b):
-    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy() if hasattr(b, "detach") else b, 1e-12, 1e-13)
 
 
 def looped(f, *stacks):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from derivatives import draw, same
 
 import wengert as torch
 from wengert.autograd import Function, forward_ad
@@ -16,14 +17,6 @@ from wengert.record.value import counters
 def _reference():
     with configure(backend="reference"):
         yield
-
-
-def draw(*shape, seed=0):
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape))
-
-
-def same(a, b):
-    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy() if hasattr(b, "detach") else b, 1e-12, 1e-13)
 
 
 X = draw(3, 2)

@@ -146,10 +146,7 @@ def detach_(self: Tensor) -> Tensor:
     if old.node is not None:
         v.origin = weakref.ref(old.node)
         stamp(v, sys._getframe(1))
-    self._v = v
-    if self._store is not None:
-        self._store.value = v
-    return self
+    return _become(self, v)
 
 
 def is_inference(input: Tensor) -> bool:
@@ -170,8 +167,12 @@ def _bump(t: Any) -> None:
 
 def _adopt(t: Tensor, node: Node, frame: Any) -> Tensor:
     """t itself, with this node from now on."""
-    v = _with_node(t, node, frame)
-    if t._is_view():  # from here on it has a history of its own
+    return _become(t, _with_node(t, node, frame))
+
+
+def _become(t: Tensor, v: Value) -> Tensor:
+    """t itself, with value v from now on; a view has a history of its own then."""
+    if t._is_view():
         t._store, t._lenses = storage.detached(t._storage(), t._lenses, t), ()
         t._tick = t._store.tick
     t._v = v
@@ -197,13 +198,7 @@ def _redefine(t: Tensor, v: Value, written: bool) -> Tensor:
     if written:
         t._put(v)
         return t
-    if t._is_view():
-        t._store, t._lenses = storage.detached(t._storage(), t._lenses, t), ()
-        t._tick = t._store.tick
-    t._v = v
-    if t._store is not None:
-        t._store.value = v
-    return t
+    return _become(t, v)
 
 
 def _dual(t: Tensor, v: Value) -> Tensor:

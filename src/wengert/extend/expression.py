@@ -316,30 +316,18 @@ class Formula:
 def _slope(tracer: Tracer, by: int) -> Tracer:
     """The derivative by one argument times `g`: reverse mode over the placeholders."""
 
-    def function(g: Tensor, *inputs: Tensor) -> Tensor:
-        x = inputs[by]
-        if not x.dtype.differentiable:
-            return g * 0
-        x.requires_grad_()
-        recorder.grad = True  # whoever traces puts it back
-        out = tracer.function(*inputs)
+    def finish(out: Tensor, x: Tensor, g: Tensor) -> Tensor:
         (found,) = differentiate.grad(out, [x], g.to(out.dtype), allow_unused=True)
         return g * 0 if found is None else found
 
-    return Tracer(f"{tracer.name}, differentiated by {tracer.names[by]},", ("g", *tracer.names), function)
+    return _over_placeholders(tracer, by, f"differentiated by {tracer.names[by]}", finish)
 
 
 def _tangent(tracer: Tracer, by: int) -> Tracer:
     """The tangent of the result along one argument's, `g`: what takes back the gradient is linear in it, and the
     gradient of that is the derivative again."""
 
-    def function(g: Tensor, *inputs: Tensor) -> Tensor:
-        x = inputs[by]
-        if not x.dtype.differentiable:
-            return g * 0
-        x.requires_grad_()
-        recorder.grad = True  # whoever traces puts it back
-        out = tracer.function(*inputs)
+    def finish(out: Tensor, x: Tensor, g: Tensor) -> Tensor:
         weight = handle(full(SHAPE, 0, out.dtype)).requires_grad_()
         (back,) = differentiate.grad(out, [x], weight, create_graph=True, allow_unused=True)
         if back is None or not back.requires_grad:
@@ -347,7 +335,21 @@ def _tangent(tracer: Tracer, by: int) -> Tracer:
         (found,) = differentiate.grad(back, [weight], g.to(back.dtype))
         return found
 
-    return Tracer(f"{tracer.name}, along {tracer.names[by]},", ("g", *tracer.names), function)
+    return _over_placeholders(tracer, by, f"along {tracer.names[by]}", finish)
+
+
+def _over_placeholders(tracer: Tracer, by: int, how: str, finish: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tracer:
+    """Trace what `finish(result, argument number by, g)` makes of the function."""
+
+    def function(g: Tensor, *inputs: Tensor) -> Tensor:
+        x = inputs[by]
+        if not x.dtype.differentiable:
+            return g * 0
+        x.requires_grad_()
+        recorder.grad = True  # whoever traces puts it back
+        return finish(tracer.function(*inputs), x, g)
+
+    return Tracer(f"{tracer.name}, {how},", ("g", *tracer.names), function)
 
 
 def _depends(traced: Traced, by: int, inputs: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from wengert.record.value import Value, line_of
+from wengert.record.value import Value, line_of, reached
 
 
 def record_text(roots: list[Value]) -> str:
@@ -13,14 +13,7 @@ def record_text(roots: list[Value]) -> str:
 
     Stored values are where the record begins: how they were computed is forgotten.
     """
-    seen: set[Value] = set()
-    stack = list(roots)
-    while stack:
-        v = stack.pop()
-        if v not in seen:
-            seen.add(v)
-            stack.extend(v.inputs)
-    order = sorted(seen, key=attrgetter("seq"))
+    order = sorted(reached(roots), key=attrgetter("seq"))
     number = {v: k for k, v in enumerate(order)}
     return "\n".join(_line(v, number) for v in order)
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from wengert.config import config
@@ -289,7 +289,7 @@ def record(
                 break
     elif r.inference:
         v.__class__ = InferenceValue
-    r.recent.append(_ref(v))
+    r.recent.append(_ref(v))  # as `append(v)`, without the call
     if v.seq >= r.next_check:
         _check_pending(v)
     if config.eager and not r.busy:
@@ -331,6 +331,18 @@ def _check_pending(v: Value) -> None:
     if site == r.last_site or new >= 2 * limit:
         r.last_site, r.start, r.next_check = site, v.seq, v.seq + limit
         evaluator["cut"](v)
+
+
+def reached(roots: Iterable[Value]) -> set[Value]:
+    """The values that the record still knows the roots to be computed from, themselves included."""
+    seen: set[Value] = set()
+    stack = list(roots)
+    while stack:
+        v = stack.pop()
+        if v not in seen:
+            seen.add(v)
+            stack.extend(v.inputs)
+    return seen
 
 
 def line_of(v: Value) -> str:

@@ -26,7 +26,7 @@ from wengert.autograd.function import FunctionNode
 from wengert.ops.source import FULL
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode, hidden
 from wengert.record.primitive import ALIAS
-from wengert.record.value import Value, line_of_call
+from wengert.record.value import Value, line_of_call, reached
 from wengert.tensor import Tensor, tensor_value
 
 OPERATION, LEAF, OUTPUT, SAVED, CONSTANT, BASE = "operation", "leaf", "output", "saved", "constant", "base"
@@ -194,18 +194,6 @@ def name_outputs_once(graph: Graph) -> None:
     for e in [e for v in graph.of_kind(OUTPUT) for e in graph.into(v.key)]:
         if graph[e.source].kind == OPERATION:
             graph[e.source].label = ""
-
-
-def reached(roots: Iterable[Value]) -> set[Value]:
-    """The values that the record still knows the roots to be computed from, themselves included."""
-    seen: set[Value] = set()
-    stack = list(roots)
-    while stack:
-        v = stack.pop()
-        if v not in seen:
-            seen.add(v)
-            stack.extend(v.inputs)
-    return seen
 
 
 def is_composition(node: Node) -> bool:
