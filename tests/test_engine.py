@@ -20,7 +20,7 @@ from wengert.ops import extremes, movement, reduction
 from wengert.ops.source import full
 from wengert.record import graph
 from wengert.record.primitive import TABLE
-from wengert.record.value import Value, counters, recorder
+from wengert.record.value import Value, counters, thread
 from wengert.runtime.evaluate import constant, read
 
 
@@ -326,7 +326,7 @@ def test_long_chain_needs_no_recursion():
 def test_pending_work_is_cut_during_a_pass():
     x, a = Variable([1.0, 2]), Variable([0.5, 0.25])
     with configure(pending_limit=50):
-        recorder.start = recorder.next_check = 0
+        thread.recorder.start = thread.recorder.next_check = 0
         v = x.value
         for _ in range(200):
             v = ew.sin(v) * a.value
@@ -613,7 +613,7 @@ def test_recorder_is_restored_after_an_error():
     out.node.rules = type("Broken", (), {"steps": ((0, lambda g: 1 / 0, (), ()),), "save": (), "saves_result": False})
     with pytest.raises(ZeroDivisionError):
         gradients(out, [x.value])
-    assert (recorder.grad, recorder.site, recorder.busy) == (True, None, False)
+    assert (thread.recorder.grad, thread.recorder.site, thread.recorder.busy) == (True, None, False)
 
 
 def test_composite_second_order_against_a_formula():

@@ -20,7 +20,7 @@ from wengert.ops.source import FULL, iota
 from wengert.ops.source import full as full_value
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
-from wengert.record.value import InferenceValue, Value, recorder
+from wengert.record.value import InferenceValue, Value, thread
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
 from wengert.tensor import Tensor, handle, make, stamp, tensor_value, value
@@ -67,7 +67,7 @@ def made(v: Value, options: Options, depth: int = 2) -> Tensor:
     if options:
         _check(options)
     stamp(v, _frame(depth))
-    if recorder.inference:
+    if thread.recorder.inference:
         v.__class__ = InferenceValue
     t = handle(v)
     return _as_leaf(t) if options.get("requires_grad") else t

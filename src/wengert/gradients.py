@@ -16,7 +16,7 @@ from wengert.autograd.modes import enable_grad
 from wengert.factories import tensor
 from wengert.record.graph import AccumulateGrad, Node
 from wengert.record.primitive import differentiated
-from wengert.record.value import recorder
+from wengert.record.value import thread
 from wengert.storage import twin
 from wengert.tensor import Tensor, handle, value
 
@@ -162,7 +162,7 @@ def _gradients(result: Any, variables: list[Tensor]) -> list[Tensor | None]:
     root = value(result).node
     if root is None:
         return [None] * len(variables)
-    outer = recorder.grad and _depends_on_others(root, variables)
+    outer = thread.recorder.grad and _depends_on_others(root, variables)
     return differentiate.grad(result, variables, create_graph=outer, retain_graph=True, allow_unused=True)
 
 

@@ -27,7 +27,7 @@ from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
 from wengert.record.dual import showing
 from wengert.record.primitive import ALIAS, frozen, tracked
-from wengert.record.value import Value, as_inference, record, recorder
+from wengert.record.value import Value, as_inference, record, thread
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -262,12 +262,12 @@ def get(lenses: tuple[Lens, ...], v: Value) -> Value:
 
 def derived(lenses: tuple[Lens, ...], v: Value) -> Value:
     """What a view of v shows: it differentiates as its base does, in both modes, whoever looks."""
-    grad, recorder.grad = recorder.grad, True
+    grad, thread.recorder.grad = thread.recorder.grad, True
     try:
         with showing(v):
             return get(lenses, v)
     finally:
-        recorder.grad = grad
+        thread.recorder.grad = grad
 
 
 def put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:

@@ -18,7 +18,7 @@ from wengert.ops.elementwise import cast
 from wengert.ops.source import full
 from wengert.record.graph import Node, wrap
 from wengert.record.primitive import batched
-from wengert.record.value import MapLevel, Value, recorder
+from wengert.record.value import MapLevel, Value, thread
 from wengert.shapes import numel
 
 Root = Value | Node  # what a pass starts from or leads to
@@ -69,7 +69,7 @@ def backward(
                 " use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    if any(level.alive for level in recorder.levels):
+    if any(level.alive for level in thread.recorder.levels):
         raise RuntimeError(IN_TRANSFORM)
     roots = [_root(t) for t in _listed(tensors)]
     targets = None if inputs is None else _inputs(inputs)

@@ -36,7 +36,7 @@ from wengert.record.value import (
     evaluator,
     line_of_call,
     record,
-    recorder,
+    thread,
     relate,
 )
 
@@ -79,7 +79,7 @@ def backward(
     """
     starts = [_node(x) for x in roots]
     targets = None if inputs is None else [_node(x) for x in inputs]
-    r = recorder
+    r = thread.recorder
     if r.region is not None:
         r.region.split()
     order = reachable(starts, targets)
@@ -224,7 +224,7 @@ class _Walk:
         self.pending[node] = new if old is None else _sum(old, new)
 
     def run(self, order: list[Node]) -> None:
-        r, pending, wanted, eager, retain_graph = recorder, self.pending, self.wanted, config.eager, self.retain_graph
+        r, pending, wanted, eager, retain_graph = thread.recorder, self.pending, self.wanted, config.eager, self.retain_graph
         watched: Any = _EVERYTHING if self.careful else self.targets
         limit = config.pending_limit if self.may_cut else 1 << 62
         saved: Any
@@ -286,7 +286,7 @@ class _Walk:
             self.store()
             node.act()
             return None
-        recorder.site = (node.code, node.lasti)
+        thread.recorder.site = (node.code, node.lasti)
         if isinstance(node, MultiNode):
             grads = self.grads.pop(node, None)
             if grads is not None and any(g is not None for g in grads):
@@ -324,7 +324,7 @@ class _Walk:
         values += [v for total in self.pending.values() for v in total[1:3] if v is not None]
         values += [v for grads in self.grads.values() for v in grads if v is not None]
         values = [v for v in values if v.data is None]
-        if values and not recorder.inference:
+        if values and not thread.recorder.inference:
             evaluator["stage"](values)
 
     def leaf(self, node: Any, value: Value) -> None:
@@ -356,7 +356,7 @@ class _Walk:
         if hooks and hooks.pre:
             grads = self.call(calls.pre_hooks, hooks, grads)
         edges = node.outer_edges
-        recorder.site = (node.code, node.lasti)
+        thread.recorder.site = (node.code, node.lasti)
         if isinstance(node, MultiNode):
             out = self.call(node.apply, grads)
             if not self.retain_graph:
@@ -404,7 +404,7 @@ class _Walk:
 
     def call(self, f: Any, *arguments: Any) -> Any:
         """Call what may run a user's code, under the state in which the pass was begun, except for grad mode."""
-        r = recorder
+        r = thread.recorder
         site = r.site
         r.site, r.busy = self.before[1:]
         try:
@@ -501,7 +501,7 @@ def saved_values(node: Node) -> tuple[Value, ...]:
     saved: Any = node.saved or ()
     if saved.__class__ is SavedValues:
         saved = saved.values()
-    if node.rules.saves_result and recorder.grad:
+    if node.rules.saves_result and thread.recorder.grad:
         k = node.rules.save.index(len(node.prim.inputs))
         result = alias(saved[k])
         result.node, result.dual = node, saved[k].dual

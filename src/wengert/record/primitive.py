@@ -22,7 +22,7 @@ import numpy as np
 from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
 from wengert.record.graph import Node
-from wengert.record.value import Batched, InferenceValue, MapLevel, Value, recorder
+from wengert.record.value import Batched, InferenceValue, MapLevel, Value, thread
 
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
@@ -369,9 +369,9 @@ def tracked(v: Value) -> bool:
 
 def differentiated(v: Value) -> bool:
     """Whether the derivatives of what is made of v are recorded now: grad mode does not stop forward mode."""
-    while v.dual is None and not (v.node is not None and recorder.grad) and v.data.__class__ is Batched:
+    while v.dual is None and not (v.node is not None and thread.recorder.grad) and v.data.__class__ is Batched:
         v = v.data.value
-    return v.dual is not None or (v.node is not None and recorder.grad)
+    return v.dual is not None or (v.node is not None and thread.recorder.grad)
 
 
 def frozen(v: Value) -> Value:

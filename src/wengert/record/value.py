@@ -156,15 +156,20 @@ class Batched:
     def __del__(self) -> None:
         level = self.level
         level.held -= 1
-        if not level.held and not level.alive and level in recorder.levels:
-            recorder.levels.remove(level)
+        if not level.held and not level.alive and level in thread.recorder.levels:
+            thread.recorder.levels.remove(level)
 
     def __getattr__(self, _: str) -> Any:  # whoever wants the numbers
         raise RuntimeError(NO_NUMBERS if self.level.alive else ESCAPED)
 
 
-class Recorder(threading.local):
+class Recorder:
     """What recording depends on besides its arguments; one for each thread."""
+
+    __slots__ = (
+        "busy", "forward", "grad", "inference", "last_site", "levels", "mutation", "next_check", "packs",
+        "packs_refused", "recent", "region", "site", "start",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.grad = True  # grad mode
@@ -189,7 +194,14 @@ class Recorder(threading.local):
         return next(_sequence)
 
 
-recorder = Recorder()
+class _Thread(threading.local):
+    """What a thread has of its own. To look an attribute up here takes ten times as long as elsewhere: do it once."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+
+
+thread = _Thread()
 
 
 class Counters:
@@ -263,7 +275,7 @@ def record(
     prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
 ) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
-    r = recorder
+    r = thread.recorder
     if r.forward or r.levels:
         lifted = lift["record"](prim, inputs, static, shape, dt, slots)
         if lifted is not None:
@@ -299,10 +311,11 @@ def record(
 
 def append(v: Value) -> Value:
     """What `record` does with an entry once it is made."""
-    recorder.recent.append(_ref(v))
-    if v.seq >= recorder.next_check:
+    r = thread.recorder
+    r.recent.append(_ref(v))
+    if v.seq >= r.next_check:
         _check_pending(v)
-    if config.eager and not recorder.busy:
+    if config.eager and not r.busy:
         evaluator["eager"](v)
     return v
 
@@ -320,7 +333,7 @@ def user_site() -> tuple:
 def _check_pending(v: Value) -> None:
     """Cut pending work once more than `config.pending_limit` entries are new: where recording comes back to the call of
     the last cut, so that a loop's plans repeat; at twice the limit, anywhere."""
-    r = recorder
+    r = thread.recorder
     new = v.seq - r.start
     limit = config.pending_limit
     if r.start == 0 or r.busy or new < limit:

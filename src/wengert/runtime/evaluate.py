@@ -31,7 +31,7 @@ from wengert.record.value import (
     counters,
     evaluator,
     fill,
-    recorder,
+    thread,
     regions,
     relatives,
 )
@@ -96,10 +96,10 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
         return
     begin = trace.start()
     with _lock:
-        busy, recorder.busy = recorder.busy, True
+        busy, thread.recorder.busy = thread.recorder.busy, True
         try:
-            if recorder.region is not None:
-                recorder.region.update()
+            if thread.recorder.region is not None:
+                thread.recorder.region.update()
             if config.backend == "reference":
                 cone = cone_of(wanted)
                 if len(cone) >= least:  # else what was recorded lately is gone, or evaluated: there is nothing to cut
@@ -115,7 +115,7 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
             else:
                 raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
         finally:
-            recorder.busy = busy
+            thread.recorder.busy = busy
             if begin:
                 trace.evaluating((), 0)
                 trace.stop(begin, "evaluate", "evaluate")
@@ -125,7 +125,7 @@ def _count(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
     """What was pending is not any more, unless a read comes back to the same values."""
     counters.flushes += 1
     if not store_held:
-        recorder.start = min(recorder.start + len(cone), max([v.seq for v in wanted]))
+        thread.recorder.start = min(thread.recorder.start + len(cone), max([v.seq for v in wanted]))
 
 
 def cone_of(wanted: list[Value]) -> list[Value]:
@@ -438,7 +438,7 @@ def forget(v: Value) -> None:
 
 def _ends(last: Value) -> list[Value]:
     """The ends of the chains of pending work: what no other recent pending value reads."""
-    recent = {id(v): v for r in recorder.recent if (v := r()) is not None and v.data is None}
+    recent = {id(v): v for r in thread.recorder.recent if (v := r()) is not None and v.data is None}
     recent[id(last)] = last
     for v in list(recent.values()):
         for x in v.inputs:

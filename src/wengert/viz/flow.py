@@ -15,7 +15,7 @@ from wengert.autograd import engine
 from wengert.autograd.modes import no_grad
 from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode
-from wengert.record.value import Value, record, recorder
+from wengert.record.value import Value, record, thread
 from wengert.runtime.evaluate import read, settle
 from wengert.tensor import Tensor, handle, tensor_value
 from wengert.viz.model import public, results
@@ -104,11 +104,11 @@ def handed(walk: Any, node: Node, pending: dict[Node, Value]) -> list[tuple[int,
     result, by node, or by the nodes of its results if there are several."""
     if isinstance(node, AccumulateGrad):
         return []
-    busy, recorder.busy = recorder.busy, True  # no cut within: rules look at structure
+    busy, thread.recorder.busy = thread.recorder.busy, True  # no cut within: rules look at structure
     try:
         out = _of_several(walk, node, pending) if isinstance(node, MultiNode) else _of_one(walk, node, pending)
     finally:
-        recorder.busy = busy
+        thread.recorder.busy = busy
     edges = node.outer_edges
     given = [(i, e, g) for i, (e, g) in enumerate(zip(edges, out)) if e is not None and g is not None]
     for n, scaled in walk.pending.items():  # what a composition read besides its inputs
