@@ -166,9 +166,9 @@ def test_levels_belong_to_a_thread():
 
     with fwAD.dual_level():
         d = fwAD.make_dual(t64(1.0), t64(1.0))
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
         assert fwAD.unpack_dual(d * 2).tangent.tolist() == [2.0]
     assert seen == [(), [6.0]]
 

@@ -36,8 +36,8 @@ from wengert.record.value import (
     evaluator,
     line_of_call,
     record,
-    thread,
     relate,
+    thread,
 )
 
 # (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
@@ -224,7 +224,8 @@ class _Walk:
         self.pending[node] = new if old is None else _sum(old, new)
 
     def run(self, order: list[Node]) -> None:
-        r, pending, wanted, eager, retain_graph = thread.recorder, self.pending, self.wanted, config.eager, self.retain_graph
+        r, pending, wanted = thread.recorder, self.pending, self.wanted
+        eager, retain_graph = config.eager, self.retain_graph
         watched: Any = _EVERYTHING if self.careful else self.targets
         limit = config.pending_limit if self.may_cut else 1 << 62
         saved: Any

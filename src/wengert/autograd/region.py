@@ -21,7 +21,7 @@ from typing import Any
 from wengert.ops.source import FULL
 from wengert.record.graph import NO_RULES, NOTHING, AccumulateGrad, Node
 from wengert.record.primitive import LEAF, Contraction, Movement, Source
-from wengert.record.value import LightValue, RecipeValue, Value, evaluator, thread, regions
+from wengert.record.value import LightValue, RecipeValue, Value, evaluator, regions, thread
 
 Reference = weakref.ref[Value]
 

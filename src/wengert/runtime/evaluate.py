@@ -31,9 +31,9 @@ from wengert.record.value import (
     counters,
     evaluator,
     fill,
-    thread,
     regions,
     relatives,
+    thread,
 )
 from wengert.runtime import reference, trace
 from wengert.runtime.buffers import allocate, from_array
