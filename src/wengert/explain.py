@@ -221,8 +221,13 @@ def _without_history(y: Value) -> Iterator[tuple[Value | None, Any]]:
                     continue  # a number, most likely
                 if not isinstance(v, Value):
                     yield None, node
-                elif not isinstance(v.prim, Source) or hasattr(v, "origin"):
+                elif not isinstance(v.prim, Source) or _cut_off(v):
                     yield v, node
+
+
+def _cut_off(v: Value) -> bool:
+    """Whether v was cut from a history."""
+    return getattr(v, "origin", None) is not None
 
 
 def _reasons(v: Value, wanted: Node | None) -> Iterator[Step]:
@@ -234,9 +239,9 @@ def _reasons(v: Value, wanted: Node | None) -> Iterator[Step]:
             continue
         seen.add(v)
         named = named if v.code is None else v
-        origin = v.origin() if hasattr(v, "origin") else None
+        origin = v.origin() if _cut_off(v) else None
         nodes = [x.node for x in v.inputs if x.node is not None] + ([origin] if origin is not None else [])
-        if hasattr(v, "origin") and wanted is None and not nodes:
+        if _cut_off(v) and wanted is None and not nodes:
             yield _why(v, named)
         elif any(wanted is None or _leads(n, wanted) for n in nodes):
             yield _why(v, named)
@@ -244,14 +249,14 @@ def _reasons(v: Value, wanted: Node | None) -> Iterator[Step]:
 
 
 def _why(v: Value, named: Value) -> Step:
-    if hasattr(v, "origin") and (v.prim is ALIAS or v.prim is LEAF):
+    if _cut_off(v) and (v.prim is ALIAS or v.prim is LEAF):
         return _at(v, "detach", "its result has the same numbers and no history")
     v = named
     if isinstance(v, InferenceValue):
         return _at(v, v.prim.name, "it was recorded in inference mode")
     if not v.dtype.differentiable:
         return _at(v, v.prim.name, f"its result is {v.dtype.name}, and gradients do not pass integers and booleans")
-    if hasattr(v, "origin"):
+    if _cut_off(v):
         return _at(v, v.prim.name, "its derivative is zero everywhere, so no gradient passes")
     return _at(v, v.prim.name, "it was recorded under no_grad")
 

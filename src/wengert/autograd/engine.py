@@ -11,7 +11,6 @@ record, and with it every bit, does not depend on what was evaluated before.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import threading
@@ -210,6 +209,14 @@ class _Walk:
         self.products: dict[tuple, tuple] = {}
         self.first = 0  # seq at the start: what is later was recorded by this pass
 
+    def within(self) -> _Walk:
+        """A pass over what a node hides, as a part of this one."""
+        inner = _Walk([], None, self.create_graph, True, self.accumulates, self.before)
+        inner.wanted, inner.products, inner.first = self.wanted, self.products, self.first
+        inner.grads, inner.captured, inner.leaves, inner.inside = self.grads, self.captured, self.leaves, self.inside
+        inner.careful = inner.may_cut = False
+        return inner
+
     def start(self, roots: Sequence, nodes: list[Node | None], cotangents: list[Value | None]) -> None:
         for root, node, g in zip(roots, nodes, cotangents, strict=True):
             one = full(root.shape, 1, root.dtype)
@@ -246,7 +253,7 @@ class _Walk:
             saved = node.saved
             if saved is None:  # another pass, within this one or in another thread, freed it meanwhile
                 raise RuntimeError(FREED)
-            if saved.__class__ is SavedValues:
+            if type(saved) is SavedValues:
                 saved = self.call(saved_values, node)
             elif rules.saves_result:
                 saved = saved_values(node)
@@ -374,9 +381,7 @@ class _Walk:
 
     def parts(self, node: Node, g: Value) -> list[Value | None]:
         """The gradients that a node, or the composition that it ends, hands to its inputs."""
-        inner = copy.copy(self)
-        inner.pending, inner.targets = {}, set()
-        inner.careful, inner.may_cut, inner.retain_graph = False, False, True
+        inner = self.within()
         if node.saved is None:
             raise RuntimeError(FREED)
         saved = self.call(saved_values, node)
@@ -500,7 +505,7 @@ def saved_values(node: Node) -> tuple[Value, ...]:
     """What the node saved. Its own result is saved without its node, or they would form a cycle: here it gets it
     back, if what is recorded now can be differentiated."""
     saved: Any = node.saved or ()
-    if saved.__class__ is SavedValues:
+    if type(saved) is SavedValues:
         saved = saved.values()
     if node.rules.saves_result and thread.recorder.grad:
         k = node.rules.save.index(len(node.prim.inputs))

@@ -22,17 +22,23 @@ NOTHING = Hooks()  # of nodes that the engine must look at though nobody hung an
 wrap: dict[str, Callable] = {}
 
 
-class Node:
-    """A step of the backward graph, the user's `grad_fn`.
-
-    `bounds`, which exists on the last node of a composition only, are the nodes of the composition's inputs: users see
-    one node that leads to them; rules and the engine see `edges`, and what lies between.
-    """
+class NodeFields:
+    """The fields of a `Node`."""
 
     __slots__ = (
         "__weakref__", "bounds", "code", "dtype", "edges", "hooks", "label", "lasti", "prim", "rules", "saved", "seq",
         "shape", "slots", "static",
     )  # fmt: skip
+
+
+class Node(NodeFields):
+    """A step of the backward graph, the user's `grad_fn`.
+
+    `bounds`, None except on the last node of a composition, are the nodes of the composition's inputs: users see
+    one node that leads to them; rules and the engine see `edges`, and what lies between.
+    """
+
+    __slots__ = ()
 
     bounds: tuple[Node | None, ...] | None
     special = False  # whether the engine does something else with it than running its rules; has `hooks` then

@@ -21,14 +21,14 @@ import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
-from wengert.record.graph import Node
+from wengert.record.graph import Node, NodeFields
 from wengert.record.value import Batched, InferenceValue, MapLevel, Value, thread
 
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
 
 Rule = Callable[..., Any]
-_new = object.__new__
+_new = NodeFields.__new__
 ZERO = "zero"  # the derivative exists and is zero: no gradient flows, and none is missing
 
 
@@ -74,6 +74,61 @@ class Rules:
         self.save = tuple(reads)
         self.steps = tuple(steps)
         self.saves_result = len(prim.inputs) in reads
+
+
+def attach(self: Primitive, v: Value) -> Value:
+    """Give v its node. A result that its own rule reads is saved as a twin without a node, or there is a cycle."""
+    inputs = v.inputs
+    if not v.dtype.differentiable:
+        return _without_history(v)
+    if len(inputs) == 2:  # the common cases first: this runs at every call under grad mode
+        a, b = inputs[0].node, inputs[1].node
+        mask = (a is not None) + 2 * (b is not None)
+        edges: tuple[Node | None, ...] = (a, b)
+    elif len(inputs) == 1:
+        mask, edges = 1, (inputs[0].node,)
+    else:
+        edges = tuple([x.node for x in inputs])
+        mask = sum([1 << k for k, n in enumerate(edges) if n is not None])
+    rules = self._rules.get(mask) or self.rules_for(mask)
+    if not rules.steps:
+        return _without_history(v)
+    save = rules.save
+    if rules.saves_result:
+        out = Value(ALIAS, (v,), (), v.shape, v.dtype)
+        everything = (*inputs, v)
+        saved: tuple[Value, ...] = tuple([everything[k] for k in save])
+        for x in saved:
+            if type(x) is InferenceValue:
+                raise RuntimeError(INFERENCE_SAVED)
+        out.node = Node(v, rules, saved, edges)
+        out.dual = v.dual
+        return out
+    if len(save) == 1:
+        saved = (inputs[save[0]],)
+        if type(saved[0]) is InferenceValue:
+            raise RuntimeError(INFERENCE_SAVED)
+    elif save:
+        saved = tuple([inputs[k] for k in save])
+        for x in saved:
+            if type(x) is InferenceValue:
+                raise RuntimeError(INFERENCE_SAVED)
+    else:
+        saved = ()
+    node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
+    node.prim = self
+    node.rules = rules
+    node.static = v.static
+    node.slots = v.slots
+    node.saved = saved
+    node.edges = edges
+    node.shape = v.shape
+    node.dtype = v.dtype
+    node.seq = v.seq
+    node.code = node.label = node.hooks = None
+    node.lasti = 0
+    v.node = node
+    return v
 
 
 class Primitive:
@@ -129,59 +184,7 @@ class Primitive:
             found = self._rules[mask] = Rules(self, [i for i in range(mask.bit_length()) if mask >> i & 1])
         return found
 
-    def attach(self, v: Value) -> Value:
-        """Give v its node. A result that its own rule reads is saved as a twin without a node, or there is a cycle."""
-        inputs = v.inputs
-        if not v.dtype.differentiable:
-            return _without_history(v)
-        if len(inputs) == 2:  # the common cases first: this runs at every call under grad mode
-            a, b = inputs[0].node, inputs[1].node
-            mask = (a is not None) + 2 * (b is not None)
-            edges: tuple[Node | None, ...] = (a, b)
-        elif len(inputs) == 1:
-            mask, edges = 1, (inputs[0].node,)
-        else:
-            edges = tuple([x.node for x in inputs])
-            mask = sum([1 << k for k, n in enumerate(edges) if n is not None])
-        rules = self._rules.get(mask) or self.rules_for(mask)
-        if not rules.steps:
-            return _without_history(v)
-        save = rules.save
-        if rules.saves_result:
-            out = Value(ALIAS, (v,), (), v.shape, v.dtype)
-            everything = (*inputs, v)
-            saved: tuple[Value, ...] = tuple([everything[k] for k in save])
-            for x in saved:
-                if x.__class__ is InferenceValue:
-                    raise RuntimeError(INFERENCE_SAVED)
-            out.node = Node(v, rules, saved, edges)
-            out.dual = v.dual
-            return out
-        if len(save) == 1:
-            saved = (inputs[save[0]],)
-            if saved[0].__class__ is InferenceValue:
-                raise RuntimeError(INFERENCE_SAVED)
-        elif save:
-            saved = tuple([inputs[k] for k in save])
-            for x in saved:
-                if x.__class__ is InferenceValue:
-                    raise RuntimeError(INFERENCE_SAVED)
-        else:
-            saved = ()
-        node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
-        node.prim = self
-        node.rules = rules
-        node.static = v.static
-        node.slots = v.slots
-        node.saved = saved
-        node.edges = edges
-        node.shape = v.shape
-        node.dtype = v.dtype
-        node.seq = v.seq
-        node.code = node.label = node.hooks = None
-        node.lasti = 0
-        v.node = node
-        return v
+    attach = attach
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -198,11 +201,11 @@ def _without_history(v: Value) -> Value:
 
 def _defining_module() -> str:
     """The name of the module that is making a primitive."""
-    frame: Any = sys._getframe(1)
-    name = __name__
-    while name.startswith((__name__, "wengert.extend")) and frame.f_code.co_name != "<module>":
+    frame: Any = sys._getframe()
+    while (name := frame.f_globals.get("__name__", "__main__")).startswith((__name__, "wengert.extend")):
+        if frame.f_code.co_name == "<module>":
+            break
         frame = frame.f_back
-        name = frame.f_globals.get("__name__", "__main__")
     return name
 
 

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from wengert.config import config
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from wengert.record.primitive import Primitive
 
 
-class Value:
+class ValueFields:
+    """The fields of a `Value`. `lasti`, `index` and `origin` exist once they are set."""
+
+    __slots__ = (
+        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "origin", "prim",
+        "seq", "shape", "slots", "static",
+    )  # fmt: skip
+
+
+class Value(ValueFields):
     """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
 
     `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
@@ -35,11 +45,7 @@ class Value:
     `lasti` say which source line made it.
     """
 
-    __slots__ = (
-        "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "origin", "prim",
-        "seq",
-        "shape", "slots", "static",
-    )  # fmt: skip
+    __slots__ = ()
 
     def __init__(
         self,
@@ -61,7 +67,7 @@ class Value:
         self.dual: Dual | None = None
         self.seq = next(_sequence)
         self.mark = 0
-        self.code: Any = None  # `lasti` and `index` exist once they are set
+        self.code: Any = None
 
     def __repr__(self) -> str:
         state = "stored" if self.data is not None else "pending"
@@ -116,7 +122,7 @@ class LightValue(RecipeValue):
 
 
 _sequence = itertools.count(1)
-_new = object.__new__
+_new = ValueFields.__new__
 
 # An entry is several small objects that live on and form no cycles. As Python starts, the collector runs after
 # every 700 new ones, a third of the time of recording: 2.5 us an operation become 1.7. Other thresholds are kept.
@@ -322,7 +328,7 @@ def append(v: Value) -> Value:
 
 def user_site() -> tuple:
     """(code, instruction) of the innermost frame outside the package."""
-    frame: Any = sys._getframe(2)
+    frame: Any = sys._getframe()
     while frame is not None:
         if not frame.f_globals.get("__name__", "").startswith("wengert"):
             return frame.f_code, frame.f_lasti
@@ -344,6 +350,15 @@ def _check_pending(v: Value) -> None:
     if site == r.last_site or new >= 2 * limit:
         r.last_site, r.start, r.next_check = site, v.seq, v.seq + limit
         evaluator["cut"](v)
+
+
+def references(values: list) -> list[int]:
+    """How many references there are to each of the values in a list."""
+    return [getrefcount(v) for v in values]
+
+
+# Those of what nobody but the list refers to: by the list, the loop, and the call of `getrefcount`.
+ALONE = references([object()])[0]
 
 
 def reached(roots: Iterable[Value]) -> set[Value]:

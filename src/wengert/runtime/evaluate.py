@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wengert.config import config
-from wengert.dtypes import decode, dtype
+from wengert.dtypes import decode, dtype, float32
 from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS
+from wengert.record.primitive import ALIAS, LEAF
 from wengert.record.value import (
+    ALONE,
     LightValue,
     Value,
     counters,
     evaluator,
     fill,
+    references,
     regions,
     relatives,
     thread,
@@ -347,19 +349,16 @@ def _describe(
             slots += v.slots
             if v.prim is source.FULL and body.is_static(v.slots[0]):
                 key.append(v.slots)
-    x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
-    # Held: more references than this cone accounts for (the list, the loop variable, the argument of getrefcount).
-    for v in cone:
-        key.append(getrefcount(v) > uses[v.index] + 3)
+    v = x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
+    held = [n > ALONE + used for n, used in zip(references(cone), uses[len(leaves) :], strict=True)]
     pinned: set[int] = set()
     if regions or store_held:
-        held = key[-len(cone) :]
         pinned = let_go(cone, held)
         if store_held:
             _hold_what_is_shown(cone, held, len(leaves))
-        key[-len(cone) :] = held
-    for v in leaves:
-        key.append(v.index not in pinned and _donatable(v, uses[v.index]))
+    key += held
+    for i, (n, used) in enumerate(zip(references(leaves), uses, strict=False)):
+        key.append(n <= ALONE + used and i not in pinned and _donatable(leaves[i]))
     for v in roots:
         key.append(v.index)
     for v in also:
@@ -377,13 +376,26 @@ def _hold_what_is_shown(cone: list[Value], held: list[bool], n: int) -> None:
             held[v.inputs[0].index - n] = True
 
 
-def _donatable(v: Value, uses: int) -> bool:
-    """Whether nobody but this cone can see the memory of leaf v: no other value, and no array over the same block.
-    One frame more than in `_describe` looks at v."""
-    if getrefcount(v) > uses + 4 or getrefcount(v.data) > 2:
+def _donatable(v: Value) -> bool:
+    """Whether only leaf v can see its memory: no other value, and no array over the same block."""
+    if _of_data(v) > _ALONE:
         return False
     block = v.data.block
     return block.kept is None and getrefcount(block.array.base) <= 2
+
+
+def _of_data(v: Value) -> int:
+    return getrefcount(v.data)
+
+
+def _alone() -> int:
+    """How many references `_of_data` finds to a buffer that only one value has."""
+    v = Value(LEAF, (), (), (), float32)
+    v.data = object()
+    return _of_data(v)
+
+
+_ALONE = _alone()
 
 
 def _make(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable
-from sys import getrefcount
 from typing import Any, NamedTuple
 
 from wengert.compiler import body, program
@@ -19,7 +18,7 @@ from wengert.compiler import plan as planner
 from wengert.config import config
 from wengert.ops.movement import RESHAPE
 from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
-from wengert.record.value import Value, counters, fill, regions
+from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
@@ -142,22 +141,21 @@ def _role(prim: Primitive) -> int:
 class Stitcher:
     """One run of a cone. `wanted`: what must be stored; `trees`: whether an elementwise operation that is read once is
     part of the patch that reads it, which saves time later and makes more patches to plan now; `mark`: a number that
-    no value is marked with yet; `donatable(leaf, uses)`: whether nobody else sees its memory.
+    no value is marked with yet; `donatable(leaf)`: whether nobody else sees its memory.
 
     Positions: the cone's, then the leaves'. `kept`: what somebody needs later, or what a recipe reads that somebody
     holds; `root`: what a value only renames; `parts`: values that are computed where they are read.
     """
 
     def __init__(
-        self, cone: list[Value], wanted: list[Value], trees: bool, mark: int, donatable: Callable[[Value, int], bool]
+        self, cone: list[Value], wanted: list[Value], trees: bool, mark: int, donatable: Callable[[Value], bool]
     ) -> None:
         self.cone = cone
         self.trees = trees
         self.leaves: list[Value] = []
         self._number(mark)
-        self.donatable = []
-        for x in self.leaves:
-            self.donatable.append(x.index not in self.pinned and donatable(x, self.uses[x.index]))
+        counts = zip(self.leaves, references(self.leaves), self.uses[len(cone) :], strict=True)
+        self.donatable = [n <= ALONE + used and x.index not in self.pinned and donatable(x) for x, n, used in counts]
         self.values = [*cone, *self.leaves]
         self.kept += [False] * len(self.leaves)
         self.wanted = {v.index for v in wanted}
@@ -184,8 +182,7 @@ class Stitcher:
                     leaves.append(x)
                 uses[x.index] += 1
         v = x = None  # type: ignore[assignment]  # what a variable names would count as held
-        # More references than the list, the loop variable, the argument, and what the cone accounts for.
-        self.kept = [getrefcount(v) > uses[v.index] + 3 for v in cone]
+        self.kept = [n > ALONE + used for n, used in zip(references(cone), uses, strict=False)]
         self.pinned = let_go(cone, self.kept) if regions else ()
 
     # -- analysis --
