@@ -32,24 +32,26 @@ docs: $(VENV)/.docs
 bench: $(BENCH_VENV)/.bench
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
-# A stamp file records an installation; it is made again when pyproject.toml changes.
+# A stamp file records an installation; it is made again when what is compiled changes, or how.
+CORE = pyproject.toml setup.py $(wildcard src/wengert/*/*.pxd) $(patsubst %.pxd,%.py,$(wildcard src/wengert/*/*.pxd))
+
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'wengert needs Python 3.11: make PYTHON=...')"
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.demo: $(CORE) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: $(CORE) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/.demo
 
-$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.docs: $(CORE) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
 	touch $@ $(VENV)/.demo
 
-$(BENCH_VENV)/.bench: pyproject.toml
+$(BENCH_VENV)/.bench: $(CORE)
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet $(BENCH_PIP_ARGS) --editable '.[benchmarks]'
 	touch $@

@@ -413,7 +413,7 @@ def test_summaries(x, text):
 
 
 def test_the_package_has_the_files_of_the_page():
-    """They come with the wheel: hatchling packs all of src/wengert."""
+    """They come with the wheel, as package data."""
     out = subprocess.run(
         [sys.executable, "-c", "import wengert.viz as v; print(v.explore(__import__('wengert').ones(1)).html[:15])"],
         capture_output=True, text=True, check=True,

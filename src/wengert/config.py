@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class _Config:
+class Config:
+    """All settings; `config` holds those of this process."""
+
     def __init__(self) -> None:
         self.backend = os.environ.get("WENGERT_BACKEND", "cpu")
         self.eager = os.environ.get("WENGERT_EAGER", "0") == "1"
@@ -25,7 +27,7 @@ class _Config:
         self.virtual_ratio = 10  # a result this many times larger than its sources gets no buffer
 
 
-config = _Config()
+config = Config()
 
 
 @contextlib.contextmanager

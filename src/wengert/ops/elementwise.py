@@ -19,7 +19,7 @@ from wengert.ops.promotion import named as named
 from wengert.ops.promotion import once_rounded as once_rounded
 from wengert.ops.source import Operand, as_value, full, zeros_like
 from wengert.record.primitive import Elementwise
-from wengert.record.value import Value, record
+from wengert.record.value import Value, arithmetic, record
 
 
 def _compare(prim: Elementwise, a: Any, b: Any) -> Value:
@@ -570,10 +570,4 @@ def ones_like(x: Value) -> Value:
     return full(x.shape, 1, x.dtype)
 
 
-Value.__add__ = Value.__radd__ = add
-Value.__sub__ = sub
-Value.__rsub__ = lambda a, b: sub(b, a)
-Value.__mul__ = Value.__rmul__ = mul
-Value.__truediv__ = div
-Value.__rtruediv__ = lambda a, b: div(b, a)
-Value.__neg__ = neg
+arithmetic.update(add=add, sub=sub, mul=mul, div=div, neg=neg)

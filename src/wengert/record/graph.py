@@ -22,25 +22,18 @@ NOTHING = Hooks()  # of nodes that the engine must look at though nobody hung an
 wrap: dict[str, Callable] = {}
 
 
-class NodeFields:
-    """The fields of a `Node`."""
-
-    __slots__ = (
-        "__weakref__", "bounds", "code", "dtype", "edges", "hooks", "label", "lasti", "prim", "rules", "saved", "seq",
-        "shape", "slots", "static",
-    )  # fmt: skip
-
-
-class Node(NodeFields):
+class Node:
     """A step of the backward graph, the user's `grad_fn`.
 
     `bounds`, None except on the last node of a composition, are the nodes of the composition's inputs: users see
     one node that leads to them; rules and the engine see `edges`, and what lies between.
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "__weakref__", "bounds", "code", "dtype", "edges", "hooks", "label", "lasti", "prim", "rules", "saved", "seq",
+        "shape", "slots", "static",
+    )  # fmt: skip
 
-    bounds: tuple[Node | None, ...] | None
     special = False  # whether the engine does something else with it than running its rules; has `hooks` then
 
     def __init__(self, v: Value, rules: Rules, saved: tuple[Value, ...], edges: tuple[Node | None, ...]) -> None:
@@ -57,6 +50,7 @@ class Node(NodeFields):
         self.lasti = 0
         self.label: str | None = None
         self.hooks: Hooks | None = None
+        self.bounds: tuple[Node | None, ...] | None
 
     def name(self) -> str:
         """The name of the operation's derivative, for instance `MulBackward0`."""

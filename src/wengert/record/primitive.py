@@ -21,14 +21,13 @@ import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
-from wengert.record.graph import Node, NodeFields
+from wengert.record.graph import Node
 from wengert.record.value import Batched, InferenceValue, MapLevel, Value, thread
 
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
 
 Rule = Callable[..., Any]
-_new = NodeFields.__new__
 ZERO = "zero"  # the derivative exists and is zero: no gradient flows, and none is missing
 
 
@@ -82,11 +81,12 @@ def attach(self: Primitive, v: Value) -> Value:
     if not v.dtype.differentiable:
         return _without_history(v)
     if len(inputs) == 2:  # the common cases first: this runs at every call under grad mode
-        a, b = inputs[0].node, inputs[1].node
-        mask = (a is not None) + 2 * (b is not None)
-        edges: tuple[Node | None, ...] = (a, b)
+        a, b = inputs
+        mask = (a.node is not None) + 2 * (b.node is not None)
+        edges: tuple[Node | None, ...] = (a.node, b.node)
     elif len(inputs) == 1:
-        mask, edges = 1, (inputs[0].node,)
+        (a,) = inputs
+        mask, edges = 1, (a.node,)
     else:
         edges = tuple([x.node for x in inputs])
         mask = sum([1 << k for k, n in enumerate(edges) if n is not None])
@@ -115,7 +115,7 @@ def attach(self: Primitive, v: Value) -> Value:
                 raise RuntimeError(INFERENCE_SAVED)
     else:
         saved = ()
-    node = _new(Node)  # as `Node(v, rules, saved, edges)`, without the call
+    node = Node.__new__(Node)  # as `Node(v, rules, saved, edges)`, without the call
     node.prim = self
     node.rules = rules
     node.static = v.static

@@ -12,7 +12,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -28,24 +28,19 @@ if TYPE_CHECKING:
     from wengert.record.primitive import Primitive
 
 
-class ValueFields:
-    """The fields of a `Value`. `lasti`, `index` and `origin` exist once they are set."""
+class Value:
+    """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
+
+    `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
+    `node` links it to the graph that reverse mode walks, `dual` holds its derivatives in forward mode; `code` and
+    `lasti` say which source line made it. `lasti`, `index` (a place in a list that is being worked on) and `origin`
+    (where it was cut from a history, by `detach` or for want of a derivative) exist once they are set.
+    """
 
     __slots__ = (
         "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "origin", "prim",
         "seq", "shape", "slots", "static",
     )  # fmt: skip
-
-
-class Value(ValueFields):
-    """An entry of the record: `prim(*inputs; static, slots)`, of a shape and dtype.
-
-    `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
-    `node` links it to the graph that reverse mode walks, `dual` holds its derivatives in forward mode; `code` and
-    `lasti` say which source line made it.
-    """
-
-    __slots__ = ()
 
     def __init__(
         self,
@@ -68,25 +63,45 @@ class Value(ValueFields):
         self.seq = next(_sequence)
         self.mark = 0
         self.code: Any = None
+        self.lasti: int
+        self.index: int
+        self.origin: weakref.ref[Node]
 
     def __repr__(self) -> str:
         state = "stored" if self.data is not None else "pending"
         return f"<{self.prim.name} {list(self.shape)} {self.dtype.name} {state}>"
 
-    index: int
-    lasti: int
-    origin: weakref.ref[Node]  # where the value was cut from a history, by `detach` or for want of a derivative
+    # Derivative rules read as formulas. `ops` says what they mean.
 
-    # `ops` gives values their arithmetic, so that derivative rules read as formulas.
-    __add__: Callable[[Value, Any], Value]
-    __radd__: Callable[[Value, Any], Value]
-    __sub__: Callable[[Value, Any], Value]
-    __rsub__: Callable[[Value, Any], Value]
-    __mul__: Callable[[Value, Any], Value]
-    __rmul__: Callable[[Value, Any], Value]
-    __truediv__: Callable[[Value, Any], Value]
-    __rtruediv__: Callable[[Value, Any], Value]
-    __neg__: Callable[[Value], Value]
+    def __add__(self, other: Any) -> Value:
+        return arithmetic["add"](self, other)
+
+    def __radd__(self, other: Any) -> Value:
+        return arithmetic["add"](self, other)
+
+    def __sub__(self, other: Any) -> Value:
+        return arithmetic["sub"](self, other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return arithmetic["sub"](other, self)
+
+    def __mul__(self, other: Any) -> Value:
+        return arithmetic["mul"](self, other)
+
+    def __rmul__(self, other: Any) -> Value:
+        return arithmetic["mul"](self, other)
+
+    def __truediv__(self, other: Any) -> Value:
+        return arithmetic["div"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return arithmetic["div"](other, self)
+
+    def __neg__(self) -> Value:
+        return arithmetic["neg"](self)
+
+
+arithmetic: dict[str, Callable[..., Value]] = {}
 
 
 class InferenceValue(Value):
@@ -121,8 +136,8 @@ class LightValue(RecipeValue):
     __slots__ = ()
 
 
+RECENT = 2048  # values among which a cut looks for chains of pending work
 _sequence = itertools.count(1)
-_new = ValueFields.__new__
 
 # An entry is several small objects that live on and form no cycles. As Python starts, the collector runs after
 # every 700 new ones, a third of the time of recording: 2.5 us an operation become 1.7. Other thresholds are kept.
@@ -173,7 +188,7 @@ class Recorder:
     """What recording depends on besides its arguments; one for each thread."""
 
     __slots__ = (
-        "busy", "forward", "grad", "inference", "last_site", "levels", "mutation", "next_check", "packs",
+        "busy", "counted", "forward", "grad", "inference", "last_site", "levels", "mutation", "next_check", "packs",
         "packs_refused", "recent", "region", "site", "start",
     )  # fmt: skip
 
@@ -191,9 +206,9 @@ class Recorder:
         self.region: Any = None  # the innermost region whose saved values may be dropped, an `OpenRegion`
         self.mutation = False  # within `allow_mutation_on_saved_tensors`
         self.busy = False  # an evaluation is running: what it records is not cut
-        self.recent: deque[weakref.ref[Value]] = deque(
-            maxlen=2048
-        )  # where a cut finds every chain of pending work, if it still lives
+        self.counted = 0  # the `start` since which the pending entries were counted
+        # Where a cut finds every chain of pending work, if it still lives.
+        self.recent: list[weakref.ref[Value]] = []
 
     def mark(self) -> int:
         """A place in the numbering: what is recorded later has a larger `seq`."""
@@ -286,7 +301,7 @@ def record(
         lifted = lift["record"](prim, inputs, static, shape, dt, slots)
         if lifted is not None:
             return lifted
-    v = _new(Value)  # as `Value(...)`, without the call
+    v = Value.__new__(Value)  # as `Value(...)`, without the call
     v.prim = prim
     v.inputs = inputs
     v.static = static
@@ -310,7 +325,8 @@ def record(
     r.recent.append(_ref(v))  # as `append(v)`, without the call
     if v.seq >= r.next_check:
         _check_pending(v)
-    if config.eager and not r.busy:
+    settings = config
+    if settings.eager and not r.busy:
         evaluator["eager"](v)
     return v
 
@@ -344,12 +360,24 @@ def _check_pending(v: Value) -> None:
     limit = config.pending_limit
     if r.start == 0 or r.busy or new < limit:
         r.start = r.start or v.seq
-        r.next_check = min(max(r.start + limit, v.seq + 16), v.seq + 4096)  # the limit may be changed
+        r.next_check = min(max(r.start + limit, v.seq + 16), v.seq + RECENT)  # the limit may be changed
+        del r.recent[:-RECENT]
         return
+    if r.counted != r.start:  # once for each start: how much of what is new is gone, or was evaluated
+        r.recent = [x for x in r.recent[-RECENT:] if _is_pending(x())]
+        if len(r.recent) < limit // 2:
+            r.start = v.seq - len(r.recent)
+            r.next_check = r.start + limit
+            return
+        r.counted = r.start
     site = r.site or user_site()
     if site == r.last_site or new >= 2 * limit:
         r.last_site, r.start, r.next_check = site, v.seq, v.seq + limit
         evaluator["cut"](v)
+
+
+def _is_pending(v: Value | None) -> bool:
+    return v is not None and v.data is None
 
 
 def references(values: list) -> list[int]:

@@ -1,0 +1,31 @@
+"""Compiles the hot core, the modules below, with Cython. Without a C compiler the same files run as Python."""
+
+from __future__ import annotations
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CORE = ("config", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.evaluate")
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("WENGERT_PURE") == "1":
+        return []
+    modules = [
+        Extension(
+            f"wengert.{m}",
+            [f"src/wengert/{m.replace('.', '/')}.py"],
+            define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # classes that may become another, as in Python
+            extra_compile_args=["-O2"],
+            optional=True,
+        )
+        for m in CORE
+    ]
+    # Annotations are for readers and mypy; the types that Cython uses are in the .pxd file beside each module.
+    directives = {"annotation_typing": False, "language_level": 3}
+    return cythonize(modules, compiler_directives=directives, nthreads=2, build_dir="build/core", quiet=True)
+
+
+setup(ext_modules=extensions())

@@ -1,0 +1,36 @@
+# Types of engine.py, for the compiled core.
+cimport cython
+from wengert.record.graph cimport Node
+from wengert.record.primitive cimport Rules
+from wengert.record.value cimport Recorder, Value, record
+
+
+cdef class _Walk:
+    cdef public set wanted
+    cdef public object targets, before
+    cdef public bint create_graph, retain_graph, accumulates, may_cut, careful
+    cdef public dict pending, grads, captured, products
+    cdef public list leaves, inside
+    cdef public Py_ssize_t first
+
+    @cython.locals(
+        r=Recorder, node=Node, edge=Node, rules=Rules, g=Value, u=Value, x=Value,
+        pending=dict, wanted=set, edges=tuple, total=tuple, new=tuple, old=tuple, plain=tuple, i=Py_ssize_t,
+        limit=Py_ssize_t, due=Py_ssize_t
+    )
+    cpdef run(self, list order)
+    cpdef add(self, object node, tuple new)
+    @cython.locals(n=Py_ssize_t)
+    cpdef tuple fitted(self, double c, Value u, Value x, Value g, Node edge)
+    @cython.locals(first=Py_ssize_t, a=Value, b=Value)
+    cpdef tuple peeled(self, double c, Value u, Value x, Value g)
+
+
+@cython.locals(a=Value, b=Value)
+cpdef bint _is_plain_product(Value x)
+cpdef bint _is_one(Value x)
+cpdef tuple _sum(tuple old, tuple new)
+@cython.locals(node=Node, seen=set, stack=list)
+cpdef list reachable(list roots, list targets)
+@cython.locals(n=Node)
+cpdef _check_freed(list nodes)

@@ -1,0 +1,27 @@
+# Types of value.py, for the compiled core (docs/decisions/033-compiled-core.md).
+cimport cython
+from wengert.config cimport Config
+
+
+cdef class Value:
+    cdef object __weakref__
+    cdef public object code, data, dtype, dual, inputs, lasti, node, origin, prim, shape, slots, static
+    cdef public Py_ssize_t index, mark, seq
+
+
+cdef class Recorder:
+    cdef public object busy, forward, grad, inference, last_site, levels, mutation, packs, packs_refused
+    cdef public object region, site
+    cdef public list recent
+    cdef public Py_ssize_t counted, next_check, start
+
+
+@cython.locals(r=Recorder, v=Value, x=Value, settings=Config)
+cpdef record(object prim, tuple inputs, tuple static, tuple shape, object dt, tuple slots=*)
+
+cpdef list references(list values)
+
+@cython.locals(r=Recorder, new=Py_ssize_t, limit=Py_ssize_t)
+cpdef _check_pending(Value v)
+
+cdef bint _is_pending(Value v)
