@@ -7,7 +7,10 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-CORE = ("config", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.evaluate")
+CORE = (
+    "config", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.evaluate",
+    "runtime.stitch",
+)  # fmt: skip
 
 
 def extensions() -> list[Extension]:

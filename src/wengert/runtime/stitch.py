@@ -8,10 +8,9 @@ are those of the fused plan. What is large, or blows small arrays up to large on
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
@@ -90,15 +89,14 @@ class Patch:
             views[0][first + cell] = const
 
 
-class _Part(NamedTuple):
+class _Part:
     """A value that is computed where it is read: its structure, what it reads, its numbers, the number of movements in
     a row and of elementwise operations."""
 
-    key: tuple
-    operands: list[int]
-    slots: list
-    depth: int
-    size: int = 0
+    __slots__ = ("depth", "key", "operands", "size", "slots")
+
+    def __init__(self, key: tuple, operands: list[int], slots: list, depth: int, size: int = 0) -> None:
+        self.key, self.operands, self.slots, self.depth, self.size = key, operands, slots, depth, size
 
 
 class _Entry:
@@ -212,7 +210,7 @@ class Stitcher:
             static = v.slots if prim.name == "full" and body.is_static(v.slots[0]) else ()
             self.parts[i] = _Part((prim, v.shape, v.dtype, static), [], list(v.slots), 0)
             return True
-        if role == PAD and any(s != 1 for s in v.static[0]):
+        if role == PAD and any([s != 1 for s in v.static[0]]):
             return False
         (x,) = v.inputs
         at = self.parts[x.index]
@@ -245,7 +243,7 @@ class Stitcher:
     def _moves_once(self, v: Value) -> bool:
         """Whether elementwise work can be done behind this movement: it repeats nothing, and is simple."""
         old, new = v.inputs[0].shape, v.shape
-        if self.uses[v.index] != 1 or math.prod(new) > math.prod(old):
+        if self.uses[v.index] != 1 or _numel(new) > _numel(old):
             return False
         return v.prim is not RESHAPE or [n for n in old if n != 1] == [n for n in new if n != 1]
 
@@ -258,7 +256,7 @@ class Stitcher:
         part = self.parts[x.index]
         assert part is not None
         self.parts[x.index] = None
-        self._append(x, list(part.key), part.operands, part.slots, math.prod(x.shape))
+        self._append(x, list(part.key), part.operands, part.slots, _numel(x.shape))
         for v in reversed(chain):
             self.parts[v.index] = None
             self._inline(v, _roles[v.prim])
@@ -291,9 +289,9 @@ class Stitcher:
                 depth = max(depth, part.depth)
         if before:
             slots = [*before, *slots]
-        size = math.prod(v.shape)
+        size = _numel(v.shape)
         if size > BLOWN_UP:
-            read = sum([math.prod(self.values[o].shape) for o in operands])
+            read = sum([_numel(self.values[o].shape) for o in operands])
             if size > LARGEST or size >= config.virtual_ratio * max(read, 1):
                 return False
         if role == POINT:
@@ -420,7 +418,14 @@ class Stitcher:
 
 
 def _size(v: Value) -> int:
-    return math.prod(v.shape) * v.dtype.bytes
+    return _numel(v.shape) * v.dtype.bytes
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count
 
 
 class _Temporaries:
