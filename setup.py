@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 CORE = (
     "config", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.evaluate",
-    "runtime.stitch",
+    "runtime.stitch", "ops.promotion", "ops.elementwise",
 )  # fmt: skip
 
 

@@ -200,13 +200,17 @@ def _without_history(v: Value) -> Value:
 
 
 def _defining_module() -> str:
-    """The name of the module that is making a primitive."""
+    """The name of the module that is making a primitive. A compiled one has no frame; importlib knows what it loads."""
     frame: Any = sys._getframe()
-    while (name := frame.f_globals.get("__name__", "__main__")).startswith((__name__, "wengert.extend")):
-        if frame.f_code.co_name == "<module>":
-            break
+    while True:
+        name = frame.f_globals.get("__name__", "__main__")
+        own = name.startswith((__name__, "wengert.extend")) and frame.f_code.co_name != "<module>"
+        loading = name.startswith(("importlib.", "_frozen_importlib"))
+        if loading and "spec" in frame.f_locals:
+            return frame.f_locals["spec"].name
+        if not own and not loading:
+            return name
         frame = frame.f_back
-    return name
 
 
 TABLE: dict[str, Primitive] = {}

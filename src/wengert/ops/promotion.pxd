@@ -1,0 +1,10 @@
+# Types of promotion.py, for the compiled core.
+cimport cython
+from wengert.record.value cimport Value, record
+
+
+cpdef tuple _common(object name, object a, object b)
+@cython.locals(x=Value, y=Value)
+cpdef _binary(object prim, object a, object b, object d=*)
+cpdef _floating(object prim, Value x)
+cpdef cast(Value x, object d)
