@@ -210,7 +210,7 @@ class Stitcher:
             static = v.slots if prim.name == "full" and body.is_static(v.slots[0]) else ()
             self.parts[i] = _Part((prim, v.shape, v.dtype, static), [], list(v.slots), 0)
             return True
-        if role == PAD and any([s != 1 for s in v.static[0]]):
+        if role == PAD and set(v.static[0]) - {1}:
             return False
         (x,) = v.inputs
         at = self.parts[x.index]
