@@ -31,6 +31,7 @@ from wengert.shapes import broadcast
 
 Function = Callable[..., Any]
 Inputs = tuple[tuple[tuple[int, ...], dtype], ...]  # their shapes and dtypes
+PARAMETERS = int, float, complex, str, tuple, dtype, type(None)  # what says all when it is compared
 CALLS = 4096  # combinations of arguments that are known, of one composition
 
 
@@ -63,18 +64,18 @@ def recorded(composition: Composition) -> Function:
                 values.append(x)
                 key += (x.shape, x.dtype)
             else:
-                key.append(x if type(x) is not list else tuple(x))
-                key.append(type(x))
+                key += (x, type(x))
         for name, x in kwargs.items():
-            key.append(name)
             if isinstance(x, Value):
                 values.append(x)
-                key += (x.shape, x.dtype)
+                key += (name, x.shape, x.dtype)
             else:
-                key.append(x if type(x) is not list else tuple(x))
-                key.append(type(x))
+                key += (name, x, type(x))
         at = tuple(key)
-        found = known.get(at)
+        try:
+            found = known.get(at)
+        except TypeError:  # a parameter is a list, say
+            return function(*args, **kwargs)
         if found is None:
             found = composition.learn(at, args, kwargs, values)
         prim = found.prim
@@ -89,6 +90,7 @@ def recorded(composition: Composition) -> Function:
                 n.bounds = tuple([values[k].node for k in found.order])
         return out
 
+    call.composition = composition  # type: ignore[attr-defined]
     return call
 
 
@@ -227,7 +229,9 @@ class Composition:
             return PLAIN
         given = [*zip(self.names, args), *kwargs.items()]
         layout = tuple([(name, isinstance(x, Value)) for name, x in given])
-        static = tuple([tuple(x) if type(x) is list else x for _, x in given if not isinstance(x, Value)])
+        static = tuple([x for _, x in given if not isinstance(x, Value)])
+        if not all(isinstance(x, PARAMETERS) for x in static):
+            return PLAIN
         variant = self.variant(layout, len(args), static)
         return PLAIN if variant is None else self.call(variant, static, values)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes, shapes
+from wengert.ops.blocks import block
 from wengert.ops.elementwise import cast, conj, eq, logical_or, ne, where
 from wengert.ops.movement import RESHAPE, expand, reshape, transpose, unsqueeze
 from wengert.ops.source import iota
@@ -62,8 +63,8 @@ MATMUL = Contraction(
     multilinear=True,
     node_name="MmBackward0",
     vjp={
-        "self": lambda g, other: contract(g, transpose(conj(other))),
-        "other": lambda g, self: contract(transpose(conj(self)), g),
+        "self": block(lambda g, other: contract(g, transpose(conj(other)))),
+        "other": block(lambda g, self: contract(transpose(conj(self)), g)),
     },
 )
 

@@ -172,6 +172,9 @@ class Primitive:
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
         self.module = _defining_module()
+        for rule in self.vjp.values():
+            if getattr(rule, "__name__", "") == "<lambda>" and (made := getattr(rule, "composition", None)) is not None:
+                made.name = f"{name}_backward"
         if self.listed:
             TABLE[name] = self
 
