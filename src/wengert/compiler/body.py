@@ -270,6 +270,9 @@ class Body:
                 continue
             at.append(index[k] + -start)
             inside = self._and(inside, self._within(at[-1], size))
+        shown = self.ops[op.args[0]].shape
+        if shown != sizes:  # axes of size 1 are missing, or more
+            at = [Affine(m) if isinstance(m, int) else m for m in reshape_index(tuple(at), shown, sizes) or ()]
         needs = [(op.args[0], tuple(at), self._and(guard, inside), depth, False)]
         if inside is None:
             return needs, lambda x: x
