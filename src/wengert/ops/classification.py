@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from wengert import dtypes
 from wengert.ops import elementwise as ew
+from wengert.ops.blocks import block
 from wengert.ops.composite import named
 from wengert.ops.extremes import log_softmax
 from wengert.ops.gather import bounds, check_index
@@ -93,9 +94,14 @@ def nll_loss(
     axis = 0 if len(input.shape) == 1 else 1
     _check_target(input, target, axis, ignore_index)
     _check_weight(weight, input.shape[axis])
-    each, weights = _negative_log(input, target, weight, axis, ignore_index)
-    out = _weighted_mean(each, weights, mode)
+    out = _nll(input, target, weight, axis, ignore_index, mode)
     return named(out, "NllLoss2DBackward0" if len(input.shape) > 2 else "NllLossBackward0", input)
+
+
+@block
+def _nll(input: Value, target: Value, weight: Value | None, axis: int, ignore_index: int, mode: str) -> Value:
+    each, weights = _negative_log(input, target, weight, axis, ignore_index)
+    return _weighted_mean(each, weights, mode)
 
 
 def _negative_log(

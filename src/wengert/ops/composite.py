@@ -5,6 +5,7 @@ from __future__ import annotations
 from wengert import shapes
 from wengert.api import api
 from wengert.attributes import CPP_NAMES, LONG_NAMES
+from wengert.ops.blocks import pointwise
 from wengert.ops.elementwise import (
     div,
     le,
@@ -118,6 +119,7 @@ def matmul(input: Value, other: Value) -> Value:
 
 
 @api(inplace=True)
+@pointwise(vjp={"input": pointwise(lambda g, result: where(_positive(result), g, 0))})
 def relu(input: Value) -> Value:
     """The larger of input and 0; its gradient at 0 is 0.
 
