@@ -42,7 +42,7 @@ from wengert.record.value import (
 # (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
 Scaled = tuple[float, Value | None, Value, Value | None]
 
-SMALL = 256  # elements of a gradient to which zeros are added rather than a part written into it
+SMALL = 16  # elements of a gradient to which zeros are added rather than a part written into it
 
 _by_seq = attrgetter("seq")
 _accumulating = threading.RLock()  # passes of several threads may share leaves

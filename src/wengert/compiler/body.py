@@ -15,7 +15,7 @@ from wengert.compiler import complex as cplx
 from wengert.compiler import division
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
 from wengert.compiler.program import UNROLL, Op
-from wengert.record.primitive import Block, Expression, Part
+from wengert.record.primitive import Composite, Expression, Part
 from wengert.shapes import contiguous_strides, reshape_index
 
 Index = tuple[Affine, ...]
@@ -40,7 +40,7 @@ def static_numbers(entries: Iterable[Any]) -> dict[int, Any]:
     for v in entries:
         if v.prim.name == "full" or isinstance(v.prim, Expression):
             out |= {slot + k: x for k, x in enumerate(v.slots) if is_static(x)}
-        elif isinstance(v.prim, Block):
+        elif isinstance(v.prim, Composite):
             out |= _numbers_of(v.prim.of(v), slot)
         slot += len(v.slots)
     return out

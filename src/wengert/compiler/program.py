@@ -21,7 +21,7 @@ from typing import Any
 from wengert.dtypes import dtype
 from wengert.record.primitive import (
     TABLE,
-    Block,
+    Composite,
     Contraction,
     Elementwise,
     Embed,
@@ -139,7 +139,7 @@ class _Builder:
         elif isinstance(prim, Expression):
             _expression(ops, prim.steps(tuple([ops[a].dtype.wide for a in args])), args, slot, v.shape)
             ops[-1].value = value
-        elif isinstance(prim, Block):
+        elif isinstance(prim, Composite):
             self._block(v, prim, args, slot, value)
         else:
             ops.append(Op(_kind(v), prim, args, v.static, slot, v.shape, v.dtype, value))
@@ -155,7 +155,7 @@ class _Builder:
         else:
             _reduction(ops, Op("reduce", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
 
-    def _block(self, v: Any, prim: Block, args: tuple[int, ...], slot: int, value: int) -> None:
+    def _block(self, v: Any, prim: Composite, args: tuple[int, ...], slot: int, value: int) -> None:
         """The parts of a block; only the last one is a value of the record, and an operation of its own."""
         ops = self.ops
         parts = prim.parts(v.static, tuple([(ops[a].shape, ops[a].dtype) for a in args]))

@@ -22,10 +22,10 @@ import numpy as np
 
 from wengert.config import configure
 from wengert.dtypes import dtype, from_numpy
-from wengert.ops.movement import EXPAND
+from wengert.ops.movement import EXPAND, expand
 from wengert.ops.source import FULL
 from wengert.record.graph import Node
-from wengert.record.primitive import ALIAS, Block, Elementwise, Expression, Fused, Library, Part, Step
+from wengert.record.primitive import ALIAS, Composite, Elementwise, Expression, Fused, Library, Part, Step
 from wengert.record.value import Value, lift, record, recorder
 from wengert.shapes import broadcast
 
@@ -190,7 +190,8 @@ class Variant:
         n = len(self.names)
 
         def along(t: Value, *rest: Any) -> Value:
-            found: Value = lift["tangent"](lambda *v: self.run(v, rest[n:]), rest[:n], k, t)
+            values = *rest[:k], expand(rest[k], t.shape), *rest[k + 1 : n]  # of what is elementwise, t has all axes
+            found: Value = lift["tangent"](lambda *v: self.run(v, rest[n:]), values, k, t)
             return found
 
         _signed(along, (*self.names, *self.params))
@@ -264,7 +265,7 @@ class Composition:
     def primitive(self, variant: Variant, static: tuple) -> Any:
         vjp = {name: self.vjp.get(name) or variant.rule(k) for k, name in enumerate(variant.names)}
         jvp = {name: variant.tangent(k) for k, name in enumerate(variant.names)}
-        return Block(
+        return Composite(
             self.name, " ".join(variant.names), params=" ".join(variant.params), parts=variant.parts, vjp=vjp, jvp=jvp,
             linear=self.linear,
         )  # fmt: skip
@@ -280,7 +281,7 @@ class Composition:
                 return None
             if v.prim is ALIAS:
                 (place[v],) = at
-            elif isinstance(v.prim, Block):
+            elif isinstance(v.prim, Composite):
                 inner = list(at)
                 for p in v.prim.of(v):
                     inner.append(len(inputs) + len(parts))
@@ -339,7 +340,8 @@ class Pointwise(Composition):
             return calculated(steps(dtypes), variant.trace(static, tuple([(SHAPE, d) for d in dtypes])).numbers, arrays)
 
         return Fused(
-            self.name, " ".join(variant.names), reference, steps=steps, vjp=vjp, params=" ".join(variant.params)
+            self.name, " ".join(variant.names), reference, steps=steps, vjp=vjp,
+            jvp={name: variant.tangent(k) for k, name in enumerate(variant.names)}, params=" ".join(variant.params),
         )  # fmt: skip
 
     def listed(self, inputs: list[Value], out: Value) -> tuple[tuple[Part, ...], int] | None:
@@ -392,7 +394,13 @@ def _refuse(*_: Any) -> Any:
     raise AssertionError("a placeholder has no numbers")
 
 
-PLACEHOLDER = Library("placeholder", "", _refuse)
+class Placeholder(Library):
+    """What an argument is while a composition is run to see what it records."""
+
+    listed = False
+
+
+PLACEHOLDER = Placeholder("placeholder", "", _refuse)
 SHAPE = (2,)  # of placeholders of what is elementwise: what is not leaves a trace
 SETTINGS = 64  # combinations of parameters that an elementwise composition has primitives for
 

@@ -277,7 +277,7 @@ class Part(NamedTuple):
     slots: tuple
 
 
-class Block(Primitive):
+class Composite(Primitive):
     """Operations recorded as one entry, which plans hold in its place: `parts(static, inputs)` lists them for inputs of
     these shapes and dtypes. It is a composition, recorded as one entry for speed alone.
     """

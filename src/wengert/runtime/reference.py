@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from wengert.record.primitive import Block, Embed, Movement, Source
+from wengert.record.primitive import Composite, Embed, Movement, Source
 from wengert.record.value import Value, counters, fill
 from wengert.runtime.buffers import from_array, widened
 
 
 def compute(v: Value) -> None:
     """Store v, whose inputs are stored."""
-    if isinstance(v.prim, Block):
+    if isinstance(v.prim, Composite):
         _compute_parts(v, v.prim)
         return
     arrays = [widened(x.data.array(x.shape, x.dtype), x.dtype) for x in v.inputs]
@@ -32,7 +32,7 @@ def compute(v: Value) -> None:
     counters.entries_reference += 1
 
 
-def _compute_parts(v: Value, prim: Block) -> None:
+def _compute_parts(v: Value, prim: Composite) -> None:
     at = list(v.inputs)
     for p in prim.of(v):
         at.append(Value(p.prim, tuple([at[k] for k in p.args]), p.static, p.shape, p.dtype, p.slots))

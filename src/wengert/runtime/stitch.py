@@ -17,7 +17,19 @@ from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
+from wengert.record.primitive import (
+    ALIAS,
+    LEAF,
+    Composite,
+    Elementwise,
+    Embed,
+    Fused,
+    Library,
+    Movement,
+    Primitive,
+    Reduction,
+    Source,
+)
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
@@ -39,14 +51,18 @@ TREE = 16  # elementwise operations in one patch, when patches are trees
 
 class Patch:
     """One operation, ready to be stitched. `pointers`: (cell, operand or -1 for the result, byte offset);
-    `temporaries`: (cell, byte offset) of what lives only within it; `rows`: (first cell, tasks, grain) of its kernels.
+    `temporaries`: (cell, byte offset) of what lives only within it; `rows`: (first cell, tasks, grain) of its kernels;
+    `constants`: its numbers, if they are always these.
     """
 
-    def __init__(self, made: Executable) -> None:
+    def __init__(self, made: Executable, constants: Any = None) -> None:
         self.made = made
-        self.cells: list[int] = made.cells.tolist()
         self.arena = made.plan.arena
         self.numbers, self.affine = made.numbers, made.affine
+        if constants is not None:  # numbers that are the same at every run
+            self.fill_slots(made.views, 0, constants)
+            self.numbers, self.affine = [], []
+        self.cells: list[int] = made.cells.tolist()
         operand = dict(made.plan.leaves)
         ((_, result),) = made.plan.outputs
         self.overwrites = result in operand
@@ -543,7 +559,7 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     if key[-1] is True:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
-    return Patch(Executable(made))
+    return Patch(Executable(made), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None)
 
 
 def _keep(key: tuple, patch: Patch) -> Patch:
