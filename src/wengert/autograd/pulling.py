@@ -1,4 +1,4 @@
-"""Derivatives of compositions that are recorded as one entry (`ops.blocks`): what reverse or forward mode records over
+"""Derivatives of compositions that are recorded as one entry (`ops.entries`): what reverse or forward mode records over
 the operations that they are made of."""
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from wengert.autograd.anomaly import anomaly
 from wengert.autograd.forward import Tangents, dual, opened, split
 from wengert.autograd.identities import identity
 from wengert.ops.source import full
-from wengert.record.value import Value, lift, recorder
+from wengert.record.value import Value, lift, thread
 
 
 def pullback(f: Callable[..., Value], inputs: tuple[Value, ...], k: int, g: Value) -> Value | None:
     """The gradient by the k-th input of f, from that of its result; None if there is none."""
-    r = recorder
+    r = thread.recorder
     before: Any = r.grad, r.inference, anomaly.enabled
     x = identity(inputs[k])
     r.grad, r.inference, anomaly.enabled = True, False, False

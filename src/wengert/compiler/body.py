@@ -47,7 +47,7 @@ def static_numbers(entries: Iterable[Any]) -> dict[int, Any]:
 
 
 def _numbers_of(parts: Iterable[Part], slot: int) -> dict[int, Any]:
-    """The static numbers of the parts of a block whose slots begin at `slot`."""
+    """The static numbers of the parts of a composite whose slots begin at `slot`."""
     out: dict[int, Any] = {}
     for p in parts:
         if p.prim.name == "full" or isinstance(p.prim, Expression):

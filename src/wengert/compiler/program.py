@@ -114,13 +114,13 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
 
 
 class _Builder:
-    """Appends entries, and parts of blocks, to the operations of a program."""
+    """Appends entries, and parts of composites, to the operations of a program."""
 
     def __init__(self, ops: list[Op], suits: Suits) -> None:
         self.ops = ops
         self.suits = suits
         self.widened: dict[int, int] = {}  # of operands of BLAS products, which come in wide types
-        self.known: dict[tuple, int] = {}  # parts of blocks, which others may use too
+        self.known: dict[tuple, int] = {}  # parts of composites, which others may use too
 
     def add(self, v: Any, args: tuple[int, ...], slot: int, value: int) -> None:
         """Append an entry or a part whose operands are the operations `args`; its result is the last one then."""
@@ -140,7 +140,7 @@ class _Builder:
             _expression(ops, prim.steps(tuple([ops[a].dtype.wide for a in args])), args, slot, v.shape)
             ops[-1].value = value
         elif isinstance(prim, Composite):
-            self._block(v, prim, args, slot, value)
+            self._composite(v, prim, args, slot, value)
         else:
             ops.append(Op(_kind(v), prim, args, v.static, slot, v.shape, v.dtype, value))
         if ops[-1].dtype is not v.dtype:
@@ -155,8 +155,8 @@ class _Builder:
         else:
             _reduction(ops, Op("reduce", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
 
-    def _block(self, v: Any, prim: Composite, args: tuple[int, ...], slot: int, value: int) -> None:
-        """The parts of a block; only the last one is a value of the record, and an operation of its own."""
+    def _composite(self, v: Any, prim: Composite, args: tuple[int, ...], slot: int, value: int) -> None:
+        """The parts of a composite; only the last one is a value of the record, and an operation of its own."""
         ops = self.ops
         parts = prim.parts(v.static, tuple([(ops[a].shape, ops[a].dtype) for a in args]))
         at = list(args)

@@ -10,8 +10,8 @@ from typing import Any
 
 from wengert import shapes
 from wengert.api import api
-from wengert.ops.blocks import pointwise
 from wengert.ops.elementwise import abs, cast, ge, gt, le, logical_and, lt, once_rounded, tanh, where
+from wengert.ops.entries import pointwise
 from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import full
 from wengert.ops.special import erfc, logaddexp

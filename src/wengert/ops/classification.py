@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from wengert import dtypes
 from wengert.ops import elementwise as ew
-from wengert.ops.blocks import block
 from wengert.ops.composite import named
+from wengert.ops.entries import composite
 from wengert.ops.extremes import log_softmax
 from wengert.ops.gather import bounds, check_index
 from wengert.ops.losses import array_of, loss, mode_of, reduced, softplus
@@ -98,7 +98,7 @@ def nll_loss(
     return named(out, "NllLoss2DBackward0" if len(input.shape) > 2 else "NllLossBackward0", input)
 
 
-@block
+@composite
 def _nll(input: Value, target: Value, weight: Value | None, axis: int, ignore_index: int, mode: str) -> Value:
     each, weights = _negative_log(input, target, weight, axis, ignore_index)
     return _weighted_mean(each, weights, mode)

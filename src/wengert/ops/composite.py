@@ -5,7 +5,6 @@ from __future__ import annotations
 from wengert import shapes
 from wengert.api import api
 from wengert.attributes import CPP_NAMES, LONG_NAMES
-from wengert.ops.blocks import pointwise
 from wengert.ops.elementwise import (
     div,
     le,
@@ -14,6 +13,7 @@ from wengert.ops.elementwise import (
     pow,
     where,
 )  # fmt: skip
+from wengert.ops.entries import pointwise
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import contract
 from wengert.record.value import Value

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 from wengert.api import api
-from wengert.ops.blocks import block
 from wengert.ops.composite import matmul, mm, named
 from wengert.ops.elementwise import conj, once_rounded
+from wengert.ops.entries import composite
 from wengert.ops.movement import permute, reshape, transpose
 from wengert.ops.reduction import contract, sum
 from wengert.record.value import Value
 
 
-@block
+@composite
 def linear_by_input(g: Value, weight: Value) -> Value:
     """The gradient of a linear map by its input."""
     if len(weight.shape) == 1:
@@ -22,7 +22,7 @@ def linear_by_input(g: Value, weight: Value) -> Value:
     return reshape(contract(reshape(g, (math.prod(lead), n)), conj(weight)), (*lead, m))
 
 
-@block
+@composite
 def linear_by_weight(g: Value, input: Value, shape: tuple[int, ...]) -> Value:
     """The gradient of a linear map by its weight, of `shape`."""
     rows, n = math.prod(input.shape[:-1]), math.prod(shape[:-1])
@@ -33,7 +33,7 @@ def linear_by_weight(g: Value, input: Value, shape: tuple[int, ...]) -> Value:
 LINEAR = {"input": linear_by_input, "weight": linear_by_weight, "bias": lambda g: g, "rest": lambda g: g}
 
 
-@block(vjp=LINEAR)
+@composite(vjp=LINEAR)
 @once_rounded
 def linear_onto(rest: Value, input: Value, weight: Value, bias: Value | None) -> Value:
     """rest + linear(input, weight, bias)."""
@@ -41,7 +41,7 @@ def linear_onto(rest: Value, input: Value, weight: Value, bias: Value | None) ->
 
 
 @api(namespace="nn.functional")
-@block(vjp=LINEAR)
+@composite(vjp=LINEAR)
 @once_rounded
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """input @ weight.T + bias: (..., in) to (..., out) for a weight (out, in), or to (...) for a weight (in).

@@ -14,7 +14,7 @@ import numpy as np
 from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.dtypes import dtype
-from wengert.ops.blocks import pointwise
+from wengert.ops.entries import pointwise
 from wengert.ops.promotion import ARITHMETIC, _binary, _common, _floating, cast
 from wengert.ops.promotion import named as named
 from wengert.ops.promotion import once_rounded as once_rounded
@@ -59,7 +59,10 @@ DIV = Elementwise(
     "div",
     "self other",
     np.true_divide,
-    vjp={"self": lambda g, other: g / conj(other), "other": pointwise(lambda g, self, other: -(g * conj(self / other / other)))},
+    vjp={
+        "self": lambda g, other: g / conj(other),
+        "other": pointwise(lambda g, self, other: -(g * conj(self / other / other))),
+    },
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
 ARITHMETIC.update((ADD, SUB, MUL, DIV))

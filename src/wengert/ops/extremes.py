@@ -12,7 +12,6 @@ from wengert.dtypes import dtype as Dtype
 from wengert.ops import reduction
 from wengert.ops.batching import grafted
 from wengert.ops.bits import bitwise_not
-from wengert.ops.blocks import block
 from wengert.ops.elementwise import (
     abs,
     add,
@@ -35,6 +34,7 @@ from wengert.ops.elementwise import (
     sub,
     where,
 )  # fmt: skip
+from wengert.ops.entries import composite
 from wengert.ops.movement import reshape
 from wengert.ops.reduction import first_index
 from wengert.ops.reduction import sum as total
@@ -83,7 +83,7 @@ def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Va
     return grafted(value, _mean_of_equals(x, frozen(x), value, axes_of(x, dim), keepdim))
 
 
-@block
+@composite
 def _mean_of_equals(x: Value, plain: Value, value: Value, axes: tuple[int, ...], keepdim: bool) -> Value:
     """The mean over axes of the elements of x, which has the numbers of `plain`, that are equal to `value`."""
     shape = tuple([1 if k in axes else n for k, n in enumerate(x.shape)])
@@ -271,7 +271,7 @@ def argmin(input: Value, dim: int | None = None, keepdim: bool = False) -> Value
 
 @api(label="LogsumexpBackward0")
 @api(namespace="special", label="LogsumexpBackward0")
-@block
+@composite
 @once_rounded
 def logsumexp(input: Value, dim: Any, keepdim: bool = False) -> Value:
     """log(sum(exp(input))) over `dim`, without overflow.
@@ -327,12 +327,12 @@ def softmax(input: Value, dim: int | None = None, dtype: Dtype | None = None) ->
     return _softmax(x, dim)
 
 
-@block
+@composite
 def _softmax_by_x(g: Value, result: Value, dim: int | None) -> Value:
     return mul(result, sub(g, total(mul(g, result), dim, True)))
 
 
-@block(vjp={"x": _softmax_by_x})
+@composite(vjp={"x": _softmax_by_x})
 def _softmax(x: Value, dim: int | None) -> Value:
     e = exp(sub(x, reduction.amax(frozen(x), dim, True, "softmax")))
     return div(e, total(e, dim, True))
@@ -351,11 +351,11 @@ def log_softmax(input: Value, dim: int | None = None, dtype: Dtype | None = None
     return x if 0 in x.shape else _log_softmax(x, dim)
 
 
-@block
+@composite
 def _log_softmax_by_x(g: Value, result: Value, dim: int | None) -> Value:
     return sub(g, mul(exp(result), total(g, dim, True)))
 
 
-@block(vjp={"x": _log_softmax_by_x})
+@composite(vjp={"x": _log_softmax_by_x})
 def _log_softmax(x: Value, dim: int | None) -> Value:
     return sub(x, logsumexp(x, dim, True))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes, shapes
-from wengert.ops.blocks import block
 from wengert.ops.elementwise import cast, conj, eq, logical_or, ne, where
+from wengert.ops.entries import composite
 from wengert.ops.movement import RESHAPE, expand, reshape, transpose, unsqueeze
 from wengert.ops.source import iota
 from wengert.record.primitive import Contraction, Reduction
@@ -63,8 +63,8 @@ MATMUL = Contraction(
     multilinear=True,
     node_name="MmBackward0",
     vjp={
-        "self": block(lambda g, other: contract(g, transpose(conj(other)))),
-        "other": block(lambda g, self: contract(transpose(conj(self)), g)),
+        "self": composite(lambda g, other: contract(g, transpose(conj(other)))),
+        "other": composite(lambda g, self: contract(transpose(conj(self)), g)),
     },
 )
 
@@ -87,7 +87,7 @@ def _spread(g: Value, axes: tuple[int, ...], shape: Shape) -> Value:
     return expand(reshape(g, _kept(shape, axes)), shape)
 
 
-@block(vjp={"x": _spread}, linear=True)
+@composite(vjp={"x": _spread}, linear=True)
 def _sum_of(x: Value, axes: tuple[int, ...], keepdim: bool) -> Value:
     """The sum over axes one after the other, the last one first."""
     out = x if x.dtype.wide is x.dtype else cast(x, x.dtype.wide)
@@ -141,7 +141,7 @@ def _broadcast(g: Value, to: Shape, shape: Shape) -> Value:
     return expand(g, shape)
 
 
-@block(vjp={"g": _broadcast}, linear=True)
+@composite(vjp={"g": _broadcast}, linear=True)
 def _sum_to(g: Value, axes: tuple[int, ...], to: Shape) -> Value:
     for axis in reversed(axes):
         g = sum_axis(g, axis)

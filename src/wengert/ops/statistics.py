@@ -13,7 +13,6 @@ from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.dtypes import dtype as Dtype
 from wengert.ops import reduction
-from wengert.ops.blocks import block
 from wengert.ops.elementwise import (
     cast,
     conj,
@@ -30,6 +29,7 @@ from wengert.ops.elementwise import (
     sub,
     where,
 )  # fmt: skip
+from wengert.ops.entries import composite
 from wengert.ops.movement import expand, reshape, slice_, transpose
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import full
@@ -121,7 +121,7 @@ def _shared(g: Value, axes: Shape, shape: Shape) -> Value:
     return div(expand(reshape(g, tuple([1 if k in axes else n for k, n in enumerate(shape)])), shape), n)
 
 
-@block(vjp={"x": _shared}, linear=True)
+@composite(vjp={"x": _shared}, linear=True)
 def _mean(x: Value, axes: Shape, keepdim: bool) -> Value:
     return div(total(x, axes, keepdim), math.prod([x.shape[k] for k in axes]))
 

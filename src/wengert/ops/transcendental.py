@@ -14,8 +14,8 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.api import api
-from wengert.ops.blocks import pointwise
 from wengert.ops.elementwise import _common, _floating, cast, conj, eq, neg, pow, where
+from wengert.ops.entries import pointwise
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
 from wengert.shapes import broadcast

@@ -6,7 +6,7 @@ from typing import Any
 
 from wengert.factories import full_like, tensor
 from wengert.ops import elementwise as ew
-from wengert.ops.blocks import pointwise
+from wengert.ops.entries import pointwise
 from wengert.optim.optimizer import (
     Group,
     Optimizer,

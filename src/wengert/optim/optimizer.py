@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from wengert.autograd.modes import enable_grad, no_grad
 from wengert.factories import tensor, zeros_like
 from wengert.ops import elementwise as ew
-from wengert.ops.blocks import pointwise
+from wengert.ops.entries import pointwise
 from wengert.ops.source import scalar
 from wengert.record.hooks import RemovableHandle, add
 from wengert.record.value import Value

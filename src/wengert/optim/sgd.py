@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wengert.ops.blocks import pointwise
+from wengert.ops.entries import pointwise
 from wengert.optim.optimizer import Group, Optimizer, State, decayed, descended, positive, rate_of, write
 from wengert.record.value import Value
 from wengert.tensor import Tensor, handle, tensor_value

@@ -265,8 +265,8 @@ class Fused(Expression):
 
 
 class Part(NamedTuple):
-    """One operation of a block; `args` count the block's inputs first, then its parts. `slots` are its numbers, which
-    are among those of the block from place `slot` on."""
+    """One operation of a composite; `args` count its inputs first, then its parts. `slots` are its numbers, which
+    are among those of the composite from place `slot` on."""
 
     prim: Primitive
     args: tuple[int, ...]

@@ -559,7 +559,9 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     if key[-1] is True:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
-    return Patch(Executable(made), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None)
+    return Patch(
+        Executable(made), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None
+    )
 
 
 def _keep(key: tuple, patch: Patch) -> Patch:

@@ -1,4 +1,4 @@
-"""Compositions recorded as one entry: `block`, and `pointwise` for elementwise ones.
+"""Compositions recorded as one entry: `composite`, and `pointwise` for elementwise ones.
 
 What an entry costs beside its arithmetic decides how fast programs of small tensors are. A decorated composition is run
 once on placeholders for each combination of shapes, dtypes and parameters; later calls record one entry, which plans
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ from wengert.ops.movement import EXPAND, expand
 from wengert.ops.source import FULL
 from wengert.record.graph import Node
 from wengert.record.primitive import ALIAS, Composite, Elementwise, Expression, Fused, Library, Part, Step
-from wengert.record.value import Value, lift, record, recorder
+from wengert.record.value import Recorder, Value, lift, record, thread
 from wengert.shapes import broadcast
 
 Function = Callable[..., Any]
@@ -35,10 +34,10 @@ PARAMETERS = int, float, complex, str, tuple, dtype, type(None)  # what says all
 CALLS = 4096  # combinations of arguments that are known, of one composition
 
 
-def block(function: Function | None = None, *, vjp: dict[str, Any] | None = None, linear: bool = False) -> Any:
+def composite(function: Function | None = None, *, vjp: dict[str, Any] | None = None, linear: bool = False) -> Any:
     """Record a composition as one entry. `vjp`: rules of some arguments, as those of a primitive."""
     if function is None:
-        return lambda f: block(f, vjp=vjp, linear=linear)
+        return lambda f: composite(f, vjp=vjp, linear=linear)
     return recorded(Composition(function, vjp or {}, linear))
 
 
@@ -55,7 +54,8 @@ def recorded(composition: Composition) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if recorder.forward or recorder.levels:
+        r = thread.recorder
+        if r.forward or r.levels:
             return function(*args, **kwargs)
         values: list[Value] = []
         key: list[Any] = []
@@ -207,7 +207,7 @@ def _signed(f: Any, names: tuple[str, ...]) -> None:
 
 
 class Composition:
-    """A function of values, and what calls of it record: blocks."""
+    """A function of values, and what calls of it record: composites."""
 
     def __init__(self, function: Function, vjp: dict[str, Any], linear: bool) -> None:
         self.function = function
@@ -329,15 +329,19 @@ class Pointwise(Composition):
     def primitive(self, variant: Variant, static: tuple) -> Any:
         vjp = {name: self.vjp.get(name) or variant.rule(k) for k, name in enumerate(variant.names)}
 
-        @functools.cache
-        def steps(dtypes: tuple[dtype, ...]) -> tuple[Step, ...]:
+        def traced(dtypes: tuple[dtype, ...]) -> Traced:
             found = variant.trace(static, tuple([(SHAPE, d) for d in dtypes]))
             assert found is not None
-            return tuple([Step(p.prim, p.args, p.static, p.dtype, p.slot) for p in found.parts])
+            return found
 
-        def reference(*arrays: np.ndarray) -> np.ndarray:
-            dtypes = tuple([from_numpy(a.dtype) for a in arrays[: len(variant.names)]])
-            return calculated(steps(dtypes), variant.trace(static, tuple([(SHAPE, d) for d in dtypes])).numbers, arrays)
+        @functools.cache
+        def steps(dtypes: tuple[dtype, ...]) -> tuple[Step, ...]:
+            return tuple([Step(p.prim, p.args, p.static, p.dtype, p.slot) for p in traced(dtypes).parts])
+
+        def reference(*arguments: Any) -> np.ndarray:
+            arrays = arguments[: len(variant.names)]  # parameters follow
+            dtypes = tuple([from_numpy(a.dtype) for a in arrays])
+            return calculated(steps(dtypes), traced(dtypes).numbers, arrays)
 
         return Fused(
             self.name, " ".join(variant.names), reference, steps=steps, vjp=vjp,
@@ -427,13 +431,11 @@ def _cone(result: Value, inputs: dict[Value, int]) -> list[Value]:
 @contextmanager
 def alone() -> Iterator[None]:
     """Within, what is recorded belongs to nobody: it is not evaluated, cut or packed, and derivatives are recorded."""
-    r = recorder
-    before = r.grad, r.inference, r.forward, r.site, r.levels, r.packs, r.region, r.busy, r.recent
-    r.grad, r.inference, r.forward, r.site, r.levels = True, False, (), (None, 0), []
-    r.packs, r.region, r.busy = (), None, True
-    r.recent = deque(maxlen=1)
+    outer, own = thread.recorder, Recorder()
+    own.site, own.busy = (None, 0), True
+    thread.recorder = own
     try:
         with configure(eager=False):
             yield
     finally:
-        r.grad, r.inference, r.forward, r.site, r.levels, r.packs, r.region, r.busy, r.recent = before
+        thread.recorder = outer
