@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
@@ -58,7 +60,7 @@ class Patch:
     def __init__(self, made: Executable, constants: Any = None) -> None:
         self.made = made
         self.arena = made.plan.arena
-        self.numbers, self.affine = made.numbers, made.affine
+        self.numbers, self.affine = made.numbers, _by_terms(made.affine)
         if constants is not None:  # numbers that are the same at every run
             self.fill_slots(made.views, 0, constants)
             self.numbers, self.affine = [], []
@@ -100,10 +102,20 @@ class Patch:
     def fill_slots(self, views: tuple[Any, Any, Any], first: int, slots: Any) -> None:
         """Write numbers, and what follows from slice bounds, into the cells from `first` on."""
         fill_numbers(self.numbers, slots, *views, first)
-        for cell, const, terms in self.affine:
-            for slot, c in terms:
-                const += c * slots[slot]
-            views[0][first + cell] = const
+        for terms, cells, consts in self.affine:
+            shift = sum([c * slots[slot] for slot, c in terms])
+            if len(cells) == 1:
+                views[0][first + cells[0]] = consts[0] + shift
+            else:
+                np.frombuffer(views[0], np.int64)[cells + first] = consts + shift
+
+
+def _by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
+    """Cells that follow from slice bounds: those to which the same is added, and what it is added to."""
+    found: dict[tuple, list[tuple[int, int]]] = {}
+    for cell, const, terms in affine:
+        found.setdefault(terms, []).append((cell, const))
+    return [(t, *np.array(cells, np.int64).T) for t, cells in found.items()]
 
 
 class _Part(NamedTuple):
