@@ -6,7 +6,7 @@ and the reference evaluator take for the operations that it is made of, so that 
 recorded in the same way: the gradient by one argument is a composition too, what reverse mode records over the
 placeholders. Transforms (forward mode, vmap) see the operations themselves.
 
-A composition may depend on nothing but its arguments: values and hashable parameters.
+A composition may depend on nothing but its arguments: values, and parameters of which equal ones mean the same.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def recorded(composition: Composition) -> Function:
                 values.append(x)
                 key += (x.shape, x.dtype)
             else:
-                key += (x, type(x))
+                key.append(x)
         for name, x in kwargs.items():
             if isinstance(x, Value):
                 values.append(x)
                 key += (name, x.shape, x.dtype)
             else:
-                key += (name, x, type(x))
+                key += (name, x)
         at = tuple(key)
         try:
             found = known.get(at)
@@ -161,7 +161,7 @@ class Variant:
                 return Traced((), -1, (), None, None, None)
             n = out.node
             order = None
-            if n is not None and n.bounds is not None:
+            if n is not None and n.bounds is not None and all(b is None or b in nodes for b in n.bounds):
                 order = tuple([nodes.index(b) for b in n.bounds if b is not None])
             found = self.composition.listed(values, out)
             if found is None:
@@ -264,7 +264,7 @@ class Composition:
 
     def primitive(self, variant: Variant, static: tuple) -> Any:
         vjp = {name: self.vjp.get(name) or variant.rule(k) for k, name in enumerate(variant.names)}
-        jvp = {name: variant.tangent(k) for k, name in enumerate(variant.names)}
+        jvp = {name: variant.tangent(k) for k, name in enumerate(variant.names) if name not in self.vjp}
         return Composite(
             self.name, " ".join(variant.names), params=" ".join(variant.params), parts=variant.parts, vjp=vjp, jvp=jvp,
             linear=self.linear,
@@ -345,7 +345,8 @@ class Pointwise(Composition):
 
         return Fused(
             self.name, " ".join(variant.names), reference, steps=steps, vjp=vjp,
-            jvp={name: variant.tangent(k) for k, name in enumerate(variant.names)}, params=" ".join(variant.params),
+            jvp={name: variant.tangent(k) for k, name in enumerate(variant.names) if name not in self.vjp},
+            params=" ".join(variant.params),
         )  # fmt: skip
 
     def listed(self, inputs: list[Value], out: Value) -> tuple[tuple[Part, ...], int] | None:
