@@ -19,7 +19,7 @@ from wengert.ops import elementwise as ew
 from wengert.ops import extremes, movement, reduction
 from wengert.ops.source import full
 from wengert.record import graph
-from wengert.record.primitive import TABLE
+from wengert.record.primitive import TABLE, Composite
 from wengert.record.value import Value, counters, thread
 from wengert.runtime.evaluate import constant, read
 
@@ -157,6 +157,7 @@ def test_every_sample_records_its_primitive():
                     while stack:
                         v = stack.pop()
                         seen.add(v.prim.name)
+                        seen.update([p.prim.name for p in v.prim.of(v)] if isinstance(v.prim, Composite) else ())
                         stack.extend(v.inputs)
                     # An axis of size 1 is dropped without adding anything up.
                     assert name in seen or not arrays, (name, d)

@@ -200,20 +200,18 @@ def _tensor(t: Any) -> Any:
 
 
 def _chain(shape: Shape, starts: Shape, sizes: Shape, steps: Shape, result: Shape) -> tuple[Lens, ...]:
-    out: tuple[Lens, ...] = ()
     if sizes != shape:
-        out = (Slice(starts, sizes, steps),)
-    return out if result == sizes else (*out, Reshape(sizes, result))
+        return (Slice(starts, sizes, steps, result),)
+    return () if result == sizes else (Reshape(sizes, result),)
 
 
 def _select(shape: Shape, i: int) -> tuple[Lens, ...]:
     n, rest = shape[0], shape[1:]
     if not -n <= i < n:
         raise IndexError(f"index {i} is out of bounds for dimension 0 with size {n}")
-    whole = Reshape((1, *rest), rest)
     if n == 1:
-        return (whole,)
-    return Slice((i % n, *[0] * len(rest)), (1, *rest), (1,) * len(shape)), whole
+        return (Reshape(shape, rest),)
+    return (Slice((i % n, *[0] * len(rest)), (1, *rest), (1,) * len(shape), rest),)
 
 
 def _bound(x: Any) -> int | None:

@@ -18,7 +18,7 @@ from wengert.ops.joining import padded_shape, stack
 from wengert.ops.shaping import flat
 from wengert.overrides import with_axis
 from wengert.runtime.evaluate import constant
-from wengert.storage import Lens, Reshape, Slice, twin
+from wengert.storage import Slice, twin
 from wengert.tensor import Tensor, make, tensor_value
 from wengert.views import _reshaped, expand, permute
 
@@ -32,9 +32,8 @@ def _part(x: Tensor, axis: int, start: int, size: int, label: str, drop: bool = 
     v = tensor_value(x)
     starts = tuple([start if k == axis else 0 for k in range(len(v.shape))])
     sizes = (*v.shape[:axis], size, *v.shape[axis + 1 :])
-    lenses: tuple[Lens, ...] = (Slice(starts, sizes, (1,) * len(sizes)),)
-    if drop:
-        lenses = (*lenses, Reshape(sizes, (*sizes[:axis], *sizes[axis + 1 :])))
+    shown = (*sizes[:axis], *sizes[axis + 1 :]) if drop else sizes
+    lenses = (Slice(starts, sizes, (1,) * len(sizes), shown),)
     out = storage.get(lenses, v)
     if out.node is not None:
         out.node.label = label

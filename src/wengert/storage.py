@@ -49,30 +49,35 @@ class Lens(Protocol):
 
 
 class Slice(Lens):
-    """Elements starts + steps * [0, sizes) of each axis."""
+    """Elements starts + steps * [0, sizes) of each axis, in the shape `shown`, which may lack axes of size 1 or have
+    more."""
 
-    __slots__ = ("sizes", "starts", "steps")
+    __slots__ = ("shown", "sizes", "starts", "steps")
 
-    def __init__(self, starts: Shape, sizes: Shape, steps: Shape) -> None:
+    def __init__(self, starts: Shape, sizes: Shape, steps: Shape, shown: Shape | None = None) -> None:
         self.starts, self.sizes, self.steps = starts, sizes, steps
+        self.shown = sizes if shown is None else shown
 
     def get(self, v: Value) -> Value:
-        return movement.slice_(v, self.starts, self.sizes, self.steps)
+        return movement.slice_(v, self.starts, self.sizes, self.steps, self.shown)
 
     def put(self, base: Value, v: Value) -> Value:
-        return movement.write(base, v, self.starts, self.steps)
+        return movement.write(base, movement.reshape(v, self.sizes), self.starts, self.steps)
 
     def after(self, inner: Slice) -> Slice:
-        """The one slice that equals `inner`, then this."""
+        """The one slice that equals `inner`, which shows all its axes, then this."""
         starts = tuple([a + b * s for a, b, s in zip(inner.starts, self.starts, inner.steps)])
-        return Slice(starts, self.sizes, tuple([a * b for a, b in zip(inner.steps, self.steps)]))
+        return Slice(starts, self.sizes, tuple([a * b for a, b in zip(inner.steps, self.steps)]), self.shown)
 
     def layout(self, shape: Shape, strides: Shape, offset: int) -> tuple[Shape, Shape, int]:
         offset += sum(a * s for a, s in zip(self.starts, strides))
-        return self.sizes, tuple([a * b for a, b in zip(strides, self.steps)]), offset
+        strides = tuple([a * b for a, b in zip(strides, self.steps)])
+        if self.shown != self.sizes:
+            strides = shapes.view_strides(self.sizes, strides, self.shown) or shapes.contiguous_strides(self.shown)
+        return self.shown, strides, offset
 
     def array(self, x: np.ndarray) -> np.ndarray:
-        return x[movement._slices(self.starts, self.sizes, self.steps)]
+        return x[movement._slices(self.starts, self.sizes, self.steps)].reshape(self.shown)
 
 
 class Reshape(Lens):
@@ -138,7 +143,7 @@ class Expand(Lens):
         kept = [k in whole for k in range(lead, len(self.shape))]
         starts = tuple([a if keep else 0 for a, keep in zip(part.starts[lead:], kept)])
         sizes = part.sizes[lead:]
-        return Slice(starts, sizes, part.steps[lead:]), Reshape(sizes, part.sizes)
+        return Slice(starts, sizes, part.steps[lead:]), Reshape(sizes, part.shown)
 
     def get(self, v: Value) -> Value:
         return movement.expand(v, self.shape)
@@ -244,8 +249,9 @@ def _strided(x: np.ndarray, lens: Diagonal | Windows | Strided) -> np.ndarray:
 
 def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...]:
     """`lenses`, then `more`; slices that meet become one."""
-    if lenses and more and type(lenses[-1]) is Slice and type(more[0]) is Slice:
-        return (*lenses[:-1], more[0].after(lenses[-1]), *more[1:])
+    inner = lenses[-1] if lenses else None
+    if type(inner) is Slice and more and type(more[0]) is Slice and inner.shown == inner.sizes:
+        return (*lenses[:-1], more[0].after(inner), *more[1:])
     if lenses and more and type(lenses[-1]) is Expand and type(more[0]) is Slice:
         narrowed = lenses[-1].narrowed(more[0])
         if narrowed is not None:

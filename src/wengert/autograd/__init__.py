@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wengert.autograd import forward_ad, function, graph, variable
+from wengert.autograd import forward_ad, function, graph, pulling, variable
 from wengert.autograd import modes as grad_mode
 from wengert.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from wengert.autograd.differentiate import backward, grad
@@ -21,6 +21,6 @@ functional = lazy("wengert.autograd.functional")
 
 __all__ = [
     "Function", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function", "functional", "grad",
-    "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly",
+    "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "pulling", "set_detect_anomaly",
     "set_grad_enabled", "set_multithreading_enabled", "variable",
 ]  # fmt: skip

@@ -42,6 +42,8 @@ from wengert.record.value import (
 # (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
 Scaled = tuple[float, Value | None, Value, Value | None]
 
+SMALL = 16  # elements of a gradient to which zeros are added rather than a part written into it
+
 _by_seq = attrgetter("seq")
 _accumulating = threading.RLock()  # passes of several threads may share leaves
 
@@ -569,7 +571,8 @@ def _multiplied(total: Scaled) -> Value:
     """A scaled cotangent as one value."""
     c, u, x, part = total
     if part is not None and (u is not None or c != 1):
-        return mv.embed(_multiplied((c, u, part, None)), x.shape, x.slots, x.static[0])
+        steps, shape, sizes = x.static
+        return mv.embed(_multiplied((c, u, part, None)), shape, x.slots, steps, sizes)
     if u is None:
         return _times_number(x, c)
     u = _times_number(u, c)
@@ -582,12 +585,13 @@ def _sum(old: Scaled, new: Scaled) -> Scaled:
     c, u, x, _ = old
     d, w, y, part = new
     alike = u is w and c == d
-    if part is not None:
+    if part is not None and math.prod(x.shape) > SMALL:
         # Adding into a slice touches only the slice, so a loop over the elements of a vector stays linear.
         if not alike:
             c, u, x, part = 1.0, None, _multiplied(old), _multiplied((d, w, part, None))
-        steps = y.static[0]
-        return c, u, mv.write(x, mv.slice_(x, y.slots, part.shape, steps) + part, y.slots, steps), None
+        steps, _, sizes = y.static
+        total = mv.slice_(x, y.slots, sizes, steps) + mv.reshape(part, sizes)
+        return c, u, mv.write(x, total, y.slots, steps), None
     if alike:
         return c, u, x + y, None
     if u is w and c == -d:

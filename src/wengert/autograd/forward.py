@@ -24,10 +24,11 @@ from wengert.errors import InternalError
 from wengert.ops.batching import level_of, lowered
 from wengert.ops.elementwise import cast, conj
 from wengert.ops.movement import expand
+from wengert.ops.reduction import sum_to
 from wengert.ops.source import full
 from wengert.record.dual import Dual, Level, seen
 from wengert.record.graph import MultiNode, Node, OutputNode
-from wengert.record.primitive import ALIAS, ZERO, Elementwise, Primitive, alias, batched
+from wengert.record.primitive import ALIAS, ZERO, Composite, Elementwise, Primitive, alias, batched
 from wengert.record.value import Batched, InferenceValue, Value, append, lift, record, thread
 
 UNSUPPORTED = (
@@ -304,6 +305,8 @@ def partial(step: Step, k: int, t: Value) -> Value:
         t = expand(t, step.shape)
     if rule is not None:
         return _call(step, rule, t)
+    if isinstance(prim, Composite):
+        return _transposed(step, prim.vjp[name], t)
     if not isinstance(prim, Elementwise) or name not in prim.vjp:
         raise NotImplementedError(UNSUPPORTED.format(name=prim.name, input=name))
     return conj(_call(step, prim.vjp[name], conj(t)))
@@ -314,7 +317,8 @@ def reads(rule: Callable) -> list[str]:
     return list(inspect.signature(rule).parameters)[1:]
 
 
-def _call(step: Step, rule: Any, t: Value) -> Value:
+def _call(step: Step, rule: Any, t: Value, shape: tuple[int, ...] | None = None) -> Value:
+    """A rule applied to t; `shape` is that of the input, if not of t."""
     prim = step.prim
     names = (*prim.inputs, "result")
     out: list[Any] = [t]
@@ -324,8 +328,18 @@ def _call(step: Step, rule: Any, t: Value) -> Value:
         elif p in prim.params:
             out.append(step.static[prim.params.index(p)])
         else:
-            out.append({"slots": step.slots, "shape": t.shape, "dtype": step.dtype}[p])
+            out.append({"slots": step.slots, "shape": t.shape if shape is None else shape, "dtype": step.dtype}[p])
     return rule(*out)
+
+
+def _transposed(step: Step, rule: Any, t: Value) -> Value:
+    """The part of a tangent from the rule of reverse mode, which is linear in the gradient: what takes that back."""
+
+    def back(g: Value) -> Value:
+        return sum_to(_call(step, rule, g, t.shape), t.shape)
+
+    found = lift["pullback"](back, (full(step.shape, 0, step.dtype),), 0, t)
+    return full(step.shape, 0, step.dtype) if found is None else found
 
 
 def _zeros(step: Step, k: int) -> Value:

@@ -14,7 +14,19 @@ import numpy as np
 
 from wengert.autograd.engine import reachable
 from wengert.record.graph import MultiNode, Node, OutputNode
-from wengert.record.primitive import ZERO, Contraction, Elementwise, Embed, Gather, Movement, Reduction, Scan, Scatter
+from wengert.record.primitive import (
+    ZERO,
+    Composite,
+    Contraction,
+    Elementwise,
+    Embed,
+    Gather,
+    Movement,
+    Part,
+    Reduction,
+    Scan,
+    Scatter,
+)
 from wengert.record.value import Value
 from wengert.runtime.evaluate import read
 from wengert.shapes import numel
@@ -106,7 +118,7 @@ def pattern(output: Value, source: Value) -> Pattern:
     return known.get(output.node, empty(height, width)) if output.node is not None else empty(height, width)
 
 
-def _through(node: Node, k: int, p: Pattern, shape: Shape) -> Pattern:
+def _through(node: Any, k: int, p: Pattern, shape: Shape) -> Pattern:
     """The pattern of a node's result as far as it depends on its k-th input, which has this pattern and shape."""
     prim: Any = node.prim
     numbers = np.arange(p.height).reshape(shape)
@@ -129,10 +141,42 @@ def _through(node: Node, k: int, p: Pattern, shape: Shape) -> Pattern:
         return p.merged(places.reshape(-1), numel(node.shape))
     if isinstance(prim, Scan):
         return _scanned(p, shape, node.static[0])
+    if isinstance(prim, Composite) and (inputs := _described(node)) is not None:
+        return _through_parts(prim.parts(node.static, inputs), k, p, inputs)
     return _dense([p], numel(node.shape))
 
 
-def _embedded(node: Node, k: int, numbers: Array) -> Array:
+def _described(node: Node) -> tuple | None:
+    """Shapes and dtypes of a node's inputs, as far as it knows them all."""
+    found = []
+    for i, e in enumerate(node.edges):
+        v: Any = e
+        if v is None and i in node.rules.save and node.saved is not None:
+            v = node.saved[node.rules.save.index(i)]
+        if v is None:
+            return None
+        found.append((v.shape, v.dtype))
+    return tuple(found)
+
+
+def _through_parts(parts: tuple[Part, ...], k: int, p: Pattern, inputs: tuple) -> Pattern:
+    """The pattern of the result of a composite, by way of its parts."""
+    shapes = [shape for shape, _ in inputs]
+    known = {k: p}
+    for part in parts:
+        place = len(shapes)
+        shapes.append(part.shape)
+        moving = [(j, a) for j, a in enumerate(part.args) if a in known]
+        if not moving or not part.dtype.differentiable:
+            continue
+        if isinstance(part.prim, Gather | Scatter):  # the places are not known here
+            known[place] = _dense([known[a] for _, a in moving], numel(part.shape))
+            continue
+        known[place] = _union([_through(part, j, known[a], shapes[a]) for j, a in moving])
+    return known.get(len(shapes) - 1, empty(numel(parts[-1].shape), p.width))
+
+
+def _embedded(node: Any, k: int, numbers: Array) -> Array:
     """For each element of the result, one more than the number of the element of the k-th input that stands there."""
     others = [numbers + 1]
     if len(node.prim.inputs) == 2:
@@ -147,7 +191,7 @@ def _without_axis(shape: Shape, axis: int) -> Array:
     return np.broadcast_to(np.arange(numel(rest)).reshape(rest), shape).reshape(-1)
 
 
-def _contracted(node: Node, k: int, p: Pattern, shape: Shape) -> Pattern:
+def _contracted(node: Any, k: int, p: Pattern, shape: Shape) -> Pattern:
     """Of a matrix product: every element of a row (column) of the result depends on all of that of the factor."""
     folded = len(shape) - 1 - k
     lines = p.merged(_without_axis(shape, folded), numel(shape) // max(shape[folded], 1))

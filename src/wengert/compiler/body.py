@@ -15,7 +15,7 @@ from wengert.compiler import complex as cplx
 from wengert.compiler import division
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
 from wengert.compiler.program import UNROLL, Op
-from wengert.record.primitive import Expression
+from wengert.record.primitive import Composite, Expression, Part
 from wengert.shapes import contiguous_strides, reshape_index
 
 Index = tuple[Affine, ...]
@@ -40,7 +40,18 @@ def static_numbers(entries: Iterable[Any]) -> dict[int, Any]:
     for v in entries:
         if v.prim.name == "full" or isinstance(v.prim, Expression):
             out |= {slot + k: x for k, x in enumerate(v.slots) if is_static(x)}
+        elif isinstance(v.prim, Composite):
+            out |= _numbers_of(v.prim.of(v), slot)
         slot += len(v.slots)
+    return out
+
+
+def _numbers_of(parts: Iterable[Part], slot: int) -> dict[int, Any]:
+    """The static numbers of the parts of a composite whose slots begin at `slot`."""
+    out: dict[int, Any] = {}
+    for p in parts:
+        if p.prim.name == "full" or isinstance(p.prim, Expression):
+            out |= {slot + p.slot + k: x for k, x in enumerate(p.slots) if is_static(x)}
     return out
 
 
@@ -259,6 +270,9 @@ class Body:
                 continue
             at.append(index[k] + -start)
             inside = self._and(inside, self._within(at[-1], size))
+        shown = self.ops[op.args[0]].shape
+        if shown != sizes:  # axes of size 1 are missing, or more
+            at = [Affine(m) if isinstance(m, int) else m for m in reshape_index(tuple(at), shown, sizes) or ()]
         needs = [(op.args[0], tuple(at), self._and(guard, inside), depth, False)]
         if inside is None:
             return needs, lambda x: x

@@ -21,6 +21,7 @@ from typing import Any
 from wengert.dtypes import dtype
 from wengert.record.primitive import (
     TABLE,
+    Composite,
     Contraction,
     Elementwise,
     Embed,
@@ -102,42 +103,72 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
     leaves first, then the cone.
     """
     ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
+    builder = _Builder(ops, suits)
     of_value = list(range(len(leaves)))
-    widened: dict[int, int] = {}  # of operands of BLAS products, which come in wide types
     slots = 0
     for v in cone:
-        args = tuple([of_value[x.index] for x in v.inputs])
-        prim, position, wide = v.prim, len(of_value), v.dtype.wide
-        if isinstance(prim, Reduction):
-            axis, length = v.static
-            _reduction(ops, Op("reduce", prim, args, v.static, slots, v.shape, wide, position, prim.op, axis, length))
-        elif isinstance(prim, Contraction):
-            k = v.inputs[0].shape[-1]
-            kind = "gemm" if _for_blas(wide, v.shape, k, suits) else "reduce"
-            if kind == "gemm":
-                args = tuple([_cast(ops, a, wide, widened) for a in args])
-            op = Op(kind, prim, args, (), slots, v.shape, wide, position, "fma", -1, k)
-            if kind == "gemm":
-                ops.append(op)
-            else:
-                _reduction(ops, op)
-        elif isinstance(prim, Scatter | Scan):
-            if isinstance(prim, Scatter) and prim.op != "set":
-                args = (_cast(ops, args[0], wide, widened), args[1], _cast(ops, args[2], wide, widened))
-            d = wide if isinstance(prim, Scatter) and prim.op != "set" else v.dtype
-            axis, length = v.static[0], v.inputs[-1].shape[v.static[0]]
-            ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, d, position, prim.op, axis, length))
-        elif isinstance(prim, Expression):
-            _expression(ops, prim.steps(tuple([x.dtype.wide for x in v.inputs])), args, slots, v.shape)
-            ops[-1].value = position
-        else:
-            ops.append(Op(_kind(v), prim, args, v.static, slots, v.shape, v.dtype, position))
-        if ops[-1].dtype is not v.dtype:
-            ops[-1].value = -1
-            _cast(ops, len(ops) - 1, v.dtype, {}, position)
+        builder.add(v, tuple([of_value[x.index] for x in v.inputs]), slots, len(of_value))
         slots += len(v.slots)
         of_value.append(len(ops) - 1)
     return Program(ops, [of_value[k] for k in wanted], [of_value[k] for k in also], of_value, slots)
+
+
+class _Builder:
+    """Appends entries, and parts of composites, to the operations of a program."""
+
+    def __init__(self, ops: list[Op], suits: Suits) -> None:
+        self.ops = ops
+        self.suits = suits
+        self.widened: dict[int, int] = {}  # of operands of BLAS products, which come in wide types
+        self.known: dict[tuple, int] = {}  # parts of composites, which others may use too
+
+    def add(self, v: Any, args: tuple[int, ...], slot: int, value: int) -> None:
+        """Append an entry or a part whose operands are the operations `args`; its result is the last one then."""
+        ops, prim, wide = self.ops, v.prim, v.dtype.wide
+        if isinstance(prim, Reduction):
+            axis, length = v.static
+            _reduction(ops, Op("reduce", prim, args, v.static, slot, v.shape, wide, value, prim.op, axis, length))
+        elif isinstance(prim, Contraction):
+            self._contraction(v, args, slot, value)
+        elif isinstance(prim, Scatter | Scan):
+            axis, length = v.static[0], ops[args[-1]].shape[v.static[0]]
+            if isinstance(prim, Scatter) and prim.op != "set":
+                args = (_cast(ops, args[0], wide, self.widened), args[1], _cast(ops, args[2], wide, self.widened))
+            d = wide if isinstance(prim, Scatter) and prim.op != "set" else v.dtype
+            ops.append(Op(_kind(v), prim, args, v.static, slot, v.shape, d, value, prim.op, axis, length))
+        elif isinstance(prim, Expression):
+            _expression(ops, prim.steps(tuple([ops[a].dtype.wide for a in args])), args, slot, v.shape)
+            ops[-1].value = value
+        elif isinstance(prim, Composite):
+            self._composite(v, prim, args, slot, value)
+        else:
+            ops.append(Op(_kind(v), prim, args, v.static, slot, v.shape, v.dtype, value))
+        if ops[-1].dtype is not v.dtype:
+            ops[-1].value = -1
+            _cast(ops, len(ops) - 1, v.dtype, {}, value)
+
+    def _contraction(self, v: Any, args: tuple[int, ...], slot: int, value: int) -> None:
+        ops, wide, k = self.ops, v.dtype.wide, self.ops[args[0]].shape[-1]
+        if _for_blas(wide, v.shape, k, self.suits):
+            args = tuple([_cast(ops, a, wide, self.widened) for a in args])
+            ops.append(Op("gemm", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
+        else:
+            _reduction(ops, Op("reduce", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
+
+    def _composite(self, v: Any, prim: Composite, args: tuple[int, ...], slot: int, value: int) -> None:
+        """The parts of a composite; only the last one is a value of the record, and an operation of its own."""
+        ops = self.ops
+        parts = prim.parts(v.static, tuple([(ops[a].shape, ops[a].dtype) for a in args]))
+        at = list(args)
+        for p in parts:
+            operands = tuple([at[k] for k in p.args])
+            key = p.prim, operands, p.static, p.slots, p.shape, p.dtype
+            if p is parts[-1] or key not in self.known:
+                self.add(p, operands, slot + p.slot, value if p is parts[-1] else -1)
+                self.known.setdefault(key, len(ops) - 1)
+                at.append(len(ops) - 1)
+            else:
+                at.append(self.known[key])
 
 
 def _for_blas(d: dtype, shape: Shape, k: int, suits: Suits) -> bool:
@@ -177,7 +208,7 @@ def _expression(ops: list[Op], steps: tuple[Step, ...], args: tuple[int, ...], s
         ops.append(Op("movement", TABLE["expand"], (at[-1],), (shape,), slot, shape, last.dtype))
 
 
-def _kind(v: Value) -> str:
+def _kind(v: Any) -> str:
     if isinstance(v.prim, Elementwise):
         return "elementwise"
     if isinstance(v.prim, Movement):

@@ -9,31 +9,36 @@ from wengert.factories import empty, zeros
 from wengert.nn import functional, init
 from wengert.nn.module import Module
 from wengert.nn.parameter import Parameter
+from wengert.ops.dense import linear_onto
+from wengert.ops.recurrent import gru_output, lstm_output, lstm_state
 from wengert.publish import namespace
-from wengert.tensor import Tensor
+from wengert.record.value import Value
+from wengert.tensor import Tensor, handle, value
 
 cat, stack = namespace("")["cat"], namespace("")["stack"]
 
 
+def _onto(x: Any, h: Any, weight: Any, bias: Any) -> Value:
+    """x + W h + b: x is what the input contributes already."""
+    return linear_onto(value(x), value(h), value(weight), None if bias is None else value(bias))
+
+
 def _plain(x: Any, h: Any, weight: Any, bias: Any, nonlinearity: str) -> Any:
-    """tanh or relu of x + W h + b: x is what the input contributes already."""
-    total = x + functional.linear(h, weight, bias)
+    """tanh or relu of x + W h + b."""
+    total = handle(_onto(x, h, weight, bias))
     return total.tanh() if nonlinearity == "tanh" else total.relu()
 
 
 def _lstm(x: Any, h: Any, c: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
-    """One step of an LSTM (Hochreiter and Schmidhuber, 1997), gates in the order i, f, g, o."""
-    i, f, g, o = (x + functional.linear(h, weight, bias)).chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+    """One step of an LSTM."""
+    gates = _onto(x, h, weight, bias)
+    state = lstm_state(gates, value(c))
+    return handle(lstm_output(gates, state)), handle(state)
 
 
 def _gru(x: Any, h: Any, weight: Any, bias: Any) -> Any:
-    """One step of a GRU (Cho et al., 2014), gates in the order r, z, n."""
-    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), functional.linear(h, weight, bias).chunk(3, -1)
-    z = (xz + hz).sigmoid()
-    n = (xn + (xr + hr).sigmoid() * hn).tanh()
-    return n + z * (h - n)
+    """One step of a GRU."""
+    return handle(gru_output(value(x), value(functional.linear(h, weight, bias)), value(h)))
 
 
 class _Cell(Module):

@@ -11,6 +11,7 @@ from typing import Any
 from wengert import shapes
 from wengert.api import api
 from wengert.ops.elementwise import abs, cast, ge, gt, le, logical_and, lt, once_rounded, tanh, where
+from wengert.ops.entries import pointwise
 from wengert.ops.movement import reshape, slice_
 from wengert.ops.source import full
 from wengert.ops.special import erfc, logaddexp
@@ -34,6 +35,7 @@ def _number(k: float, x: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="SiluBackward0")
+@pointwise
 @once_rounded
 def silu(input: Value) -> Value:
     """input * sigmoid(input), also called swish.
@@ -46,6 +48,7 @@ def silu(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="GeluBackward0")
+@pointwise
 @once_rounded
 def gelu(input: Value, approximate: str = "none") -> Value:
     """The input times the normal distribution function at it; with approximate="tanh", Hendrycks and Gimpel's (2016)
@@ -64,6 +67,7 @@ def gelu(input: Value, approximate: str = "none") -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="SoftplusBackward0")
+@pointwise
 @once_rounded
 def softplus(input: Value, beta: float = 1, threshold: float = 20) -> Value:
     """log(1 + exp(beta * input)) / beta; the input itself where beta times it is above the threshold.
@@ -79,6 +83,7 @@ def softplus(input: Value, beta: float = 1, threshold: float = 20) -> Value:
 
 
 @api(namespace=FUNCTIONAL, label="LogSigmoidBackward0")
+@pointwise
 @once_rounded
 def logsigmoid(input: Value) -> Value:
     """log(sigmoid(input)), accurate in both tails.
@@ -92,6 +97,7 @@ def logsigmoid(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="MishBackward0")
+@pointwise
 @once_rounded
 def mish(input: Value) -> Value:
     """input * tanh(softplus(input)).
@@ -105,6 +111,7 @@ def mish(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL)
+@pointwise
 @once_rounded
 def softsign(input: Value) -> Value:
     """input / (1 + |input|).
@@ -117,6 +124,7 @@ def softsign(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL)
+@pointwise
 @once_rounded
 def tanhshrink(input: Value) -> Value:
     """input - tanh(input).
@@ -139,6 +147,7 @@ def _elu(x: Value, alpha: float, scale: float = 1, input_scale: float = 1) -> Va
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="EluBackward0")
+@pointwise
 @once_rounded
 def elu(input: Value, alpha: float = 1.0) -> Value:
     """The input where positive, else alpha * (exp(input) - 1).
@@ -152,6 +161,7 @@ def elu(input: Value, alpha: float = 1.0) -> Value:
 
 @api(inplace=True, method=False, label="EluBackward0")
 @api(namespace=FUNCTIONAL, inplace=True, label="EluBackward0")
+@pointwise
 @once_rounded
 def selu(input: Value) -> Value:
     """`elu`, scaled to keep mean 0 and variance 1 (Klambauer et al. 2017).
@@ -165,6 +175,7 @@ def selu(input: Value) -> Value:
 
 @api(inplace=True, method=False, label="CeluBackward0")
 @api(namespace=FUNCTIONAL, inplace=True, label="CeluBackward0")
+@pointwise
 @once_rounded
 def celu(input: Value, alpha: float = 1.0) -> Value:
     """The input where positive, else alpha * (exp(input / alpha) - 1).
@@ -182,6 +193,7 @@ def celu(input: Value, alpha: float = 1.0) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="LeakyReluBackward0")
+@pointwise
 @once_rounded
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
     """The input where positive, else negative_slope times it.
@@ -277,6 +289,7 @@ def relu6(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="HardsigmoidBackward0")
+@pointwise
 @once_rounded
 def hardsigmoid(input: Value) -> Value:
     """(input + 3) / 6 limited to [0, 1].
@@ -289,6 +302,7 @@ def hardsigmoid(input: Value) -> Value:
 
 
 @api(namespace=FUNCTIONAL, inplace=True, label="HardswishBackward0")
+@pointwise
 @once_rounded
 def hardswish(input: Value) -> Value:
     """input * hardsigmoid(input).

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from wengert import dtypes
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import named
+from wengert.ops.entries import composite
 from wengert.ops.extremes import log_softmax
 from wengert.ops.gather import bounds, check_index
 from wengert.ops.losses import array_of, loss, mode_of, reduced, softplus
@@ -93,9 +94,14 @@ def nll_loss(
     axis = 0 if len(input.shape) == 1 else 1
     _check_target(input, target, axis, ignore_index)
     _check_weight(weight, input.shape[axis])
-    each, weights = _negative_log(input, target, weight, axis, ignore_index)
-    out = _weighted_mean(each, weights, mode)
+    out = _nll(input, target, weight, axis, ignore_index, mode)
     return named(out, "NllLoss2DBackward0" if len(input.shape) > 2 else "NllLossBackward0", input)
+
+
+@composite
+def _nll(input: Value, target: Value, weight: Value | None, axis: int, ignore_index: int, mode: str) -> Value:
+    each, weights = _negative_log(input, target, weight, axis, ignore_index)
+    return _weighted_mean(each, weights, mode)
 
 
 def _negative_log(

@@ -13,6 +13,7 @@ from wengert.ops.elementwise import (
     pow,
     where,
 )  # fmt: skip
+from wengert.ops.entries import pointwise
 from wengert.ops.movement import expand, reshape
 from wengert.ops.reduction import contract
 from wengert.record.value import Value
@@ -118,6 +119,7 @@ def matmul(input: Value, other: Value) -> Value:
 
 
 @api(inplace=True)
+@pointwise(vjp={"input": pointwise(lambda g, result: where(_positive(result), g, 0))})
 def relu(input: Value) -> Value:
     """The larger of input and 0; its gradient at 0 is 0.
 

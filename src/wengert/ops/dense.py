@@ -6,13 +6,42 @@ import math
 
 from wengert.api import api
 from wengert.ops.composite import matmul, mm, named
-from wengert.ops.elementwise import once_rounded
+from wengert.ops.elementwise import conj, once_rounded
+from wengert.ops.entries import composite
 from wengert.ops.movement import permute, reshape, transpose
-from wengert.ops.reduction import sum
+from wengert.ops.reduction import contract, sum
 from wengert.record.value import Value
 
 
+@composite
+def linear_by_input(g: Value, weight: Value) -> Value:
+    """The gradient of a linear map by its input."""
+    if len(weight.shape) == 1:
+        return reshape(g, (*g.shape, 1)) * conj(weight)
+    lead, (n, m) = g.shape[:-1], weight.shape
+    return reshape(contract(reshape(g, (math.prod(lead), n)), conj(weight)), (*lead, m))
+
+
+@composite
+def linear_by_weight(g: Value, input: Value, shape: tuple[int, ...]) -> Value:
+    """The gradient of a linear map by its weight, of `shape`."""
+    rows, n = math.prod(input.shape[:-1]), math.prod(shape[:-1])
+    out = contract(transpose(reshape(g, (rows, n))), conj(reshape(input, (rows, shape[-1]))))
+    return reshape(out, shape)
+
+
+LINEAR = {"input": linear_by_input, "weight": linear_by_weight, "bias": lambda g: g, "rest": lambda g: g}
+
+
+@composite(vjp=LINEAR)
+@once_rounded
+def linear_onto(rest: Value, input: Value, weight: Value, bias: Value | None) -> Value:
+    """rest + linear(input, weight, bias)."""
+    return rest + linear(input, weight, bias)
+
+
 @api(namespace="nn.functional")
+@composite(vjp=LINEAR)
 @once_rounded
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """input @ weight.T + bias: (..., in) to (..., out) for a weight (out, in), or to (...) for a weight (in).

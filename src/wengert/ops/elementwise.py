@@ -14,6 +14,7 @@ import numpy as np
 from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.dtypes import dtype
+from wengert.ops.entries import pointwise
 from wengert.ops.promotion import ARITHMETIC, _binary, _common, _floating, cast
 from wengert.ops.promotion import named as named
 from wengert.ops.promotion import once_rounded as once_rounded
@@ -58,7 +59,10 @@ DIV = Elementwise(
     "div",
     "self other",
     np.true_divide,
-    vjp={"self": lambda g, other: g / conj(other), "other": lambda g, self, other: -(g * conj(self / other / other))},
+    vjp={
+        "self": lambda g, other: g / conj(other),
+        "other": pointwise(lambda g, self, other: -(g * conj(self / other / other))),
+    },
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
 ARITHMETIC.update((ADD, SUB, MUL, DIV))
@@ -208,9 +212,9 @@ def sqrt(input: Value) -> Value:
 
 EXP = Elementwise("exp", "self", np.exp, vjp={"self": lambda g, result: g * conj(result)})
 LOG = Elementwise("log", "self", np.log, vjp={"self": lambda g, self: g / conj(self)})
-SIN = Elementwise("sin", "self", np.sin, vjp={"self": lambda g, self: g * conj(cos(self))})
-COS = Elementwise("cos", "self", np.cos, vjp={"self": lambda g, self: -(g * conj(sin(self)))})
-TANH = Elementwise("tanh", "self", np.tanh, vjp={"self": lambda g, result: g * conj(1 - result * result)})
+SIN = Elementwise("sin", "self", np.sin, vjp={"self": pointwise(lambda g, self: g * conj(cos(self)))})
+COS = Elementwise("cos", "self", np.cos, vjp={"self": pointwise(lambda g, self: -(g * conj(sin(self))))})
+TANH = Elementwise("tanh", "self", np.tanh, vjp={"self": pointwise(lambda g, result: g * conj(1 - result * result))})
 SQRT = Elementwise("sqrt", "self", np.sqrt, vjp={"self": lambda g, result: g / conj(result) / 2})
 
 
@@ -452,8 +456,8 @@ WHERE = Elementwise(
     np.where,
     loop="select",
     vjp={
-        "self": lambda g, condition: where(condition, g, 0),
-        "other": lambda g, condition: where(condition, 0, g),
+        "self": pointwise(lambda g, condition: where(condition, g, 0)),
+        "other": pointwise(lambda g, condition: where(condition, 0, g)),
     },
     jvp={
         "self": lambda t, condition: where(condition, t, 0),
@@ -465,8 +469,8 @@ MAXIMUM = Elementwise(
     "self other",
     np.maximum,
     vjp={
-        "self": lambda g, self, other: where(eq(self, other), g / 2, where(gt(self, other), g, 0)),
-        "other": lambda g, self, other: where(eq(self, other), g / 2, where(lt(self, other), g, 0)),
+        "self": pointwise(lambda g, self, other: where(eq(self, other), g / 2, where(gt(self, other), g, 0))),
+        "other": pointwise(lambda g, self, other: where(eq(self, other), g / 2, where(lt(self, other), g, 0))),
     },
 )
 MINIMUM = Elementwise(
@@ -474,8 +478,8 @@ MINIMUM = Elementwise(
     "self other",
     np.minimum,
     vjp={
-        "self": lambda g, self, other: where(eq(self, other), g / 2, where(lt(self, other), g, 0)),
-        "other": lambda g, self, other: where(eq(self, other), g / 2, where(gt(self, other), g, 0)),
+        "self": pointwise(lambda g, self, other: where(eq(self, other), g / 2, where(lt(self, other), g, 0))),
+        "other": pointwise(lambda g, self, other: where(eq(self, other), g / 2, where(gt(self, other), g, 0))),
     },
 )
 
@@ -486,9 +490,11 @@ POW = Elementwise(
     _pow_reference,
     node_name="PowBackward1",
     vjp={
-        "self": lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1))),
-        "exponent": lambda g, self, exponent, result: where(
-            _zero_base(self, exponent), 0, g * conj(result * log(self))
+        "self": pointwise(
+            lambda g, self, exponent: where(eq(exponent, 0), 0, g * conj(exponent * pow(self, exponent - 1)))
+        ),
+        "exponent": pointwise(
+            lambda g, self, exponent, result: where(_zero_base(self, exponent), 0, g * conj(result * log(self)))
         ),
     },
 )
@@ -551,7 +557,7 @@ ABS = Elementwise(
     "abs",
     "self",
     np.abs,
-    vjp={"self": lambda g, self: g * sgn(self)},
+    vjp={"self": pointwise(lambda g, self: g * sgn(self))},
     jvp={"self": lambda t, self: real(conj(sgn(self)) * t) if self.dtype.is_complex else t * sgn(self)},
 )
 

@@ -25,6 +25,7 @@ from wengert.ops.elementwise import (
     lt,
     maximum,
     minimum,
+    mul,
     named,
     ne,
     neg,
@@ -33,6 +34,7 @@ from wengert.ops.elementwise import (
     sub,
     where,
 )  # fmt: skip
+from wengert.ops.entries import composite
 from wengert.ops.movement import reshape
 from wengert.ops.reduction import first_index
 from wengert.ops.reduction import sum as total
@@ -78,13 +80,17 @@ def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Va
     """
     if not differentiated(x):
         return value
-    plain, axes = frozen(x), axes_of(x, dim)
+    return grafted(value, _mean_of_equals(x, frozen(x), value, axes_of(x, dim), keepdim))
+
+
+@composite
+def _mean_of_equals(x: Value, plain: Value, value: Value, axes: tuple[int, ...], keepdim: bool) -> Value:
+    """The mean over axes of the elements of x, which has the numbers of `plain`, that are equal to `value`."""
     shape = tuple([1 if k in axes else n for k, n in enumerate(x.shape)])
     hit = eq(plain, reshape(value, shape))
     if x.dtype.is_floating_point:
         hit = logical_or(hit, logical_and(ne(plain, plain), ne(reshape(value, shape), reshape(value, shape))))
-    share = div(total(where(hit, x, 0), axes, keepdim), cast(total(hit, axes, keepdim), x.dtype))
-    return grafted(value, share)
+    return div(total(where(hit, x, 0), axes, keepdim), cast(total(hit, axes, keepdim), x.dtype))
 
 
 @api()
@@ -265,6 +271,7 @@ def argmin(input: Value, dim: int | None = None, keepdim: bool = False) -> Value
 
 @api(label="LogsumexpBackward0")
 @api(namespace="special", label="LogsumexpBackward0")
+@composite
 @once_rounded
 def logsumexp(input: Value, dim: Any, keepdim: bool = False) -> Value:
     """log(sum(exp(input))) over `dim`, without overflow.
@@ -317,6 +324,16 @@ def softmax(input: Value, dim: int | None = None, dtype: Dtype | None = None) ->
     x = _softened("softmax", input, dim, dtype)
     if 0 in x.shape:
         return x
+    return _softmax(x, dim)
+
+
+@composite
+def _softmax_by_x(g: Value, result: Value, dim: int | None) -> Value:
+    return mul(result, sub(g, total(mul(g, result), dim, True)))
+
+
+@composite(vjp={"x": _softmax_by_x})
+def _softmax(x: Value, dim: int | None) -> Value:
     e = exp(sub(x, reduction.amax(frozen(x), dim, True, "softmax")))
     return div(e, total(e, dim, True))
 
@@ -331,4 +348,14 @@ def log_softmax(input: Value, dim: int | None = None, dtype: Dtype | None = None
     tensor([-0.6931, -0.6931])
     """
     x = _softened("log_softmax", input, dim, dtype)
-    return x if 0 in x.shape else sub(x, logsumexp(x, dim, True))
+    return x if 0 in x.shape else _log_softmax(x, dim)
+
+
+@composite
+def _log_softmax_by_x(g: Value, result: Value, dim: int | None) -> Value:
+    return sub(g, mul(exp(result), total(g, dim, True)))
+
+
+@composite(vjp={"x": _log_softmax_by_x})
+def _log_softmax(x: Value, dim: int | None) -> Value:
+    return sub(x, logsumexp(x, dim, True))

@@ -20,7 +20,11 @@ def _expand_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tu
 
 
 def _slice_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
-    return tuple([i * step + start for i, step, start in zip(index, static[0], slots, strict=True)])
+    steps, sizes, shown = static
+    if shown != sizes:
+        index = shapes.reshape_index(index, sizes, shown) or ()
+    places = zip(index, steps, slots, strict=True)
+    return tuple([start if isinstance(i, int) else i * step + start for i, step, start in places])  # an int is 0
 
 
 def _permute_index(index: tuple, old: Shape, new: Shape, static: tuple, slots: tuple) -> tuple:
@@ -44,7 +48,7 @@ def _embed_reference(*args: Any) -> np.ndarray:
     *arrays, steps, to, sizes, slots = args
     other = arrays[-1]
     out = arrays[0].copy() if len(arrays) == 2 else np.zeros(to, other.dtype)
-    out[_slices(slots, sizes, steps)] = other
+    out[_slices(slots, sizes, steps)] = other.reshape(sizes)
     return out
 
 
@@ -85,11 +89,11 @@ PERMUTE = Movement(
 SLICE = Movement(
     "slice",
     "self",
-    lambda x, steps, sizes, slots: x[_slices(slots, sizes, steps)],
+    lambda x, steps, sizes, shown, slots: x[_slices(slots, sizes, steps)].reshape(shown),
     index=_slice_index,
-    params="steps sizes",
-    vjp={"self": lambda g, steps, slots, shape: embed(g, shape, slots, steps)},
-    batch=lambda n, static, slots: (((1, *static[0]), (n, *static[1])), (0, *slots)),
+    params="steps sizes shown",
+    vjp={"self": lambda g, steps, sizes, slots, shape: embed(g, shape, slots, steps, sizes)},
+    batch=lambda n, static, slots: (((1, *static[0]), (n, *static[1]), (n, *static[2])), (0, *slots)),
 )
 EMBED = Embed(
     "embed",
@@ -98,7 +102,7 @@ EMBED = Embed(
     params="steps to sizes",
     linear=True,
     node_name="SliceBackward1",
-    vjp={"other": lambda g, steps, slots, shape: slice_(g, slots, shape, steps)},
+    vjp={"other": lambda g, steps, sizes, slots, shape: slice_(g, slots, sizes, steps, shape)},
     batch=_in_all,
 )
 WRITE = Embed(
@@ -140,14 +144,20 @@ def unsqueeze(x: Value, axis: int) -> Value:
     return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
 
 
-def slice_(x: Value, starts: tuple, sizes: Shape, steps: tuple) -> Value:
-    """x[starts[k] : ... : steps[k]] with sizes[k] elements along each axis; the bounds were checked by the caller."""
-    return record(SLICE, (x,), (steps, sizes), sizes, x.dtype, starts)
+def slice_(x: Value, starts: tuple, sizes: Shape, steps: tuple, shown: Shape | None = None) -> Value:
+    """x[starts[k] : ... : steps[k]] with sizes[k] elements along each axis; the bounds were checked by the caller.
+    `shown` is the shape of the result, if it differs from `sizes` by axes of size 1."""
+    shown = sizes if shown is None else shown
+    return record(SLICE, (x,), (steps, sizes, shown), shown, x.dtype, starts)
 
 
-def embed(x: Value, shape: Shape, starts: tuple, steps: tuple) -> Value:
-    """Zeros of `shape` with x written into the slice: the transpose of `slice_`."""
-    return record(EMBED, (x,), (steps, shape, x.shape), shape, x.dtype, starts)
+def embed(x: Value, shape: Shape, starts: tuple, steps: tuple, sizes: Shape | None = None) -> Value:
+    """Zeros of `shape` with x written into the slice: the transpose of `slice_`. `sizes` are those of the slice, if the
+    shape of x differs from them by axes of size 1."""
+    sizes = x.shape if sizes is None else sizes
+    if any(s != 1 for s in steps):
+        x = reshape(x, sizes)
+    return record(EMBED, (x,), (steps, shape, sizes), shape, x.dtype, starts)
 
 
 def write(base: Value, x: Value, starts: tuple, steps: tuple) -> Value:

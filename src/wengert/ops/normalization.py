@@ -11,6 +11,7 @@ from wengert.api import api
 from wengert.ops import elementwise as ew
 from wengert.ops.composite import named
 from wengert.ops.elementwise import once_rounded
+from wengert.ops.entries import composite
 from wengert.ops.linalg.norms import vector_norm
 from wengert.ops.movement import embed, reshape
 from wengert.ops.reduction import sum_axis
@@ -66,6 +67,7 @@ def _normalized_axes(input: Value, normalized_shape: Sequence[int], weight: Valu
 
 
 @api(namespace="nn.functional", label="NativeLayerNormBackward0")
+@composite
 @once_rounded
 def layer_norm(
     input: Value,
@@ -85,6 +87,7 @@ def layer_norm(
 
 
 @api(namespace="nn.functional")
+@composite
 @once_rounded
 def rms_norm(
     input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: float | None = None
@@ -97,6 +100,7 @@ def rms_norm(
 
 
 @api(namespace="nn.functional", label="NativeGroupNormBackward0")
+@composite
 @once_rounded
 def group_norm(
     input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
@@ -131,6 +135,7 @@ def check_channels(channels: int, **vectors: Value | None) -> None:
             raise RuntimeError(f"{name} should contain {channels} elements not {math.prod(v.shape)}")
 
 
+@composite
 @once_rounded
 def batch_normalized(
     input: Value, centre: Value, variance: Value, weight: Value | None, bias: Value | None, eps: float, label: str
@@ -144,6 +149,7 @@ def batch_normalized(
 
 
 @api(namespace="nn.functional")
+@composite
 @once_rounded
 def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """x / (k + alpha mean(x^2 over `size` neighbouring channels))^beta (Krizhevsky et al., 2012); channels beyond the

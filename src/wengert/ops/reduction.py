@@ -12,6 +12,7 @@ import numpy as np
 
 from wengert import dtypes, shapes
 from wengert.ops.elementwise import cast, conj, eq, logical_or, ne, where
+from wengert.ops.entries import composite
 from wengert.ops.movement import RESHAPE, expand, reshape, transpose, unsqueeze
 from wengert.ops.source import iota
 from wengert.record.primitive import Contraction, Reduction
@@ -62,8 +63,8 @@ MATMUL = Contraction(
     multilinear=True,
     node_name="MmBackward0",
     vjp={
-        "self": lambda g, other: contract(g, transpose(conj(other))),
-        "other": lambda g, self: contract(transpose(conj(self)), g),
+        "self": composite(lambda g, other: contract(g, transpose(conj(other)))),
+        "other": composite(lambda g, self: contract(transpose(conj(self)), g)),
     },
 )
 
@@ -81,19 +82,30 @@ def _kept(shape: Shape, axes: tuple[int, ...]) -> Shape:
     return tuple([1 if k in axes else n for k, n in enumerate(shape)])
 
 
+def _spread(g: Value, axes: tuple[int, ...], shape: Shape) -> Value:
+    """Each element of g everywhere that it is a sum of."""
+    return expand(reshape(g, _kept(shape, axes)), shape)
+
+
+@composite(vjp={"x": _spread}, linear=True)
+def _sum_of(x: Value, axes: tuple[int, ...], keepdim: bool) -> Value:
+    """The sum over axes one after the other, the last one first."""
+    out = x if x.dtype.wide is x.dtype else cast(x, x.dtype.wide)
+    for axis in reversed(axes):
+        out = sum_axis(out, axis)
+    return cast(reshape(out, _kept(x.shape, axes)) if keepdim else out, x.dtype)
+
+
 def sum(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
     """The sum over axes, of integers as int64; over several axes too, halves are rounded once."""
     if x.dtype.category < dtypes.FLOATING:
         x = cast(x, dtypes.int64)
-    elif x.dtype.wide is not x.dtype:
-        return cast(sum(cast(x, x.dtype.wide), axes, keepdim), x.dtype)
-    full_shape, out = x.shape, x
-    axes = shapes.normalize_axes(axes, len(full_shape))[: len(full_shape)]  # a 0-d value has dims, but no axes
-    for axis in reversed(axes):
-        out = sum_axis(out, axis)
-    if out is x:
-        out = record(RESHAPE, (x,), (x.shape,), x.shape, x.dtype)
-    return reshape(out, _kept(full_shape, axes)) if keepdim else out
+    axes = shapes.normalize_axes(axes, len(x.shape))[: len(x.shape)]  # a 0-d value has dims, but no axes
+    if not axes:
+        return record(RESHAPE, (x,), (x.shape,), x.shape, x.dtype)
+    if len(axes) == 1 and not keepdim and x.dtype.wide is x.dtype:
+        return sum_axis(x, axes[0])
+    return _sum_of(x, tuple(axes), keepdim)
 
 
 def amax(x: Value, axes: Any = None, keepdim: bool = False, name: str = "amax") -> Value:
@@ -119,12 +131,21 @@ def sum_to(g: Value, shape: Shape) -> Value:
     if g.shape != shape and g.dtype.wide is not g.dtype:
         return cast(sum_to(cast(g, g.dtype.wide), shape), g.dtype)
     lead = len(g.shape) - len(shape)
-    for axis in range(len(g.shape) - 1, -1, -1):
-        if axis < lead:
-            g = sum_axis(g, axis)
-        elif shape[axis - lead] == 1 and g.shape[axis] != 1:
-            g = unsqueeze(sum_axis(g, axis), axis)
-    return g
+    axes = [k for k, n in enumerate(g.shape) if k < lead or (shape[k - lead] == 1 and n != 1)]
+    if len(axes) == 1 and lead == 1:
+        return sum_axis(g, axes[0])
+    return _sum_to(g, tuple(axes), shape)
+
+
+def _broadcast(g: Value, to: Shape, shape: Shape) -> Value:
+    return expand(g, shape)
+
+
+@composite(vjp={"g": _broadcast}, linear=True)
+def _sum_to(g: Value, axes: tuple[int, ...], to: Shape) -> Value:
+    for axis in reversed(axes):
+        g = sum_axis(g, axis)
+    return reshape(g, to)
 
 
 def ramp(shape: Shape, axis: int) -> Value:

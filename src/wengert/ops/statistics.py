@@ -29,7 +29,8 @@ from wengert.ops.elementwise import (
     sub,
     where,
 )  # fmt: skip
-from wengert.ops.movement import reshape, slice_, transpose
+from wengert.ops.entries import composite
+from wengert.ops.movement import expand, reshape, slice_, transpose
 from wengert.ops.reduction import sum as total
 from wengert.ops.source import full
 from wengert.record.primitive import everywhere
@@ -110,8 +111,19 @@ def mean(input: Value, dim: Any = None, keepdim: bool = False, *, dtype: Dtype |
         _floating_only("mean", dtype, "Optional")
         input = cast(input, dtype)
     _floating_only("mean", input.dtype)
-    out = div(total(input, dim, keepdim), count(input, dim))
+    out = _mean(input, axes_of(input, dim), keepdim) if input.shape else div(total(input, dim, keepdim), 1)
     return named(out, "MeanBackward0" if dim is None else "MeanBackward1", input)
+
+
+def _shared(g: Value, axes: Shape, shape: Shape) -> Value:
+    """The gradient of a mean: the division stays outside, where the engine sees it."""
+    n = math.prod([shape[k] for k in axes])
+    return div(expand(reshape(g, tuple([1 if k in axes else n for k, n in enumerate(shape)])), shape), n)
+
+
+@composite(vjp={"x": _shared}, linear=True)
+def _mean(x: Value, axes: Shape, keepdim: bool) -> Value:
+    return div(total(x, axes, keepdim), math.prod([x.shape[k] for k in axes]))
 
 
 @api()

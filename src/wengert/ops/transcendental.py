@@ -15,6 +15,7 @@ import numpy as np
 from wengert import dtypes
 from wengert.api import api
 from wengert.ops.elementwise import _common, _floating, cast, conj, eq, neg, pow, where
+from wengert.ops.entries import pointwise
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, record
 from wengert.shapes import broadcast
@@ -23,7 +24,7 @@ Operand = Any  # a Value or a number
 
 
 def _unary(name: str, reference: Callable, rule: Callable, node_name: str | None = None) -> Elementwise:
-    return Elementwise(name, "self", reference, vjp={"self": rule}, node_name=node_name)
+    return Elementwise(name, "self", reference, vjp={"self": pointwise(rule)}, node_name=node_name)
 
 
 def real_only(name: str, x: Value) -> Value:
@@ -101,8 +102,8 @@ ATAN2 = Elementwise(
     "self other",
     np.arctan2,
     vjp={
-        "self": lambda g, self, other: g * _of_angle(other, self, other),
-        "other": lambda g, self, other: g * _of_angle(neg(self), self, other),
+        "self": pointwise(lambda g, self, other: g * _of_angle(other, self, other)),
+        "other": pointwise(lambda g, self, other: g * _of_angle(neg(self), self, other)),
     },
 )
 HYPOT = Elementwise(
@@ -110,8 +111,8 @@ HYPOT = Elementwise(
     "self other",
     np.hypot,
     vjp={
-        "self": lambda g, self, result: g * (self / result),
-        "other": lambda g, other, result: g * (other / result),
+        "self": pointwise(lambda g, self, result: g * (self / result)),
+        "other": pointwise(lambda g, other, result: g * (other / result)),
     },
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from wengert.factories import full_like, tensor
 from wengert.ops import elementwise as ew
+from wengert.ops.entries import pointwise
 from wengert.optim.optimizer import (
     Group,
     Optimizer,
@@ -79,17 +80,24 @@ class Adam(Optimizer):
     def update(self, p: Tensor, g: Value, state: State, group: Group) -> None:
         begin(p, state, "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else []))
         n, (b1, b2), rate = next_step(state), group["betas"], rate_of(group)
+        v, shrink = tensor_value(p), 1.0
         if group["decoupled_weight_decay"]:
-            v = _shrunk(p, group, rate)
+            shrink = 1 - rate * group["weight_decay"]
         else:
-            v, g = tensor_value(p), decayed(p, g, group["weight_decay"])
+            g = decayed(p, g, group["weight_decay"])
         m = towards(state["exp_avg"], g, 1 - b1)
         square = averaged(state["exp_avg_sq"], g, b2)
         if group["amsgrad"]:
             top = state["max_exp_avg_sq"]
             square = write(top, ew.maximum(tensor_value(top), square))
-        scale = ew.sqrt(square) / (1 - b2**n) ** 0.5 + group["eps"]
-        write(p, v - m / scale * (rate / (1 - b1**n)))
+        root, size, kept = (self.number(x, p) for x in ((1 - b2**n) ** 0.5, rate / (1 - b1**n), shrink))
+        write(p, _stepped(v, m, square, root, size, kept, float(group["eps"])))
+
+
+@pointwise
+def _stepped(p: Value, m: Value, square: Value, root: Value, size: Value, kept: Value, eps: float) -> Value:
+    """One step of Adam, from both moments."""
+    return p * kept - m / (ew.sqrt(square) / root + eps) * size
 
 
 class AdamW(Adam):

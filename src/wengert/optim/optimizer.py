@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 from wengert.autograd.modes import enable_grad, no_grad
 from wengert.factories import tensor, zeros_like
 from wengert.ops import elementwise as ew
+from wengert.ops.entries import pointwise
+from wengert.ops.source import scalar
 from wengert.record.hooks import RemovableHandle, add
 from wengert.record.value import Value
 from wengert.runtime.evaluate import settle
@@ -49,6 +51,7 @@ class Optimizer:
         self.defaults: Group = {**defaults, **self.flags, **given}
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
         self.param_groups: list[Group] = []
+        self._numbers: dict[tuple[float, Any], Value] = {}
         self._step_pre_hooks: OrderedDict[int, Any] = OrderedDict()
         self._step_post_hooks: OrderedDict[int, Any] = OrderedDict()
         if isinstance(params, Tensor):
@@ -100,6 +103,7 @@ class Optimizer:
         with no_grad():
             out = self._step(closure)
         self._evaluate()
+        self._numbers.clear()
         for hook in list(self._step_post_hooks.values()):
             hook(self, (closure,), {})
         return out
@@ -120,6 +124,14 @@ class Optimizer:
         """Evaluate parameters and state, and with them what is held of the computation behind them."""
         new = [t for g in self.param_groups for p in g["params"] for t in (p, *self.state.get(p, {}).values())]
         settle([tensor_value(t) for t in new if isinstance(t, Tensor)])
+
+    def number(self, x: float, p: Tensor) -> Value:
+        """A number that changes from step to step, as a value beside a parameter; all parameters share it."""
+        d = p.dtype.wide.real
+        found = self._numbers.get((x, d))
+        if found is None:
+            found = self._numbers[x, d] = scalar(x, d)
+        return found
 
     def update(self, p: Tensor, g: Value, state: State, group: Group) -> None:
         """Write the new values of one parameter, and its state, given its gradient; defined by subclasses."""
@@ -170,7 +182,7 @@ class Optimizer:
         return {"defaults": self.defaults, "state": dict(self.state), "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _step_pre_hooks=OrderedDict(), _step_post_hooks=OrderedDict())
+        self.__dict__.update(state, _step_pre_hooks=OrderedDict(), _step_post_hooks=OrderedDict(), _numbers={})
         self.state = defaultdict(dict, state["state"])
 
     def __repr__(self) -> str:
@@ -213,18 +225,38 @@ def next_step(state: State) -> int:
 
 def decayed(p: Tensor, g: Value, rate: float) -> Value:
     """The gradient with that of the penalty rate |p|^2 / 2."""
-    return g + tensor_value(p) * rate if rate else g
+    return _decayed(g, tensor_value(p), float(rate)) if rate else g
 
 
 def towards(t: Tensor, g: Value, rate: float) -> Value:
     """Move t a part of the way to g."""
-    old = tensor_value(t)
-    return write(t, old + (g - old) * rate)
+    return write(t, _towards(tensor_value(t), g, rate))
 
 
 def averaged(t: Tensor, g: Value, decay: float) -> Value:
     """Move t towards the square of g: decay t + (1 - decay) g^2."""
-    return write(t, tensor_value(t) * decay + g * ew.conj(g) * (1 - decay))
+    return write(t, _averaged(tensor_value(t), g, decay))
+
+
+@pointwise
+def _decayed(g: Value, p: Value, rate: float) -> Value:
+    return g + p * rate
+
+
+@pointwise
+def _towards(old: Value, g: Value, rate: float) -> Value:
+    return old + (g - old) * rate
+
+
+@pointwise
+def _averaged(old: Value, g: Value, decay: float) -> Value:
+    return old * decay + g * ew.conj(g) * (1 - decay)
+
+
+@pointwise
+def descended(p: Value, g: Value, rate: Value) -> Value:
+    """One step against the gradient."""
+    return p - g * rate
 
 
 def positive(name: str, x: Any, bound: float = 0.0) -> None:

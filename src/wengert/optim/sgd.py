@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wengert.optim.optimizer import Group, Optimizer, State, decayed, positive, rate_of, write
+from wengert.ops.entries import pointwise
+from wengert.optim.optimizer import Group, Optimizer, State, decayed, descended, positive, rate_of, write
 from wengert.record.value import Value
 from wengert.tensor import Tensor, handle, tensor_value
 
@@ -55,6 +56,11 @@ class SGD(Optimizer):
                 state["momentum_buffer"] = handle(g * 1)
             else:
                 buffer = state["momentum_buffer"]
-                v = write(buffer, tensor_value(buffer) * momentum + g * (1 - group["dampening"]))
+                v = write(buffer, _gathered(tensor_value(buffer), g, momentum, 1 - group["dampening"]))
             g = g + v * momentum if group["nesterov"] else v
-        write(p, tensor_value(p) - g * rate_of(group))
+        write(p, descended(tensor_value(p), g, self.number(rate_of(group), p)))
+
+
+@pointwise
+def _gathered(buffer: Value, g: Value, momentum: float, share: float) -> Value:
+    return buffer * momentum + g * share

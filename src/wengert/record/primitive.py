@@ -142,6 +142,7 @@ class Primitive:
     """
 
     writes = False  # whether the result is the first input with something changed in it, best done in its memory
+    listed = True  # in the table of operations; what stands for several of them is not
 
     def __init__(
         self,
@@ -171,7 +172,11 @@ class Primitive:
         self.node_name = node_name or "".join(w.capitalize() for w in name.split("_")) + "Backward0"
         self._rules: dict[int, Rules] = {}
         self.module = _defining_module()
-        TABLE[name] = self
+        for rule in self.vjp.values():
+            if getattr(rule, "__name__", "") == "<lambda>" and (made := getattr(rule, "composition", None)) is not None:
+                made.name = f"{name}_backward"
+        if self.listed:
+            TABLE[name] = self
 
     @functools.cached_property
     def has_rule(self) -> tuple[int, ...]:
@@ -257,6 +262,41 @@ class Expression(Elementwise):
         self.steps: Callable[[tuple[dtype, ...]], tuple[Step, ...]] = steps
 
 
+class Fused(Expression):
+    """An expression that is a composition of listed operations, for speed alone."""
+
+    listed = False
+
+
+class Part(NamedTuple):
+    """One operation of a composite; `args` count its inputs first, then its parts. `slots` are its numbers, which
+    are among those of the composite from place `slot` on."""
+
+    prim: Primitive
+    args: tuple[int, ...]
+    static: tuple
+    shape: tuple[int, ...]
+    dtype: dtype
+    slot: int
+    slots: tuple
+
+
+class Composite(Primitive):
+    """Operations recorded as one entry, which plans hold in its place: `parts(static, inputs)` lists them for inputs of
+    these shapes and dtypes. It is a composition, recorded as one entry for speed alone.
+    """
+
+    listed = False
+
+    def __init__(self, name: str, inputs: str, *, parts: Callable, **rest: Any) -> None:
+        super().__init__(name, inputs, _no_reference, **rest)
+        self.parts: Callable[[tuple, tuple], tuple[Part, ...]] = parts
+
+    def of(self, entry: Any) -> tuple[Part, ...]:
+        """The parts of an entry."""
+        return self.parts(entry.static, tuple([(x.shape, x.dtype) for x in entry.inputs]))
+
+
 class Movement(Primitive):
     """result[i] = input[index(i)]: no arithmetic. `index(i, in_shape, out_shape, static, slots)` maps a tuple of affine
     indices, or returns None when the map is not affine (a reshape that must divide); `slots` are affine too."""
@@ -335,7 +375,7 @@ class Source(Primitive):
 
 
 def _no_reference(*_: Any) -> np.ndarray:
-    raise AssertionError("a stored value is not evaluated")
+    raise AssertionError("it is not evaluated itself")
 
 
 LEAF = Source("leaf", "", _no_reference)

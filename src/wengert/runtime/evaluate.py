@@ -24,7 +24,7 @@ from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS, LEAF
+from wengert.record.primitive import ALIAS, LEAF, Composite
 from wengert.record.value import (
     ALONE,
     LightValue,
@@ -63,6 +63,7 @@ _lock = threading.RLock()
 _by_seq, _prim, _in_place = attrgetter("seq"), attrgetter("prim"), attrgetter("prim.writes")
 _plans: dict[tuple, Executable] = {}
 _spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
+_sizes: dict[int, int] = {}  # operations of programs that might be planned, by hashes of what they are
 _planned: dict[int, bool] = {}  # hashes of the operations of programs that have plans, or are about to
 _generation = 0
 
@@ -235,7 +236,7 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
     if key is None and name in _planned:
         return False
     runs, seconds = _spent.get(name, (0, 0.0))
-    worth = len(cone) <= PLANNED_UP_TO and seconds > _planning.seconds * len(cone) * PAYS
+    worth = len(cone) <= PLANNED_UP_TO and seconds > _planning.seconds * len(cone) * PAYS and _pays(cone, name, seconds)
     if config.tier == "auto" and worth:
         if key is not None:
             del _spent[name]
@@ -247,10 +248,22 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
             _planned[name] = True
         return False
     _spent[name] = runs + 1, seconds + time.perf_counter() - start
-    for table in (_spent, _planned):
+    for table in (_spent, _planned, _sizes):
         if len(table) > PLANS:
             del table[next(iter(table))]
     return True
+
+
+def _pays(cone: list[Value], name: int, seconds: float) -> bool:
+    """Whether planning pays, counting what composites are made of."""
+    n = _sizes.get(name)
+    if n is None:
+        n = _sizes[name] = _operations(cone)
+    return n <= PLANNED_UP_TO and seconds > _planning.seconds * n * PAYS
+
+
+def _operations(cone: list[Value]) -> int:
+    return len(cone) + sum([len(v.prim.of(v)) - 1 for v in cone if isinstance(v.prim, Composite)])
 
 
 def _patched(cone: list[Value], roots: list[Value], also: list[Value], trees: bool) -> bool:
@@ -410,7 +423,7 @@ def _make(
     for k, flag in enumerate(is_held):
         held[built.of_value[n + k]] = flag
     numbers = body.static_numbers(cone)
-    with _planning.measured(len(cone)):
+    with _planning.measured(_operations(cone)):
         made = planner.make(built, numbers, held, store_held, list(donatable))
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from wengert.record.primitive import Embed, Movement, Source
+from wengert.record.primitive import Composite, Embed, Movement, Source
 from wengert.record.value import Value, counters, fill
 from wengert.runtime.buffers import from_array, widened
 
 
 def compute(v: Value) -> None:
     """Store v, whose inputs are stored."""
+    if isinstance(v.prim, Composite):
+        _compute_parts(v, v.prim)
+        return
     arrays = [widened(x.data.array(x.shape, x.dtype), x.dtype) for x in v.inputs]
     with np.errstate(all="ignore"):
         if isinstance(v.prim, Source):
@@ -27,6 +30,14 @@ def compute(v: Value) -> None:
     fill(v, from_array(out, v.dtype))
     counters.entries_evaluated += 1
     counters.entries_reference += 1
+
+
+def _compute_parts(v: Value, prim: Composite) -> None:
+    at = list(v.inputs)
+    for p in prim.of(v):
+        at.append(Value(p.prim, tuple([at[k] for k in p.args]), p.static, p.shape, p.dtype, p.slots))
+        compute(at[-1])
+    fill(v, at[-1].data)
 
 
 def evaluate(cone: list[Value]) -> None:

@@ -12,11 +12,25 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS, LEAF, Elementwise, Embed, Library, Movement, Primitive, Reduction, Source
+from wengert.record.primitive import (
+    ALIAS,
+    LEAF,
+    Composite,
+    Elementwise,
+    Embed,
+    Fused,
+    Library,
+    Movement,
+    Primitive,
+    Reduction,
+    Source,
+)
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
@@ -38,14 +52,18 @@ TREE = 16  # elementwise operations in one patch, when patches are trees
 
 class Patch:
     """One operation, ready to be stitched. `pointers`: (cell, operand or -1 for the result, byte offset);
-    `temporaries`: (cell, byte offset) of what lives only within it; `rows`: (first cell, tasks, grain) of its kernels.
+    `temporaries`: (cell, byte offset) of what lives only within it; `rows`: (first cell, tasks, grain) of its kernels;
+    `constants`: its numbers, if they are always these.
     """
 
-    def __init__(self, made: Executable) -> None:
+    def __init__(self, made: Executable, constants: Any = None) -> None:
         self.made = made
-        self.cells: list[int] = made.cells.tolist()
         self.arena = made.plan.arena
-        self.numbers, self.affine = made.numbers, made.affine
+        self.numbers, self.affine = made.numbers, _by_terms(made.affine)
+        if constants is not None:  # numbers that are the same at every run
+            self.fill_slots(made.views, 0, constants)
+            self.numbers, self.affine = [], []
+        self.cells: list[int] = made.cells.tolist()
         operand = dict(made.plan.leaves)
         ((_, result),) = made.plan.outputs
         self.overwrites = result in operand
@@ -83,10 +101,20 @@ class Patch:
     def fill_slots(self, views: tuple[Any, Any, Any], first: int, slots: Any) -> None:
         """Write numbers, and what follows from slice bounds, into the cells from `first` on."""
         fill_numbers(self.numbers, slots, *views, first)
-        for cell, const, terms in self.affine:
-            for slot, c in terms:
-                const += c * slots[slot]
-            views[0][first + cell] = const
+        for terms, cells, consts in self.affine:
+            shift = sum([c * slots[slot] for slot, c in terms])
+            if len(cells) == 1:
+                views[0][first + cells[0]] = consts[0] + shift
+            else:
+                np.frombuffer(views[0], np.int64)[cells + first] = consts + shift
+
+
+def _by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
+    """Cells that follow from slice bounds: those to which the same is added, and what it is added to."""
+    found: dict[tuple, list[tuple[int, int]]] = {}
+    for cell, const, terms in affine:
+        found.setdefault(terms, []).append((cell, const))
+    return [(t, *np.array(cells, np.int64).T) for t, cells in found.items()]
 
 
 class _Part:
@@ -548,7 +576,9 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     if key[-1] is True:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
-    return Patch(Executable(made))
+    return Patch(
+        Executable(made), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None
+    )
 
 
 def _keep(key: tuple, patch: Patch) -> Patch:
