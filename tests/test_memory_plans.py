@@ -9,7 +9,9 @@ import pytest
 
 from wengert import dtypes
 from wengert.autograd import engine
+from wengert.compiler import structure
 from wengert.compiler.fuse import Fuser
+from wengert.compiler.lower import Kernel
 from wengert.config import configure
 from wengert.errors import TooLarge
 from wengert.ops import composite, extremes, movement, reduction
@@ -19,6 +21,7 @@ from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import counters
+from wengert.runtime import evaluate
 from wengert.runtime.evaluate import constant, cut, read, settle
 
 F32, F64 = dtypes.float32, dtypes.float64
@@ -379,20 +382,27 @@ def test_writes_that_read_their_bases_start_planning_anew_once(monkeypatch):
     assert _attempts(monkeypatch, _added, ramp(12), ramp(4)) == 2
 
 
-def test_what_anchors_read_is_kept_only_while_it_holds(monkeypatch):
-    place = Fuser.place
+def _rounds(a, b):
+    """Rounds of the same, with other numbers."""
+    for k in range(6):
+        a = ew.tanh(composite.matmul(a, b) * (k + 3.5)) + reduction.sum(slice_(a, (0, k % 2), (5, 4), (1, 1)))
+    return a
 
-    def checked(self):
-        groups = place(self)
-        for anchor in self.anchors.values():
-            kept, known = self.loads(anchor), self.known
-            self.known = {}
-            assert [i for i, _ in kept] == [i for i, _ in self.loads(anchor)]
-            self.known = known
-        return groups
 
-    monkeypatch.setattr(Fuser, "place", checked)
-    both(_added, ramp(12), ramp(4))
+@pytest.mark.parametrize(
+    "f", [_rounds, lambda a, b: _added(reshape(a, (30,)), slice_(reshape(b, (36,)), (7,), (4,), (1,)))]
+)
+def test_what_is_remembered_of_a_structure_is_what_would_be_found(monkeypatch, f):
+    out = [f(constant(ramp(5, 6), F64), constant(ramp(6, 6) / k, F64)) for k in (1, 2)]
+    plans = [evaluate.plan_of([out[0]])]  # from here on its structures are known
+    for remembered in (structure.remembered, lambda known, key, structure, find: find()):
+        evaluate._plans.clear()
+        monkeypatch.setattr("wengert.compiler.express.remembered", remembered)
+        monkeypatch.setattr("wengert.compiler.plan.remembered", remembered)
+        plans.append(evaluate.plan_of([out[1]]))
+    first, *others = [[(s.text, s.cells, s.tasks) for s in p.steps if isinstance(s, Kernel)] for p in plans]
+    assert len(first) > 5
+    assert others == [first, first]
 
 
 def test_many_products_start_planning_anew_as_often_as_one(monkeypatch):

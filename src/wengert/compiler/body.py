@@ -8,7 +8,7 @@ tail of a chunk, the inside of a slice): loads under it read nothing where it do
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from wengert.compiler import complex as cplx
@@ -78,14 +78,14 @@ def flat_index(index: Index, op: Op) -> Affine:
 
 
 class Body:
-    """Expressions of a kernel. `stored(i)` says whether operation i has a buffer; `members` are the anchors that
+    """Expressions of a kernel. `stored[i]` says whether operation i has a buffer; `members` are the anchors that
     this kernel itself computes, which are inlined where they are read."""
 
     def __init__(
         self,
         ops: list[Op],
         numbers: dict[int, object],
-        stored: Callable[[int], bool],
+        stored: Sequence[bool],
         members: frozenset[int],
         maps: frozenset[int] = frozenset(),
     ) -> None:
@@ -99,7 +99,7 @@ class Body:
         self._definitions: dict[Key, tuple[list[Key], Callable]] = {}
 
     def loads(self, i: int) -> bool:
-        return i not in self.members and self._stored(i)
+        return self._stored[i] and i not in self.members
 
     def define(self, i: int, index: Index, guard: Node | None = None) -> Parts:
         """The expression that computes anchor i at `index`, whatever `loads` says of it, as memory holds it. For a

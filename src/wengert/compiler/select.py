@@ -46,6 +46,7 @@ class Selection:
         self.donatable = donatable
         self.kept: set[int] = set()  # results that nobody holds, kept because held recipes need them
         self.anchors: set[int] = set()
+        self.stored = [op.kind == "leaf" for op in ops]  # what has a buffer
         self.wanted = set(program.outputs)
         self.also = set(program.also)
         self.forced = (
@@ -72,8 +73,9 @@ class Selection:
         for i, op in enumerate(ops):
             self._visit(i, op)
 
-    def stored(self, i: int) -> bool:
-        return self.ops[i].kind == "leaf" or i in self.anchors
+    def _store(self, i: int) -> None:
+        self.anchors.add(i)
+        self.stored[i] = True
 
     def size(self, bits: int) -> int:
         """How much code these operations make."""
@@ -125,7 +127,7 @@ class Selection:
         cost, sources, inlined, largest = 0, 0, 1 << i, 1
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
-            if self.stored(a):
+            if self.stored[a]:
                 sources |= 1 << a
                 largest = max(largest, self.ops[a].numel)
             else:
@@ -146,7 +148,7 @@ class Selection:
         self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
         self.virtual[i] = self._is_virtual(i, op)
         if self._wants_buffer(i, op) or self._must_outlive(i):
-            self.anchors.add(i)
+            self._store(i)
             if self.held[i] or i in self.wanted:
                 self.recipe[i] = 1 << i
         elif self.held[i]:
@@ -157,9 +159,9 @@ class Selection:
         narrow one as fast, and BLAS has no room for a large one."""
         pairs = [op] if self._grows(op, op.args) else []
         for a in op.args:
-            while self.ops[a].kind == "movement" and not self.stored(a):
+            while self.ops[a].kind == "movement" and not self.stored[a]:
                 (a,) = self.ops[a].args
-            if self.virtual[a] and not self.stored(a):
+            if self.virtual[a] and not self.stored[a]:
                 pairs.append(self.ops[a])
         narrow = min(op.shape[-2], op.shape[-1], op.length) < NARROW
         return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
@@ -170,8 +172,8 @@ class Selection:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
             copies = op.length * self.copies[a]
-            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored(a):
-                self.anchors.add(a)
+            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored[a]:
+                self._store(a)
             else:
                 self.copies[i] = max(self.copies[i], copies)
 
@@ -180,19 +182,19 @@ class Selection:
         for a in op.args:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
-            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored(a):
-                self.anchors.add(a)
+            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored[a]:
+                self._store(a)
 
     def _keep_one_base(self, i: int, op: Op) -> None:
         """An expression that reads two states of an array which is written in place would keep the older one alive:
         the small operands that read older ones are stored."""
-        reads = [1 << a & self.overwritten if self.stored(a) else self.fragile[a] for a in op.args]
+        reads = [1 << a & self.overwritten if self.stored[a] else self.fragile[a] for a in op.args]
         latest = max(reads, default=0).bit_length() - 1
         for k, a in enumerate(op.args):
-            if reads[k] and not self.stored(a) and not reads[k] >> latest & 1:
+            if reads[k] and not self.stored[a] and not reads[k] >> latest & 1:
                 base = self.ops[reads[k].bit_length() - 1]
                 if self.ops[a].numel * config.virtual_ratio <= base.numel:
-                    self.anchors.add(a)
+                    self._store(a)
                     reads[k] = 0
             self.fragile[i] |= reads[k]
 
@@ -200,8 +202,8 @@ class Selection:
         """Whether the result has at least ten times the elements of everything stored that it is computed from."""
         bits, largest = 0, 1
         for a in args:
-            bits |= 1 << a if self.stored(a) else self.sources[a]
-            largest = max(largest, self.ops[a].numel if self.stored(a) else self.largest[a])
+            bits |= 1 << a if self.stored[a] else self.sources[a]
+            largest = max(largest, self.ops[a].numel if self.stored[a] else self.largest[a])
         return self._outgrows(op, largest, bits)
 
     def _is_virtual(self, i: int, op: Op) -> bool:
