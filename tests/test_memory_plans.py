@@ -416,3 +416,54 @@ def test_many_products_start_planning_anew_as_often_as_one(monkeypatch):
 
     a, b = ramp(2, 4, 65, 33) / 1e4, ramp(132, 70) / 1e4
     assert _attempts(monkeypatch, products, a, b) <= _attempts(monkeypatch, lambda a, b: products(a, b, 1), a, b)
+
+
+def _nodes(out) -> list[int]:
+    plan = evaluate.plan_of(out)
+    return [s.nodes for s in plan.steps if isinstance(s, Kernel)]
+
+
+def test_what_grows_from_step_to_step_is_not_computed_anew_in_each():
+    """A state that each step changes and reads, as the cotangent of a cell's: kernels stay of one size."""
+
+    def states(steps):
+        c = constant(ramp(16, 64) / 1e3, F64)
+        out = []
+        for k in range(steps):
+            c = c * constant(ramp(16, 64) / 1e3, F64) + constant(ramp(16, 64), F64)
+            out.append(reduction.sum(c * c, 0) * float(k + 3))
+        return out
+
+    few, many = _nodes(states(24)), _nodes(states(72))
+    assert sum(many) < 3.3 * sum(few)
+    assert max(many) <= max(few)
+
+
+def test_products_that_are_written_out_and_added_up_are_stored_now_and_then():
+    """Gradients of a weight that every step uses."""
+
+    def added(steps):
+        total = 0.0
+        for k in range(steps):
+            x = constant(ramp(40, 12) + k, F64)
+            total = composite.matmul(x, constant(ramp(12, 40), F64)) + total
+        return [total]
+
+    few, many = _nodes(added(80)), _nodes(added(240))
+    assert max(many) <= 1.1 * max(few)
+    assert sum(many) < 3.3 * sum(few)
+
+
+def test_a_long_epilogue_is_not_written_out_for_each_component():
+    a, b = ramp(16, 40) / 640, ramp(40, 64) / 2560
+
+    def f(a, b, length):
+        out = composite.matmul(a, b)
+        for k in range(length):
+            out = ew.abs(out) * float(k + 3) + 0.25
+        return out
+
+    nodes = [_nodes([f(constant(a, F64), constant(b, F64), n)]) for n in (2, 30)]
+    assert len(nodes[0]) == 1  # a short one is computed with the product
+    assert max(nodes[1]) < 200
+    both(lambda a, b: f(a, b, 30), a, b)

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from wengert.compiler.body import NeedsBuffer
 from wengert.compiler.expr import Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser
-from wengert.compiler.program import ALONE, CALLS, Op, Program, library_operand
-from wengert.compiler.select import Selection
+from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
+from wengert.compiler.select import KERNEL_CAP, Selection
 from wengert.compiler.structure import Structure, Structures, joint
 from wengert.shapes import contiguous_strides
 
 COMPONENTS = 16  # accumulators that one pass carries
 WIDE = 64  # an axis up to this size is cut into components
 NODES = 400  # size of one kernel's code, as `Selection.size` has it
+UNROLLED = 1000  # the same of what unrolled reductions repeat, where several anchors have some
 MEMBERS = 40  # anchors in one kernel
 
 
@@ -33,6 +34,7 @@ class Fused:
     level: int
     sources: int = 0  # bits of stored operations that it reads
     inlined: int = 0  # bits of operations that it computes
+    unrolled: int = 0  # bits of operations that unrolled reductions repeat
     width: int = 0  # elements of its members that are computed together
     maps: list[Anchor] = field(
         default_factory=list
@@ -168,10 +170,13 @@ class Fuser:
         anchor.axes = tuple(axes)
 
     def _adopt_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
-        """An epilogue of a reduction with the same shape is computed with it."""
+        """An epilogue of a reduction with the same shape is computed with it, unless it is long."""
+        most = KERNEL_CAP // self.selection.size(self.selection.inlined[anchor.op])
         for j, _ in loads:
             other = self.anchors.get(j)
-            if other is not None and other.shape == anchor.shape and self.ops[j].kind == "reduce":
+            if other is None or other.shape != anchor.shape or self.ops[j].kind != "reduce":
+                continue
+            if other.width <= max(most, 1):
                 anchor.axes = other.axes
                 return
 
@@ -254,6 +259,7 @@ class Fuser:
             found.width += anchor.width
         found.sources |= self.selection.sources[anchor.op]
         found.inlined |= self.selection.inlined[anchor.op]
+        found.unrolled |= self.selection.unrolled[anchor.op]
         self._group_of[anchor.op] = found
 
     def _register(self, anchor: Anchor, g: Fused) -> None:
@@ -271,6 +277,7 @@ class Fuser:
         """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result
         over the very elements that a flat reduction folds is stored on the way."""
         op, sources = self.ops[anchor.op], self.selection.sources[anchor.op]
+        unrolled = self.selection.unrolled[anchor.op]
         if op.kind in ALONE:
             return None
         if op.kind == "elementwise" and len(anchor.shape) == 1:
@@ -281,6 +288,8 @@ class Fuser:
             if (g not in beside) if beside else not g.sources & sources:
                 continue
             if (g.width + anchor.width > 2 * COMPONENTS and anchor.outer) or len(g.members) >= MEMBERS:
+                continue
+            if unrolled and UNROLL * self.selection.size(g.unrolled | unrolled) > UNROLLED:
                 continue
             if self.selection.size(g.inlined | self.selection.inlined[anchor.op]) <= NODES:
                 return g

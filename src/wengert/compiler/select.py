@@ -14,9 +14,11 @@ from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
-UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repeated for each element
+UNROLLED_CAP = 512  # the same for unrolled reductions, whose operands are repeated for each element
+UNROLL_FROM = 8  # shorter ones repeat little
 NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
 ROOM = 1 << 26  # bytes of pairs that may be stored for BLAS
+REPEATED = 24  # size up to which what is read more than once may be computed as often
 MANY = 4  # arrays as large as the result from which reading them twice costs more than storing it
 LARGE = 1 << 12  # elements of such a result
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
@@ -60,6 +62,7 @@ class Selection:
         self.fragile = [0] * n  # bits of bases of writes that its expression reads
         self.inlined = [0] * n  # bits of operations that computing it repeats
         self.copies = [1] * n  # how often unrolled reductions repeat a part of it
+        self.unrolled = [0] * n  # bits of what they repeat, where they are not very short
         self.largest = [0] * n  # numel of the largest source
         self.virtual = [False] * n
         self._grown: set[int] = set()
@@ -124,7 +127,7 @@ class Selection:
             self._keep_unrolling_short(i, op)
         if op.kind in ("scatter", "scan") and op.numel < SIDE_BY_SIDE * op.shape[op.axis]:
             self._keep_walking_short(op)
-        cost, sources, inlined, largest = 0, 0, 1 << i, 1
+        cost, sources, inlined, largest, unrolled = 0, 0, 1 << i, 1, 0
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
             if self.stored[a]:
@@ -136,6 +139,7 @@ class Selection:
                 inlined |= self.inlined[a]
                 self.copies[i] = max(self.copies[i], self.copies[a])
                 largest = max(largest, self.largest[a])
+                unrolled |= self.unrolled[a]
         if op.kind == "elementwise":
             own = COSTS.get(op.prim.name, 1)
             cost += own
@@ -145,6 +149,9 @@ class Selection:
             cost += GATHER
         elif op.kind == "reduce":
             cost = (cost + 2) * op.length
+            if UNROLL_FROM <= op.length <= UNROLL:
+                unrolled = inlined
+        self.unrolled[i] = unrolled
         self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
         self.virtual[i] = self._is_virtual(i, op)
         if self._wants_buffer(i, op) or self._must_outlive(i):
@@ -273,6 +280,8 @@ class Selection:
             return True
         if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
             return True
-        if self._uses[i] > 1 and (self.cost[i] >= REPEATED_FROM or self._reads_much(i, op)):
+        if self._uses[i] > 1 and (
+            self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
+        ):
             return True
-        return self.size(self.inlined[i]) > KERNEL_CAP
+        return self.size(self.inlined[i]) > KERNEL_CAP or UNROLL * self.size(self.unrolled[i]) > UNROLLED_CAP
