@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from wengert.compiler import complex as cplx
 from wengert.compiler import division
-from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
+from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range, forget_indices
 from wengert.compiler.program import UNROLL, Op
 from wengert.record.primitive import Composite, Expression, Part
 from wengert.shapes import contiguous_strides, reshape_index
@@ -94,6 +94,7 @@ class Body:
         self.members = members
         self.maps = maps  # members that are stored inside a loop, under its guard
         self._stored = stored
+        forget_indices()
         self.b = Builder()
         self._memo: dict[Key, Parts] = {}
         self._definitions: dict[Key, tuple[list[Key], Callable]] = {}
