@@ -71,10 +71,15 @@ class NeedsBuffer(Exception):
 
 
 def flat_index(index: Index, op: Op) -> Affine:
-    flat = Affine()
+    """Where an element lies in row-major memory."""
+    const, terms, slots = 0, {}, {}  # type: ignore[var-annotated]
     for i, stride in zip(index, contiguous_strides(op.shape), strict=True):
-        flat = flat + i * stride
-    return flat
+        const += i.const * stride
+        for r, c in i.terms:
+            terms[r] = terms.get(r, 0) + c * stride
+        for s, c in i.slots:
+            slots[s] = slots.get(s, 0) + c * stride
+    return Affine(const, tuple([t for t in terms.items() if t[1]]), tuple([t for t in slots.items() if t[1]]))
 
 
 class Body:
@@ -189,8 +194,11 @@ class Body:
         needs = []
         for a in op.args:
             shape = self.ops[a].shape
-            lead = len(op.shape) - len(shape)
-            at = tuple([index[lead + k] if n != 1 else Affine() for k, n in enumerate(shape)])
+            if shape == op.shape and 1 not in shape:
+                at = index
+            else:
+                lead = len(op.shape) - len(shape)
+                at = tuple([index[lead + k] if n != 1 else Affine() for k, n in enumerate(shape)])
             needs.append((a, at, guard, depth, False))
         return needs, lambda *args: self._rounded(op, scalar(self.b, op, [self.ops[a] for a in op.args], args))
 

@@ -10,6 +10,7 @@ Every operation rounds once, to its own type. `fma` is the only fused operation,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -329,9 +330,9 @@ class Builder:
 
     # -- arithmetic --
     def op(self, op: str, *args: Node) -> Node:
-        special = getattr(self, "_" + op, None)
-        if special is not None:
-            found = special(*args)
+        simplified = _SIMPLIFICATIONS.get(op)
+        if simplified is not None:
+            found = simplified(self, *args)
             if found is not None:
                 return found
         if op in COMMUTATIVE and args[0].id > args[1].id:
@@ -458,3 +459,8 @@ class Builder:
             if other is not None and other.id < a.id:
                 return -1, other
         return 1, a
+
+
+_SIMPLIFICATIONS: dict[str, Callable[..., Node | None]] = {
+    "neg": Builder._neg, "add": Builder._add, "sub": Builder._sub, "mul": Builder._mul, "div": Builder._div,
+}  # fmt: skip

@@ -70,20 +70,21 @@ class Store:
 
 @dataclass
 class Expressed:
-    """What a kernel computes, before lowering. `loads`: what its anchors read, by position in `structure.ops`;
-    `kernels`: lowered ones, in positions too, by the positions of the anchors that they store."""
+    """What a kernel computes, before lowering. `loads`: what it reads, by position in `structure.ops`; `stored` and
+    `read`: the positions of what it may store, and reads; `kernels`: lowered ones, in positions too, by the positions
+    of the anchors that they store."""
 
     structure: Structure
     outer: list[Range]
     ranges: list[Range]
     stores: list[Store]
-    loads: list[tuple[int, Affine]]
     kernels: dict[tuple[int, ...], Kernel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         place = {i: k for k, i in enumerate(self.structure.ops)}
+        self.loads = [(place[n.attr[0]], n.attr[1]) for n in stored_by(self.stores) if n.op in LOADS]
         self.stored = sorted({place[s.op] for s in self.stores})
-        self.read = sorted({place[n.attr[0]] for n in stored_by(self.stores) if n.op in LOADS})
+        self.read = sorted({k for k, _ in self.loads})
 
 
 class Expresser:
@@ -116,12 +117,10 @@ class Expresser:
         body = Body(self.ops, self.numbers, stored, frozenset([a.op for a in members]) | inside, inside)
         outer = outer_ranges(body.b, members[0].outer)
         stores: list[Store] = []
-        roots: list[Node] = []
         for a in members:
             op = self.ops[a.op]
             for index in _elements(a.axes, outer):
                 parts = body.define(a.op, index)
-                roots += parts
                 if op.kind in ("scatter", "scan"):
                     stores += self._in_order(a.op, op, body.b, parts, index)
                     continue
@@ -129,9 +128,7 @@ class Expresser:
                 stores += [Store(a.op, at if len(parts) == 1 else at * 2 + k, p) for k, p in enumerate(parts)]
         if maps:
             stores += self._flat_stores(self.ops[members[0].op], maps, body, outer)
-        place = {i: k for k, i in enumerate(structure.ops)}
-        loads = [(place[n.attr[0]], n.attr[1]) for n in reachable(roots) if n.op in LOADS]
-        return Expressed(structure, outer, body.b.ranges, stores, loads)
+        return Expressed(structure, outer, body.b.ranges, stores)
 
     def _flat_stores(self, part: Op, maps: list[Anchor], body: Body, outer: list[Range]) -> list[Store]:
         b = body.b
@@ -193,13 +190,8 @@ def _elements(axes: Axes, ranges: list[Range]) -> list[Index]:
 
 def stored_by(stores: list[Store]) -> list[Node]:
     """All nodes that the stores depend on, arguments first."""
-    return reachable([n for s in stores for n in s.roots])
-
-
-def reachable(roots: list[Node]) -> list[Node]:
-    """All nodes that the roots depend on, arguments first."""
     seen: dict[int, Node] = {}
-    stack = list(roots)
+    stack = [n for s in stores for n in s.roots]
     while stack:
         n = stack.pop()
         if n.id not in seen:
