@@ -28,7 +28,7 @@ class Structure(NamedTuple):
 
 _numbers: dict[tuple, int] = {}  # of everything that was seen: operations, operands and structures
 _tables: list[dict] = []
-LIMIT = 1 << 15  # numbers; everything is forgotten when there are more
+LIMIT = 1 << 13  # numbers; everything is forgotten when there are more
 
 
 def number_of(key: tuple) -> int:
