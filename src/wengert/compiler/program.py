@@ -78,6 +78,13 @@ class Op:
         return self.args[0] if self.kind == "scatter" or (self.kind == "write" and len(self.args) == 2) else -1
 
     @property
+    def own_slots(self) -> range:
+        """The numbers of its run-time parameters."""
+        if self.kind in ("embed", "write") or (self.kind == "movement" and self.prim.name == "slice"):
+            return range(self.slot, self.slot + len(self.static[0]))
+        return range(self.slot, self.slot + {"full": 1, "iota": 2}.get(self.kind, 0))
+
+    @property
     def partial(self) -> bool:
         return self.chunk > 0
 

@@ -14,9 +14,11 @@ from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
-UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repeated for each element
+UNROLLED_CAP = 512  # the same for unrolled reductions, whose operands are repeated for each element
+UNROLL_FROM = 8  # shorter ones repeat little
 NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
 ROOM = 1 << 26  # bytes of pairs that may be stored for BLAS
+REPEATED = 24  # size up to which what is read more than once may be computed as often
 MANY = 4  # arrays as large as the result from which reading them twice costs more than storing it
 LARGE = 1 << 12  # elements of such a result
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
@@ -46,6 +48,7 @@ class Selection:
         self.donatable = donatable
         self.kept: set[int] = set()  # results that nobody holds, kept because held recipes need them
         self.anchors: set[int] = set()
+        self.stored = [op.kind == "leaf" for op in ops]  # what has a buffer
         self.wanted = set(program.outputs)
         self.also = set(program.also)
         self.forced = (
@@ -59,6 +62,7 @@ class Selection:
         self.fragile = [0] * n  # bits of bases of writes that its expression reads
         self.inlined = [0] * n  # bits of operations that computing it repeats
         self.copies = [1] * n  # how often unrolled reductions repeat a part of it
+        self.unrolled = [0] * n  # bits of what they repeat, where they are not very short
         self.largest = [0] * n  # numel of the largest source
         self.virtual = [False] * n
         self._grown: set[int] = set()
@@ -72,8 +76,9 @@ class Selection:
         for i, op in enumerate(ops):
             self._visit(i, op)
 
-    def stored(self, i: int) -> bool:
-        return self.ops[i].kind == "leaf" or i in self.anchors
+    def _store(self, i: int) -> None:
+        self.anchors.add(i)
+        self.stored[i] = True
 
     def size(self, bits: int) -> int:
         """How much code these operations make."""
@@ -122,10 +127,10 @@ class Selection:
             self._keep_unrolling_short(i, op)
         if op.kind in ("scatter", "scan") and op.numel < SIDE_BY_SIDE * op.shape[op.axis]:
             self._keep_walking_short(op)
-        cost, sources, inlined, largest = 0, 0, 1 << i, 1
+        cost, sources, inlined, largest, unrolled = 0, 0, 1 << i, 1, 0
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
-            if self.stored(a):
+            if self.stored[a]:
                 sources |= 1 << a
                 largest = max(largest, self.ops[a].numel)
             else:
@@ -134,6 +139,7 @@ class Selection:
                 inlined |= self.inlined[a]
                 self.copies[i] = max(self.copies[i], self.copies[a])
                 largest = max(largest, self.largest[a])
+                unrolled |= self.unrolled[a]
         if op.kind == "elementwise":
             own = COSTS.get(op.prim.name, 1)
             cost += own
@@ -143,10 +149,13 @@ class Selection:
             cost += GATHER
         elif op.kind == "reduce":
             cost = (cost + 2) * op.length
+            if UNROLL_FROM <= op.length <= UNROLL:
+                unrolled = inlined
+        self.unrolled[i] = unrolled
         self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
         self.virtual[i] = self._is_virtual(i, op)
         if self._wants_buffer(i, op) or self._must_outlive(i):
-            self.anchors.add(i)
+            self._store(i)
             if self.held[i] or i in self.wanted:
                 self.recipe[i] = 1 << i
         elif self.held[i]:
@@ -157,9 +166,9 @@ class Selection:
         narrow one as fast, and BLAS has no room for a large one."""
         pairs = [op] if self._grows(op, op.args) else []
         for a in op.args:
-            while self.ops[a].kind == "movement" and not self.stored(a):
+            while self.ops[a].kind == "movement" and not self.stored[a]:
                 (a,) = self.ops[a].args
-            if self.virtual[a] and not self.stored(a):
+            if self.virtual[a] and not self.stored[a]:
                 pairs.append(self.ops[a])
         narrow = min(op.shape[-2], op.shape[-1], op.length) < NARROW
         return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
@@ -170,8 +179,8 @@ class Selection:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
             copies = op.length * self.copies[a]
-            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored(a):
-                self.anchors.add(a)
+            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored[a]:
+                self._store(a)
             else:
                 self.copies[i] = max(self.copies[i], copies)
 
@@ -180,19 +189,19 @@ class Selection:
         for a in op.args:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
-            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored(a):
-                self.anchors.add(a)
+            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored[a]:
+                self._store(a)
 
     def _keep_one_base(self, i: int, op: Op) -> None:
         """An expression that reads two states of an array which is written in place would keep the older one alive:
         the small operands that read older ones are stored."""
-        reads = [1 << a & self.overwritten if self.stored(a) else self.fragile[a] for a in op.args]
+        reads = [1 << a & self.overwritten if self.stored[a] else self.fragile[a] for a in op.args]
         latest = max(reads, default=0).bit_length() - 1
         for k, a in enumerate(op.args):
-            if reads[k] and not self.stored(a) and not reads[k] >> latest & 1:
+            if reads[k] and not self.stored[a] and not reads[k] >> latest & 1:
                 base = self.ops[reads[k].bit_length() - 1]
                 if self.ops[a].numel * config.virtual_ratio <= base.numel:
-                    self.anchors.add(a)
+                    self._store(a)
                     reads[k] = 0
             self.fragile[i] |= reads[k]
 
@@ -200,8 +209,8 @@ class Selection:
         """Whether the result has at least ten times the elements of everything stored that it is computed from."""
         bits, largest = 0, 1
         for a in args:
-            bits |= 1 << a if self.stored(a) else self.sources[a]
-            largest = max(largest, self.ops[a].numel if self.stored(a) else self.largest[a])
+            bits |= 1 << a if self.stored[a] else self.sources[a]
+            largest = max(largest, self.ops[a].numel if self.stored[a] else self.largest[a])
         return self._outgrows(op, largest, bits)
 
     def _is_virtual(self, i: int, op: Op) -> bool:
@@ -271,6 +280,8 @@ class Selection:
             return True
         if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
             return True
-        if self._uses[i] > 1 and (self.cost[i] >= REPEATED_FROM or self._reads_much(i, op)):
+        if self._uses[i] > 1 and (
+            self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
+        ):
             return True
-        return self.size(self.inlined[i]) > KERNEL_CAP
+        return self.size(self.inlined[i]) > KERNEL_CAP or UNROLL * self.size(self.unrolled[i]) > UNROLLED_CAP
