@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from wengert.compiler.body import NeedsBuffer
 from wengert.compiler.expr import Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser
+from wengert.compiler.places import root_of
 from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
 from wengert.compiler.select import KERNEL_CAP, Selection
 from wengert.compiler.structure import Structure, Structures, joint
@@ -21,6 +22,7 @@ from wengert.shapes import contiguous_strides
 
 COMPONENTS = 16  # accumulators that one pass carries
 WIDE = 64  # an axis up to this size is cut into components
+NARROW = 4  # an axis up to this size fills no vector
 NODES = 400  # size of one kernel's code, as `Selection.size` has it
 UNROLLED = 1000  # the same of what unrolled reductions repeat, where several anchors have some
 MEMBERS = 40  # anchors in one kernel
@@ -89,6 +91,7 @@ class Fuser:
             self._choose_components(anchor, loads)
         elif op.kind == "elementwise":
             self._adopt_components(anchor, loads)
+            self._share_narrow(anchor, loads)
         if anchor.axes != plain:
             loads = self.loads(anchor)
         if op.kind in ("write", "scatter"):
@@ -179,6 +182,21 @@ class Fuser:
             if other.width <= max(most, 1):
                 anchor.axes = other.axes
                 return
+
+    def _share_narrow(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
+        """Write out the narrow axes of an elementwise result whose last axis fills no vector, if nothing that is read
+        depends on them: what they share is computed once (the gradients of a window's elements)."""
+        sizes = [n for n, _ in anchor.axes]
+        last = next((n for n in reversed(sizes) if n != 1), 0)
+        if any(unit != 1 for _, unit in anchor.axes) or not 1 < last <= NARROW or max(sizes) < WIDE // NARROW:
+            return
+        axes, names, room = list(anchor.axes), _axis_names(anchor), COMPONENTS
+        read = {r.name for _, at in loads for r, _ in at.ranges}
+        for k in range(len(sizes) - 1, -1, -1):
+            if 1 < sizes[k] <= min(NARROW, room) and names[k] not in read:
+                axes[k] = (1, sizes[k])
+                room //= sizes[k]
+        anchor.axes = tuple(axes)
 
     def _find_level(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
         op = self.ops[anchor.op]
@@ -300,6 +318,8 @@ def call_operands(ops: list[Op], stored: list[bool], op: Op) -> list[int]:
     """The stored operations that a BLAS product or a library call reads."""
     if op.kind == "library":
         return [library_operand(ops, a) for a in op.args]
+    if op.placed:
+        return [root_of(ops, stored, a) for a in op.args]
     return [gemm_operand(ops, stored, a)[0] for a in op.args]
 
 

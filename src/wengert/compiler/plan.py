@@ -16,6 +16,7 @@ from wengert.compiler.expr import Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser, Store, outer_ranges
 from wengert.compiler.fuse import Fused, Fuser, call_operands, gemm_operand
 from wengert.compiler.lower import Kernel, kernel, lower
+from wengert.compiler.places import Places, places_of, root_of
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
 from wengert.compiler.structure import Structure, Structures, bound, remembered, table
@@ -37,6 +38,7 @@ class Gemm:
     n: int
     k: int
     dtype: Any
+    places: tuple[Places, Places] | None = None  # of operands that are read through tables: their strides say nothing
 
 
 @dataclass
@@ -226,6 +228,10 @@ class _Planner:
     def _gemm(self, i: int) -> Gemm:
         op = self.ops[i]
         m, n, k = op.shape[-2], op.shape[-1], op.length
+        if op.placed:
+            places = [places_of(self.ops, self.selection.stored, a) for a in op.args]
+            roots = [(root_of(self.ops, self.selection.stored, a), 0, 0, 0, 0) for a in op.args]
+            return Gemm(i, roots[0], roots[1], len(places[0].batch), m, n, k, op.dtype, (places[0], places[1]))
         sides = [self._strides(a) for a in op.args]
         batch = 1
         for size in op.shape[:-2]:

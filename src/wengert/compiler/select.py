@@ -1,15 +1,15 @@
 """Which operations get a buffer. The others are recomputed wherever they are read, tile by tile.
 
-*Anchors* are: what is wanted; reductions and writes; what a much larger operation reads again and again; and what keeps
-a kernel from growing without bound. *Virtual* operations are never anchors unless wanted: their result is at least
-`config.virtual_ratio` times as large as everything stored that they are computed from, so recomputing costs less than a
-round trip through memory that may not even hold them.
+*Anchors* are: what is wanted; reductions and writes; what a much larger operation, or a product, reads again and
+again; and what keeps a kernel from growing without bound. *Virtual* operations are never anchors unless wanted: their
+result is at least `config.virtual_ratio` times as large as everything stored that they are computed from, so
+recomputing costs less than a round trip through memory that may not even hold them.
 """
 
 from __future__ import annotations
 
 from wengert.compiler.expr import ELEMENTARY
-from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
+from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand, over_windows
 from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
@@ -28,6 +28,7 @@ COSTS |= dict.fromkeys("erfc erfcx erfinv ndtri lgamma digamma i0 i0e i1 i1e".sp
 COSTS |= dict.fromkeys("copysign nextafter mantissa exponent".split(), 4)
 GATHER = 4  # cost of reading at a place that is data
 SIDE_BY_SIDE = 8  # rows that fill a vector
+SPREAD_FROM = 8  # cost from which what an embedding reads is computed before, without its guards
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = (
     64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
@@ -68,6 +69,8 @@ class Selection:
         self._grown: set[int] = set()
         self._uses = [0] * n  # readers, through movement
         self._scattered: set[int] = set()
+        self._multiplied: set[int] = set()  # what products read again and again
+        self._spread: set[int] = set()  # what an embedding reads that is computed from what lies apart
         self._heavy = 0  # bits of elementary functions
         self._mark_reads()
         for op in ops:
@@ -90,6 +93,7 @@ class Selection:
         root = list(range(len(self.ops)))
         turned = [False] * len(self.ops)  # movement that reads its root at another place
         overlaps = [False] * len(self.ops)  # and through windows
+        apart = [False] * len(self.ops)  # computed from what is read through such movement
         moved: set[int] = set()
         for i, op in enumerate(self.ops):
             if op.kind == "movement":
@@ -97,12 +101,18 @@ class Selection:
                 root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute", "windows", "diagonal")
                 overlaps[i] = overlaps[a] or op.prim.name == "windows"
                 continue
+            if op.kind == "elementwise":
+                apart[i] = any(turned[a] or apart[root[a]] for a in op.args)
+            elif op.kind == "embed" and apart[root[op.args[0]]]:
+                self._spread.add(root[op.args[0]])
             for a in op.args:
                 if turned[a] or op.kind in ("embed", "write", "gather", "scatter"):
                     moved.add(root[a])
                 if overlaps[a] and self.ops[a].numel > self.ops[root[a]].numel:
                     self._uses[root[a]] += 1  # an element is read at several places
                 a = root[a]
+                if op.fold == "fma" and op.numel * op.length >= config.virtual_ratio * self.ops[a].numel:
+                    self._multiplied.add(a)
                 if op.kind == "gather" and op.numel > self.ops[a].numel:
                     self._grown.add(a)
                 self._uses[a] += 1
@@ -171,6 +181,7 @@ class Selection:
             if self.virtual[a] and not self.stored[a]:
                 pairs.append(self.ops[a])
         narrow = min(op.shape[-2], op.shape[-1], op.length) < NARROW
+        narrow = narrow and not any(over_windows(self.ops, a) for a in op.args)
         return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
 
     def _keep_unrolling_short(self, i: int, op: Op) -> None:
@@ -279,6 +290,10 @@ class Selection:
         if op.kind == "reduce" and (op.length > UNROLL or op.partial):
             return True
         if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
+            return True
+        if i in self._spread and self.cost[i] >= SPREAD_FROM:
+            return True
+        if i in self._multiplied and self.cost[i] >= ELEMENTARY_FROM:
             return True
         if self._uses[i] > 1 and (
             self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
