@@ -17,6 +17,7 @@ from wengert.compiler.fuse import Anchor, Fused, Fuser, Loads, Store, call_opera
 from wengert.compiler.lower import Kernel, lower
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
+from wengert.compiler.strips import Chain, chains
 from wengert.record.primitive import Library, Primitive
 from wengert.shapes import Shape
 
@@ -61,6 +62,7 @@ class Plan:
     temporaries: list[tuple[int, int]]  # (buffer, offset in the arena)
     arena: int
     outputs: list[tuple[int, int]]  # (cone position, buffer): what the caller keeps
+    chains: list[Chain]  # runs of steps that take turns
     ops: list = field(default_factory=list)
 
 
@@ -115,7 +117,8 @@ class _Planner:
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
         self._drop_unread(groups)
         steps: list[Step] = []
-        last_use: dict[int, int] = {}
+        self.uses: list[set[int]] = []  # by step, the buffers that it uses
+        fixed: set[int] = set()
         for g in groups:
             first = g.members[0].op
             kind = self.ops[first].kind
@@ -124,11 +127,26 @@ class _Planner:
             if kind in ("write", "scatter"):
                 before = self._start_of_write(first, g.members[0])
                 if before is not None:
+                    fixed.add(len(steps))
                     steps.append(lower(before))
-                    self._touch(last_use, before, len(steps) - 1)
+                    self.uses.append(self._touched(before))
+                fixed.add(len(steps))
             steps.append(self._call(first) if kind in CALLS else lower(g))
-            self._touch(last_use, g, len(steps) - 1)
-        return self._place(steps, last_use)
+            self.uses.append(self._touched(g))
+        return self._place(*self._chained(steps, fixed))
+
+    def _chained(self, steps: list[Step], fixed: set[int]) -> tuple[list[Step], list[Chain], dict[int, int]]:
+        """The steps in their final order, the chains among them, and which step is the last to use each buffer: the
+        members of a chain use theirs until its end."""
+        order, found = chains(steps, fixed, {i: op.dtype.bytes for i, op in enumerate(self.ops)})
+        end = list(range(len(steps)))
+        for chain in found:
+            for k in range(len(chain.members)):
+                end[chain.first + k] = chain.first + len(chain.members) - 1
+        last_use: dict[int, int] = {}
+        for k, i in enumerate(order):
+            last_use.update(dict.fromkeys(self.uses[i], end[k]))
+        return [steps[i] for i in order], found, last_use
 
     def _find_missing(self, groups: list[Fused]) -> None:
         """Raise what writes and calls need stored, before any expression is built: planning starts anew then."""
@@ -249,32 +267,32 @@ class _Planner:
 
     # -- memory --
 
-    def _touch(self, last_use: dict[int, int], g: Fused, step: int) -> None:
-        for a in (*g.members, *g.maps):
-            last_use[self.buffer_of[a.op]] = step
+    def _touched(self, g: Fused) -> set[int]:
+        """The buffers that a kernel or a call uses."""
+        used = {self.buffer_of[a.op] for a in (*g.members, *g.maps)}
+        for a in g.members:
             op = self.ops[a.op]
             if op.kind in CALLS:
-                for source in call_operands(self.ops, self.selection.stored, op):
-                    last_use[self.buffer_of[source]] = step
-        for n in stored_by(g.stores):
-            if n.op in LOADS:
-                last_use[self.buffer_of[n.attr[0]]] = step
+                used.update(self.buffer_of[source] for source in call_operands(self.ops, self.selection.stored, op))
+        used.update(self.buffer_of[n.attr[0]] for n in stored_by(g.stores) if n.op in LOADS)
+        return used
 
-    def _place(self, steps: list[Step], last_use: dict[int, int]) -> Plan:
+    def _place(self, steps: list[Step], found: list[Chain], last_use: dict[int, int]) -> Plan:
         kept = {self.buffer_of[i] for i in self.outputs}
         made = sorted({b for b in self.buffer_of.values() if self.ops[b].kind != "leaf"})
         results = [(b, self._bytes(b)) for b in made if b in kept]
         first_use: dict[int, int] = {}
+        begin = {c.first + k: c.first for c in found for k in range(len(c.members))}
         for step, s in enumerate(steps):
             ops = [s.op] if isinstance(s, Gemm | LibraryCall) else [c[1] for c in s.cells if c[0] == "pointer"]
             for i in ops:
-                first_use.setdefault(self.buffer_of[i], step)
+                first_use.setdefault(self.buffer_of[i], begin.get(step, step))
         temporaries, arena = _arena(
             [(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use]
         )
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, self.buffer_of[i]) for i in self.outputs if self.ops[i].value >= 0]
-        return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, self.ops)
+        return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, found, self.ops)
 
     def _bytes(self, b: int) -> int:
         return self.ops[b].numel * self.ops[b].dtype.bytes

@@ -20,6 +20,7 @@ import numpy as np
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm, LibraryCall, Plan
 from wengert.compiler.render_llvm import render
+from wengert.compiler.strips import Chain
 from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
@@ -186,12 +187,14 @@ class Executable:
                 self.codes.append(code_of(step))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
+        chains = [(len(template), self._chain(chain, template)) for chain in plan.chains]
         self.cells = np.array(template or [0], np.int64)
         self.views = views_of(self.cells)
         base = self.cells.ctypes.data
         table = [[address, base + 8 * first, tasks, grain] for address, tasks, grain, first in self.steps]
         self.program = np.array(table or [[0, 0, 0, 0]], np.int64)
         self.program_address = self.program.ctypes.data
+        self._join(chains, base)
         self.calls = [k for k, step in enumerate(plan.steps) if isinstance(step, LibraryCall)]
         self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
         self.compiled = all(c is None for c in self.codes)
@@ -216,6 +219,38 @@ class Executable:
                 template[at] = cell[3]
             else:
                 template[at] = cell[1]
+
+    def _chain(self, chain: Chain, template: list[int]) -> Chain:
+        """The cells of a chain, but for addresses; see `pool_ir`."""
+        template += [len(chain.members), chain.strips, chain.together]
+        for k, (turns, late) in enumerate(chain.members, chain.first):
+            template += [0, 0, turns, int(late), self.steps[k][1]]
+        return chain
+
+    def _join(self, chains: list[tuple[int, Chain]], base: int) -> None:
+        """The program with chains as steps: its rows, the row with which each step begins, and the cells that hold the
+        addresses of a chain's members."""
+        rows = self.program[: len(self.steps)].tolist()
+        self.row_of = list(range(len(rows) + 1))
+        self.members: list[tuple[int, int]] = []  # (cell, step)
+        for at, chain in reversed(chains):
+            first, count = chain.first, len(chain.members)
+            for k in range(first, first + count):
+                cell = at + 3 + 5 * (k - first)
+                self.members.append((cell, k))
+                self.cells[cell + 1] = base + 8 * self.steps[k][3]
+            rows[first : first + count] = [[0, base + 8 * at, chain.tasks, chain.grain]]
+            self.row_of[first + 1 :] = [first] * (count - 1) + [k - count + 1 for k in self.row_of[first + count :]]
+        self.joined = np.array(rows, np.int64) if chains else self.program
+        self.joined_address = self.joined.ctypes.data
+
+    def _address_members(self) -> None:
+        """Once all code is there, the program with chains gets its addresses."""
+        for k in range(len(self.steps)):
+            self.joined[self.row_of[k], 0] = self.program[k, 0]
+        for cell, k in self.members:
+            self.cells[cell] = self.program[k, 0]
+            self.joined[self.row_of[k], 0] = threads.chain_kernel()
 
     def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
         (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
@@ -305,6 +340,8 @@ class Executable:
             else:
                 everything = False
         self.compiled = everything
+        if everything:
+            self._address_members()
         return everything
 
     def _work(self, k: Any) -> float:
@@ -332,8 +369,9 @@ class Executable:
                 self._traced(k)
             return
         if ready:
+            first, end = self.row_of[first], self.row_of[end]
             if first < end:
-                threads.run_program(self.program_address + 32 * first, end - first, self.parallel)
+                threads.run_program(self.joined_address + 32 * first, end - first, self.parallel)
             return
         for k in range(first, end):
             self._run_step(k)
