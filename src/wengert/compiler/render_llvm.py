@@ -14,6 +14,7 @@ from wengert.compiler import llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
+from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_memory import MEMORY, Rows
 from wengert.compiler.llvm_ops import (
     constant,
@@ -64,6 +65,7 @@ class _Renderer(Rows):
         k = self.k
         self._load_cells()
         self._find_blocks()
+        self._make_room()
         self._block(k.entry)
         if not k.outer:
             self._block(k.task)
@@ -419,9 +421,10 @@ class _Renderer(Rows):
 
     def _apart(self, loop: Loop) -> list[Node]:
         """Loads of rows that lie apart, each of which the loop walks element by element."""
-        if self.lanes == 1 or any(isinstance(item, Loop | Write) for item in loop.block.items):
+        if self.lanes == 1 or len(loop.nodes) < len(loop.block.items):
             return []
-        loads = [n for n in loop.block.items if isinstance(n, Node) and n.op == "load" and guard_of(n) is None]
+        known = loop.kept.spared | set(loop.kept.reads)
+        loads = [n for n in loop.nodes if n.op == "load" and guard_of(n) is None and n.id not in known]
         return [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, loop.range)]
 
     def _walks(self, n: Node, r: Range) -> bool:
@@ -432,7 +435,7 @@ class _Renderer(Rows):
         """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
         for its exponential the other computes, and both use a constant once it is in a register. The order of additions
         is the same."""
-        if any(isinstance(item, Loop | Write) for item in loop.block.items) or len(loop.block.items) > UNROLLED:
+        if len(loop.nodes) < len(loop.block.items) or len(loop.nodes) > UNROLLED:
             return self._fold_range(loop, 1, start, stop, types, zeros)
         length = self._let(f"sub i64 {stop}, {start}")
         even = self._let(f"and i64 {length}, -2")
@@ -455,10 +458,17 @@ class _Renderer(Rows):
         outside = self.names
         inside = [dict(outside) for _ in range(copies)]
         counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
-        for item in loop.block.items:
+        kept = loop.kept
+        reads = [n for n in loop.nodes if n.id in kept.reads]
+        for item in [*reads, *[x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]]:
             for names, counter in zip(inside, counters, strict=True):
                 self.names, self.counters[loop.range] = names, counter
-                self._block(Block([item]))
+                if isinstance(item, Node) and item.id in kept.reads:
+                    names[item.id] = self._load_kept(item, kept.reads[item.id], loop.range)
+                else:
+                    self._block(Block([item]))
+                if isinstance(item, Node) and item.id in kept.fills:
+                    self._store_kept(item, kept.fills[item.id], loop.range)
         then = list(now)
         for names in inside:
             self.names = names
@@ -477,6 +487,10 @@ class _Renderer(Rows):
         for t, zero, y in zip(types, given, then, strict=True):
             out.append(self._let(f"phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]"))
         return out
+
+    @staticmethod
+    def _computed(n: Node, kept: Kept) -> bool:
+        return n.id not in kept.reads and n.id not in kept.spared
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
