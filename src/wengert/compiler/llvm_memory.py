@@ -300,8 +300,14 @@ class Rows:
 
     def _joined(self, w: Write, base: str, step: Number, value: str, lanes: int) -> str:
         """What is there, joined with what is written."""
-        a = w.address
+        there = self._there(w.address, base, step)
+        dtype = w.address.dtype
+        return emit_op(w.fold, dtype, (dtype,) * 2, None, [there, value], lanes, self._fresh, self.lines)
+
+    def _there(self, a: Address, base: str, step: Number) -> str:
+        """What is stored where something will be."""
         t, size, mangled = MEMORY[a.dtype]
+        lanes = self.lanes if self.k.lane is not None else 1
         if lanes == 1:
             there = self._let(f"load {t}, ptr {self._pointer(a, base)}")
         elif step == ("=", 1):
@@ -314,7 +320,7 @@ class Rows:
         if a.dtype == "b1":
             zero = "0" if lanes == 1 else "zeroinitializer"
             there = self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {there}, {zero}")
-        return emit_op(w.fold, a.dtype, (a.dtype,) * 2, None, [there, value], lanes, self._fresh, self.lines)
+        return there
 
     def _store_mask(self, w: Write) -> tuple[str, str]:
         """The rows to store, and whether these are all of them."""

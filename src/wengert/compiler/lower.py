@@ -96,7 +96,30 @@ class Kernel:
     registers: int  # most registers of rows side by side
     turned: Range | None  # an outer range that is walked inside each block of rows: something read lies along it
     slots: int  # of what loops of a row keep for each other
+    parts: Range | None = None  # an outer range over parts of its loop, which go on from what is stored
+    part: int = 0  # cell: elements in a part
     text: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether it may stop in its loop and go on from what it has stored: it folds one block, and stores that."""
+        loops = [x for x in self.row.items if isinstance(x, Loop)]
+        if len(loops) != 1 or self.turned is not None or self.lane is None:
+            return False
+        loop = loops[0]
+        nodes = [x.node for x in self.row.items if isinstance(x, Write) and x.guard is None and not x.fold]
+        plain = len(nodes) + 1 == len(self.row.items) and {n.id for n in nodes} == {n.id for n in loop.reduces}
+        return plain and len(loop.nodes) == len(loop.block.items) and self.cells[self.sizes[loop.range]][1] <= BLOCK
+
+    def stop(self) -> None:
+        """Let it stop: its tasks are numbered by parts behind the slowest range. There is one part unless the cells say
+        something else."""
+        self.parts = Range("part", 1, True, 0)
+        self.outer.insert(1, self.parts)
+        (loop,) = [x for x in self.row.items if isinstance(x, Loop)]
+        self.cells += [("int", 1), ("int", self.cells[self.sizes[loop.range]][1])]
+        self.sizes[self.parts], self.part = len(self.cells) - 2, len(self.cells) - 1
+        self.text = Printer(self).text()
 
 
 def lower(g: Fused) -> Kernel:
@@ -368,6 +391,8 @@ class Printer:
     def _note(self, r: Range) -> str:
         if r is self.k.turned:
             return " in tiles"
+        if r is self.k.parts:
+            return f" parts of @{self.k.part} elements"
         registers = {1: " in one register", 2: " in two registers"}.get(self.k.registers, "")
         return f" lanes{registers}" if r is self.k.lane else ""
 

@@ -318,6 +318,9 @@ class _Renderer(Rows):
         if not loop.reduces:
             self._walk(loop)
             return
+        if self.k.parts is not None:
+            self._go_on(loop, self.k.parts)
+            return
         size = self._cell(self.k.sizes[loop.range])
         types = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces]
         zeros = [self._start_of(n) for n in loop.reduces]
@@ -350,6 +353,22 @@ class _Renderer(Rows):
             if n.attr[0] in ("sum", "fma") and n.dtype in ("f32", "f64"):
                 zero = constant(0.0, n.dtype, self._width(n))
                 self.names[n.id] = self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {self.names[n.id]}, {zero}")
+
+    def _go_on(self, loop: Loop, parts: Range) -> None:
+        """A part of a loop over one block of elements: accumulators start from what the part before has stored."""
+        size, length, part = self._cell(self.k.sizes[loop.range]), self._cell(self.k.part), self.counters[parts]
+        start = self._let(f"mul i64 {part}, {length}")
+        end = self._let(f"add i64 {start}, {length}")
+        stop = self._let(f"call i64 @llvm.smin.i64(i64 {end}, i64 {size})")
+        fresh = self._let(f"icmp eq i64 {part}, 0")
+        writes = {w.node.id: w.address for w in self.k.row.items if isinstance(w, Write)}
+        types, given = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces], []
+        for n, t in zip(loop.reduces, types, strict=True):
+            a = writes[n.id]
+            there = self._there(a, self._sum(a.offset, a.coefficients), self._lane_step(a))
+            given.append(self._let(f"select i1 {fresh}, {t} {self._start_of(n)}, {t} {there}"))
+        folded = self._fold_block(loop, start, stop, types, given)
+        self.names.update(zip([n.id for n in loop.reduces], folded, strict=True))
 
     def _walk(self, loop: Loop) -> None:
         """A loop for what its block writes, one element in each turn."""

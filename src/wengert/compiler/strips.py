@@ -27,10 +27,11 @@ FAR = 64  # steps after a chain's first among which others are looked for
 @dataclass
 class Chain:
     """Steps first to first + len(members) - 1 of a plan as one. Task t is strips t * together, ... up to the next
-    task's; member k performs `turns` of its tasks for each strip, or for each task if it is `late`."""
+    task's. `members`: how many of its tasks each step performs for each strip, and, if it folds as many rows as a task
+    has, how many of them are in a strip, else 0."""
 
     first: int
-    members: list[tuple[int, bool]]
+    members: list[tuple[int, int]]
     strips: int
     together: int
     grain: int
@@ -131,7 +132,7 @@ class _Gathering:
         scale = Fraction(w.size, self.rows)  # places in a row
         if w.slowest is None:
             return False
-        if scale.denominator > 1 and (scale.numerator > 1 or w.behind == 0):
+        if scale.denominator > 1 and (scale.numerator > 1 or w.behind == 0 or not w.kernel.stops):
             return False
         shared = False
         for table in (w.reads, w.writes):
@@ -153,9 +154,10 @@ class _Gathering:
             self.coarse.append(scale.denominator)
         for table in (w.reads, w.writes):
             for b, places in table.items():
-                rows = {_scaled(p, scale) for p in places}
-                if len(rows := {r.width if r is not None else None for r in rows}) == 1 and None not in rows:
-                    self.width.setdefault(b, rows.pop())  # type: ignore[arg-type]
+                widths = {r.width if r is not None else None for r in (_scaled(p, scale) for p in places)}
+                width = widths.pop()
+                if width is not None and not widths:
+                    self.width.setdefault(b, width)
         for b in w.writes:
             self.made.add(b)
             if scale < 1:
@@ -170,25 +172,25 @@ class _Gathering:
         strip = self._strip(unit, together)
         if together > 1 and strip % together and together % strip:
             return None
-        late = together > strip
+        parts = max(together // strip, 1)
         strips = -(-self.rows // strip)
-        if strips < TASKS and not late:
+        if strips < TASKS * parts and not self.coarse:
             return None
         members = []
         for w in self.walks:
-            rows = Fraction(w.size, self.rows) * strip
-            held_back = late and w.size < self.rows
-            if held_back:
-                rows = Fraction(w.size, self.rows) * together
             if not w.behind:
-                _set_rows(w, int(rows))
-            members.append((int(rows) * w.behind if w.behind else w.kernel.tasks // -(-w.size // int(rows)), held_back))
+                _set_rows(w, int(w.size * strip / self.rows))
+                members.append((w.kernel.tasks // strips, 0))
+            elif parts > 1 and w.size < self.rows:
+                w.kernel.stop()
+                members.append((w.behind, strip))
+            else:
+                members.append((w.size * strip // self.rows * w.behind, 0))
         work = sum(
             w.kernel.work * prod(w.kernel.cells[w.kernel.sizes[r]][1] for r in w.kernel.outer) for w in self.walks
         )
-        per = together // strip if late else 1
-        grain = max(int(WORK * -(-strips // per) / max(work, 1)), 1)
-        return Chain(first, members, strips, per, grain)
+        grain = max(int(WORK * -(-strips // parts) / max(work, 1)), 1)
+        return Chain(first, members, strips, parts, grain)
 
     def _strip(self, unit: int, together: int) -> int:
         """Rows of a strip: as many as fit into the cache, in multiples of `unit`, or a part of `together`."""

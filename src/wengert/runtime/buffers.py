@@ -80,7 +80,7 @@ class Pool:
             counters.bytes_peak = counters.bytes_now
         return Block(found[0], found[1], size)
 
-    def give_back(self, array: np.ndarray, address: int, size: int) -> None:
+    def give_back(self, array: Any, address: int, size: int) -> None:
         if sys.getrefcount(array.base) > 2:  # an array that somebody read still shows this memory: it is theirs now
             if size >= RETURNED:
                 shown = weakref.ref(array.base, self._returned)  # by identity: an array has no hash

@@ -187,7 +187,7 @@ class Executable:
                 self.codes.append(code_of(step))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
-        chains = [(len(template), self._chain(chain, template)) for chain in plan.chains]
+        chains = [self._chain(chain, template) for chain in plan.chains]
         self.cells = np.array(template or [0], np.int64)
         self.views = views_of(self.cells)
         base = self.cells.ctypes.data
@@ -220,25 +220,37 @@ class Executable:
             else:
                 template[at] = cell[1]
 
-    def _chain(self, chain: Chain, template: list[int]) -> Chain:
-        """The cells of a chain, but for addresses; see `pool_ir`."""
+    def _chain(self, chain: Chain, template: list[int]) -> tuple[int, list[int], Chain]:
+        """The cells of a chain, but for addresses (see `pool_ir`): where they begin, and those of its members."""
+        cells = []
+        for k, (_, rows) in enumerate(chain.members, chain.first):
+            cells.append(self.steps[k][3] if not rows else self._parted(self.plan.steps[k], rows, template))
+        at = len(template)
         template += [len(chain.members), chain.strips, chain.together]
-        for k, (turns, late) in enumerate(chain.members, chain.first):
-            template += [0, 0, turns, int(late), self.steps[k][1]]
-        return chain
+        for k, (turns, rows) in enumerate(chain.members, chain.first):
+            template += [0, 0, turns, self.steps[k][1] * (chain.together if rows else 1)]
+        return at, cells, chain
 
-    def _join(self, chains: list[tuple[int, Chain]], base: int) -> None:
+    def _parted(self, k: Any, rows: int, template: list[int]) -> int:
+        """The cells of a kernel that stops after so many rows."""
+        first = len(template)
+        self._kernel(k, template)
+        whole = template[first + k.part]
+        template[first + k.part], template[first + k.sizes[k.parts]] = rows, -(-whole // rows)
+        return first
+
+    def _join(self, chains: list[tuple[int, list[int], Chain]], base: int) -> None:
         """The program with chains as steps: its rows, the row with which each step begins, and the cells that hold the
         addresses of a chain's members."""
         rows = self.program[: len(self.steps)].tolist()
         self.row_of = list(range(len(rows) + 1))
         self.members: list[tuple[int, int]] = []  # (cell, step)
-        for at, chain in reversed(chains):
+        for at, cells, chain in reversed(chains):
             first, count = chain.first, len(chain.members)
-            for k in range(first, first + count):
-                cell = at + 3 + 5 * (k - first)
-                self.members.append((cell, k))
-                self.cells[cell + 1] = base + 8 * self.steps[k][3]
+            for k in range(count):
+                cell = at + 3 + 4 * k
+                self.members.append((cell, first + k))
+                self.cells[cell + 1] = base + 8 * cells[k]
             rows[first : first + count] = [[0, base + 8 * at, chain.tasks, chain.grain]]
             self.row_of[first + 1 :] = [first] * (count - 1) + [k - count + 1 for k in self.row_of[first + count :]]
         self.joined = np.array(rows, np.int64) if chains else self.program

@@ -288,7 +288,7 @@ done:
 }
 
 ; Tasks of a chain (`compiler.strips`): %args are the members' number, the strips, how many of them make a task, and for
-; each member [kernel, its cells, its tasks in each strip (or task, if late), late, its tasks].
+; each member [kernel, its cells, its tasks in each strip, its tasks].
 define void @chain(ptr %args, i64 %lo, i64 %hi) {
 entry:
   %strips.p = getelementptr i64, ptr %args, i64 1
@@ -296,64 +296,41 @@ entry:
   %members = load i64, ptr %args
   %strips = load i64, ptr %strips.p
   %together = load i64, ptr %together.p
-  %any = icmp slt i64 %lo, %hi
-  br i1 %any, label %task, label %done
-task:
-  %t = phi i64 [%lo, %entry], [%t1, %task.end]
-  %first = mul i64 %t, %together
-  %end0 = add i64 %first, %together
-  %less = icmp slt i64 %end0, %strips
-  %end = select i1 %less, i64 %end0, i64 %strips
-  br label %strip
+  %first = mul i64 %lo, %together
+  %last = mul i64 %hi, %together
+  %end = call i64 @llvm.smin.i64(i64 %last, i64 %strips)
+  %any = icmp slt i64 %first, %end
+  br i1 %any, label %strip, label %done
 strip:
-  %s = phi i64 [%first, %task], [%s1, %strip]
-  call void @turn(ptr %args, i64 %members, i64 0, i64 %s)
-  %s1 = add i64 %s, 1
-  %more = icmp slt i64 %s1, %end
-  br i1 %more, label %strip, label %task.end
-task.end:
-  call void @turn(ptr %args, i64 %members, i64 1, i64 %t)
-  %t1 = add i64 %t, 1
-  %again = icmp slt i64 %t1, %hi
-  br i1 %again, label %task, label %done
-done:
-  ret void
-}
-
-; Tasks number %k of all members that are late, or of those that are not.
-define internal void @turn(ptr %args, i64 %members, i64 %late, i64 %k) {
-entry:
+  %s = phi i64 [%first, %entry], [%s1, %strip.end]
   br label %member
 member:
-  %m = phi i64 [0, %entry], [%m1, %next]
-  %m5 = mul i64 %m, 5
-  %at = add i64 %m5, 3
+  %m = phi i64 [0, %strip], [%m1, %member]
+  %m4 = mul i64 %m, 4
+  %at = add i64 %m4, 3
   %p = getelementptr i64, ptr %args, i64 %at
   %cells.p = getelementptr i64, ptr %p, i64 1
   %turns.p = getelementptr i64, ptr %p, i64 2
-  %late.p = getelementptr i64, ptr %p, i64 3
-  %tasks.p = getelementptr i64, ptr %p, i64 4
-  %when = load i64, ptr %late.p
-  %now = icmp eq i64 %when, %late
-  br i1 %now, label %run, label %next
-run:
+  %tasks.p = getelementptr i64, ptr %p, i64 3
   %kernel = load ptr, ptr %p
   %cells = load ptr, ptr %cells.p
   %turns = load i64, ptr %turns.p
   %tasks = load i64, ptr %tasks.p
-  %lo = mul i64 %k, %turns
-  %hi0 = add i64 %lo, %turns
-  %less = icmp slt i64 %hi0, %tasks
-  %hi = select i1 %less, i64 %hi0, i64 %tasks
-  call void %kernel(ptr %cells, i64 %lo, i64 %hi)
-  br label %next
-next:
+  %from = mul i64 %s, %turns
+  %to = add i64 %from, %turns
+  %until = call i64 @llvm.smin.i64(i64 %to, i64 %tasks)
+  call void %kernel(ptr %cells, i64 %from, i64 %until)
   %m1 = add i64 %m, 1
   %more = icmp slt i64 %m1, %members
-  br i1 %more, label %member, label %done
+  br i1 %more, label %member, label %strip.end
+strip.end:
+  %s1 = add i64 %s, 1
+  %again = icmp slt i64 %s1, %end
+  br i1 %again, label %strip, label %done
 done:
   ret void
 }
+declare i64 @llvm.smin.i64(i64, i64)
 
 ; Run %count steps of %plan on the calling thread.
 define void @run_plan(ptr %plan, i64 %count) {
