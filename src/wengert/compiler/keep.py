@@ -55,7 +55,7 @@ def _found(bodies: Bodies, varies: Test, apart: Test, least: int) -> tuple[list[
         cost: dict[int, int] = {}
         for n in nodes:
             own = WORTH if apart(n) else 20 if n.op in ELEMENTARY else COSTS.get(n.op, 1)
-            cost[n.id] = 1 if n.id in last else own + sum([cost.get(a.id, 0) for a in n.args])
+            cost[n.id] = 1 if n.id in last else own + sum([cost.get(i, 0) for i in {a.id for a in n.args}])
         read, computed = set(), set()
         stack = [n for n in roots if n.id in inside]
         while stack:

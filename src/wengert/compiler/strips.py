@@ -179,7 +179,7 @@ class _Gathering:
         members = []
         for w in self.walks:
             if not w.behind:
-                _set_rows(w, int(w.size * strip / self.rows))
+                _set_rows(w, w.size * strip // self.rows)
                 members.append((w.kernel.tasks // strips, 0))
             elif parts > 1 and w.size < self.rows:
                 w.kernel.stop()
