@@ -292,3 +292,12 @@ def test_memory_returns_with_the_last_array():
     del part
     assert buffers.pool.kept > kept
     assert call().__array_interface__["data"][0] == address
+
+
+def test_sums_over_virtual_rows_are_not_cut():
+    """Nothing of such a matrix is in memory: parts of its sums would be written out in the next loop."""
+    x, y = torch.tensor(numbers(1000)), torch.tensor(numbers(1000, seed=1))
+    k = (x[:, None] * y[None]).exp().sum(0)
+    assert len(plan([k]).steps) == 1
+    expected = np.exp(np.outer(numbers(1000), numbers(1000, seed=1)).astype("f8")).sum(0)
+    np.testing.assert_allclose(k.numpy(), expected, rtol=1e-5)

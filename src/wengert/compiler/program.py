@@ -266,7 +266,7 @@ def _is_tall(ops: list[Op], op: Op) -> bool:
     stack, seen = list(op.args), set(op.args)
     while stack:
         found = ops[stack.pop()]
-        if found.kind not in ("elementwise", "movement") and found.numel == n * m:
+        if found.kind in ("leaf", *CALLS) and found.numel == n * m:
             return True
         if found.kind in ("elementwise", "movement"):
             stack += [a for a in found.args if a not in seen]
