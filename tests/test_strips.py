@@ -88,7 +88,7 @@ def equal(a, b):
     return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
 
 
-SHAPES = [(4096, 64), (512, 128), (8, 64, 128), (1000, 300), (513, 1030), (1024, 257), (2, 3, 64, 64), (640, 4096)]
+SHAPES = [(4096, 64), (8, 64, 128), (1000, 300), (513, 1030), (1024, 257), (640, 2048)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -142,8 +142,8 @@ def test_layer_norm_reads_its_rows_once():
     """Statistics, gradients of scale and shift in parts of their blocks, and what is computed from them: one chain."""
     found = plan(recorded(layer_norm, (4096, 1024)))
     (chain,) = found.chains
-    assert len(chain.members) == 4
-    assert [rows > 0 for _, rows in chain.members].count(True) == 2  # one part of a block of 256 rows in each strip
+    assert len(chain.members) == 3
+    assert [rows for _, rows in chain.members].count(32) == 1  # a part of a block of 256 rows in each strip
     assert chain.tasks == 16
     assert sum(nbytes for _, nbytes in found.results) < 2.1 * 4096 * 1024 * 4
     assert found.arena < 1 << 19

@@ -129,9 +129,9 @@ class _Gathering:
 
     def _fits(self, w: _Walk) -> bool:
         """Whether each row of w needs nothing of other rows, and it has something in common with the chain."""
-        scale = Fraction(w.size, self.rows)  # places in a row
-        if w.slowest is None:
+        if w.slowest is None or self.width.keys().isdisjoint((*w.reads, *w.writes)):
             return False
+        scale = Fraction(w.size, self.rows)  # places in a row
         if scale.denominator > 1 and (scale.numerator > 1 or w.behind == 0 or not w.kernel.stops):
             return False
         shared = False
