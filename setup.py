@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CORE = (
-    "config", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.evaluate",
+    "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.evaluate",
     "runtime.stitch", "ops.promotion", "ops.elementwise",
 )  # fmt: skip
 

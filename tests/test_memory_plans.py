@@ -9,7 +9,9 @@ import pytest
 
 from wengert import dtypes
 from wengert.autograd import engine
+from wengert.compiler import structure
 from wengert.compiler.fuse import Fuser
+from wengert.compiler.lower import Kernel
 from wengert.config import configure
 from wengert.errors import TooLarge
 from wengert.ops import composite, extremes, movement, reduction
@@ -19,6 +21,7 @@ from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import counters
+from wengert.runtime import evaluate
 from wengert.runtime.evaluate import constant, cut, read, settle
 
 F32, F64 = dtypes.float32, dtypes.float64
@@ -379,20 +382,27 @@ def test_writes_that_read_their_bases_start_planning_anew_once(monkeypatch):
     assert _attempts(monkeypatch, _added, ramp(12), ramp(4)) == 2
 
 
-def test_what_anchors_read_is_kept_only_while_it_holds(monkeypatch):
-    place = Fuser.place
+def _rounds(a, b):
+    """Rounds of the same, with other numbers."""
+    for k in range(6):
+        a = ew.tanh(composite.matmul(a, b) * (k + 3.5)) + reduction.sum(slice_(a, (0, k % 2), (5, 4), (1, 1)))
+    return a
 
-    def checked(self):
-        groups = place(self)
-        for anchor in self.anchors.values():
-            kept, known = self.loads(anchor), self.known
-            self.known = {}
-            assert [i for i, _ in kept] == [i for i, _ in self.loads(anchor)]
-            self.known = known
-        return groups
 
-    monkeypatch.setattr(Fuser, "place", checked)
-    both(_added, ramp(12), ramp(4))
+@pytest.mark.parametrize(
+    "f", [_rounds, lambda a, b: _added(reshape(a, (30,)), slice_(reshape(b, (36,)), (7,), (4,), (1,)))]
+)
+def test_what_is_remembered_of_a_structure_is_what_would_be_found(monkeypatch, f):
+    out = [f(constant(ramp(5, 6), F64), constant(ramp(6, 6) / k, F64)) for k in (1, 2)]
+    plans = [evaluate.plan_of([out[0]])]  # from here on its structures are known
+    for remembered in (structure.remembered, lambda known, key, structure, find: find()):
+        evaluate._plans.clear()
+        monkeypatch.setattr("wengert.compiler.express.remembered", remembered)
+        monkeypatch.setattr("wengert.compiler.plan.remembered", remembered)
+        plans.append(evaluate.plan_of([out[1]]))
+    first, *others = [[(s.text, s.cells, s.tasks) for s in p.steps if isinstance(s, Kernel)] for p in plans]
+    assert len(first) > 5
+    assert others == [first, first]
 
 
 def test_many_products_start_planning_anew_as_often_as_one(monkeypatch):
@@ -406,3 +416,54 @@ def test_many_products_start_planning_anew_as_often_as_one(monkeypatch):
 
     a, b = ramp(2, 4, 65, 33) / 1e4, ramp(132, 70) / 1e4
     assert _attempts(monkeypatch, products, a, b) <= _attempts(monkeypatch, lambda a, b: products(a, b, 1), a, b)
+
+
+def _nodes(out) -> list[int]:
+    plan = evaluate.plan_of(out)
+    return [s.nodes for s in plan.steps if isinstance(s, Kernel)]
+
+
+def test_what_grows_from_step_to_step_is_not_computed_anew_in_each():
+    """A state that each step changes and reads, as the cotangent of a cell's: kernels stay of one size."""
+
+    def states(steps):
+        c = constant(ramp(16, 64) / 1e3, F64)
+        out = []
+        for k in range(steps):
+            c = c * constant(ramp(16, 64) / 1e3, F64) + constant(ramp(16, 64), F64)
+            out.append(reduction.sum(c * c, 0) * float(k + 3))
+        return out
+
+    few, many = _nodes(states(24)), _nodes(states(72))
+    assert sum(many) < 3.3 * sum(few)
+    assert max(many) <= max(few)
+
+
+def test_products_that_are_written_out_and_added_up_are_stored_now_and_then():
+    """Gradients of a weight that every step uses."""
+
+    def added(steps):
+        total = 0.0
+        for k in range(steps):
+            x = constant(ramp(40, 12) + k, F64)
+            total = composite.matmul(x, constant(ramp(12, 40), F64)) + total
+        return [total]
+
+    few, many = _nodes(added(80)), _nodes(added(240))
+    assert max(many) <= 1.1 * max(few)
+    assert sum(many) < 3.3 * sum(few)
+
+
+def test_a_long_epilogue_is_not_written_out_for_each_component():
+    a, b = ramp(16, 40) / 640, ramp(40, 64) / 2560
+
+    def f(a, b, length):
+        out = composite.matmul(a, b)
+        for k in range(length):
+            out = ew.abs(out) * float(k + 3) + 0.25
+        return out
+
+    nodes = [_nodes([f(constant(a, F64), constant(b, F64), n)]) for n in (2, 30)]
+    assert len(nodes[0]) == 1  # a short one is computed with the product
+    assert max(nodes[1]) < 200
+    both(lambda a, b: f(a, b, 30), a, b)

@@ -1,5 +1,5 @@
-"""Products by BLAS and by loops, rows that lie apart, tiles that are transposed, and convolutions in both of their
-forms: each against NumPy, and bit for bit against the other way of computing it."""
+"""Products by BLAS and by loops, rows that lie apart, tiles that are transposed: each against
+NumPy, and bit for bit against the other way of computing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from wengert.compiler.expr import blocks
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm
 from wengert.compiler.render_llvm import render
-from wengert.ops import convolution
 from wengert.runtime import blas, evaluate, jit, stitch, threads
 from wengert.tensor import tensor_value
 
@@ -188,73 +187,3 @@ def test_turned_batches_on_any_number_of_threads():
         np.testing.assert_array_equal(torch.tensor(x).permute(0, 2, 1).contiguous().numpy(), x.transpose(0, 2, 1))
         np.testing.assert_array_equal(torch.tensor(x).permute(2, 0, 1).contiguous().numpy(), x.transpose(2, 0, 1))
     threads.set_num_threads(before)
-
-
-# -- convolutions --
-
-
-def convolved(x: np.ndarray, w: np.ndarray, stride: int, padding: int, dilation: int, groups: int) -> np.ndarray:
-    """By its definition, one place at a time, in double precision."""
-    spatial = x.ndim - 2
-    x = np.pad(x.astype("f8"), [(0, 0), (0, 0), *[(padding, padding)] * spatial])
-    out = [(n - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
-    y = np.zeros((x.shape[0], w.shape[0], *out))
-    each, channels = w.shape[0] // groups, w.shape[1]
-    for at in np.ndindex(*out):
-        cut = [slice(o * stride, o * stride + dilation * (k - 1) + 1, dilation) for o, k in zip(at, w.shape[2:])]
-        for g in range(groups):
-            window = x[(slice(None), slice(g * channels, (g + 1) * channels), *cut)].reshape(x.shape[0], -1)
-            filters = w[g * each : (g + 1) * each].reshape(each, -1)
-            y[(slice(None), slice(g * each, (g + 1) * each), *at)] = window @ filters.T
-    return y
-
-
-CASES = [
-    ((2, 4, 40), (6, 4, 3), (1, 1, 1, 1)), ((2, 4, 9, 11), (6, 4, 3, 2), (2, 1, 1, 1)),
-    ((3, 4, 12, 12), (8, 2, 3, 3), (1, 2, 2, 2)), ((2, 6, 8, 9), (6, 1, 3, 3), (1, 1, 1, 6)),
-    ((1, 2, 5, 6, 7), (4, 2, 2, 3, 2), (1, 1, 1, 1)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("shape", "kernel", "how"), CASES)
-@pytest.mark.parametrize("product", [1, 1 << 40])
-def test_both_forms_of_a_convolution(shape, kernel, how, product, monkeypatch):
-    """`product` = 1 takes a product for each image, and one just above an image's takes one for all."""
-    images, places = shape[0], None
-    f = {3: torch.nn.functional.conv1d, 4: torch.nn.functional.conv2d, 5: torch.nn.functional.conv3d}[len(shape)]
-    a, b = numbers(*shape, dtype="f8"), numbers(*kernel, seed=1, dtype="f8")
-    expected = convolved(a, b, *how)
-    if product > 1:
-        places = int(np.prod(expected.shape[2:]))
-        product = kernel[0] // how[3] * places * min(int(np.prod(kernel[1:])), convolution.BLOCK) + 1
-        assert images == 1 or product <= images * (product - 1)
-    monkeypatch.setattr(convolution, "PRODUCT", product)
-    x, w = torch.tensor(a, requires_grad=True), torch.tensor(b, requires_grad=True)
-    y = f(x, w, None, *how)
-    np.testing.assert_allclose(y.detach().numpy(), expected, rtol=0, atol=1e-12)
-    weights = numbers(*expected.shape, seed=2, dtype="f8")
-    (y * torch.tensor(weights)).sum().backward()
-    step = numbers(*shape, seed=3, dtype="f8")  # linear in x and in w: differences are exact up to rounding
-    np.testing.assert_allclose((x.grad.numpy() * step).sum(), (weights * convolved(step, b, *how)).sum(), rtol=1e-10)
-    step = numbers(*kernel, seed=4, dtype="f8")
-    np.testing.assert_allclose((w.grad.numpy() * step).sum(), (weights * convolved(a, step, *how)).sum(), rtol=1e-10)
-
-
-def test_an_image_large_enough_goes_to_blas_without_a_permutation():
-    x, w = torch.tensor(numbers(2, 16, 24, 24)), torch.tensor(numbers(32, 16, 3, 3, seed=1))
-    y = torch.nn.functional.conv2d(x, w, padding=1)
-    (product,) = [s for s in steps(y) if isinstance(s, Gemm)]
-    assert (product.batch, product.m, product.n, product.k) == (2, 32, 576, 144)
-    assert sum(isinstance(s, Kernel) for s in steps(y)) <= 2  # the padding, the windows
-    np.testing.assert_allclose(y.numpy(), convolved(x.numpy(), w.numpy(), 1, 1, 1, 1), rtol=0, atol=1e-3)
-
-
-def test_windows_are_not_spread_before_they_are_summed():
-    """The gradient of the input reads that of the windows once, and stores nothing of its size beside it."""
-    x = torch.tensor(numbers(2, 16, 24, 24), requires_grad=True)
-    w = torch.tensor(numbers(32, 16, 3, 3, seed=1))
-    torch.nn.functional.conv2d(x, w, padding=1).sum().backward()
-    windows = 2 * 16 * 9 * 24 * 24
-    plan = evaluate.plan_of([tensor_value(x.grad)])
-    assert plan is not None
-    assert sum(plan.ops[b].numel >= windows for b, _ in plan.temporaries) <= 1

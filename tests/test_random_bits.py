@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import wengert as torch
-from wengert.compiler import lower
+from wengert.compiler import lower, structure
 from wengert.runtime import evaluate, threads
 
 EXAMPLES = int(os.environ.get("WENGERT_RANDOM_EXAMPLES", "9"))
@@ -105,9 +105,11 @@ def _small_tasks(monkeypatch):
     """Kernels are cut into many tasks, so that threads share them."""
     before = threads.get_num_threads()
     evaluate._plans.clear()
+    structure.forget()
     monkeypatch.setattr(lower, "WORK", 50)
     yield
     evaluate._plans.clear()
+    structure.forget()
     threads.set_num_threads(before)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from wengert import dtypes
 from wengert.autograd import engine
-from wengert.compiler import lower
+from wengert.compiler import lower, structure
 from wengert.config import configure
 from wengert.ops import composite, extremes, movement, reduction
 from wengert.ops import elementwise as ew
@@ -390,9 +390,11 @@ def test_stitching_trees_changes_no_bit(p):
 def _small_tasks(monkeypatch):
     """Every kernel is cut into many tasks, so that threads share it."""
     evaluate._plans.clear()
+    structure.forget()
     monkeypatch.setattr(lower, "WORK", 50)
     yield
     evaluate._plans.clear()
+    structure.forget()
 
 
 @bounded(20)

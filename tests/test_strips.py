@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import wengert as torch
+from wengert.compiler import structure
 from wengert.compiler.expr import blocks
 from wengert.compiler.keep import DEAR, ROOM, VECTOR
 from wengert.compiler.plan import Plan
-from wengert.runtime import buffers, evaluate, threads
+from wengert.runtime import buffers, evaluate, execute, threads
 from wengert.tensor import tensor_value
 
 
@@ -70,11 +71,15 @@ def computed(f, shape, dtype="f4") -> list[np.ndarray]:
 def one_by_one(monkeypatch, f, shape, dtype="f4") -> list[np.ndarray]:
     """The same without chains and with nothing kept: every kernel walks all rows before the next one begins."""
     evaluate._plans.clear()
+    structure.forget()
+    before = set(execute._codes)
     with monkeypatch.context() as m:
         m.setattr("wengert.compiler.plan.chains", lambda steps, *_: (list(range(len(steps))), []))
         m.setattr("wengert.compiler.keep.ROOM", -1)
         out = computed(f, shape, dtype)
+        assert not any(" = kept" in text for text in execute._codes.keys() - before)
     evaluate._plans.clear()
+    structure.forget()
     return out
 
 

@@ -138,27 +138,27 @@ def test_covariables_are_the_backward_program():
 
 def test_a_composition_is_one_box_that_opens():
     x = torch.randn(3, 4, requires_grad=True)
-    y = torch.softmax(x, -1).exp()
+    y = torch.nn.functional.glu(x, 1).exp()
     closed = model.graph(y)
-    assert [v.name for v in closed.of_kind("operation")] == ["SoftmaxBackward0", "ExpBackward0"]
-    assert closed.of_kind("operation")[0].inside == 4
-    for expand in (["softmax"], ["SoftmaxBackward0"], True):
+    assert [v.name for v in closed.of_kind("operation")] == ["GluBackward0", "ExpBackward0"]
+    assert closed.of_kind("operation")[0].inside == 3
+    for expand in (["glu"], ["GluBackward0"], True):
         opened = model.graph(y, expand=expand)
         names = [v.name for v in opened.of_kind("operation")]
-        assert names == [
-            "SubBackward0",
-            "ExpBackward0",
-            "SumBackward0",
-            "ViewBackward0",
-            "DivBackward0",
-            "ExpBackward0",
-        ]
-        assert [g.name for g in opened.groups] == ["SoftmaxBackward0"]
-        assert [v.group for v in opened.of_kind("operation")] == [0, 0, 0, 0, 0, None]
+        assert names == ["SliceBackward0", "SliceBackward0", "SigmoidBackward0", "MulBackward0", "ExpBackward0"]
+        assert [g.name for g in opened.groups] == ["GluBackward0"]
+        assert [v.group for v in opened.of_kind("operation")] == [0, 0, 0, 0, None]
     assert not model.graph(y, expand=["sigmoid"]).groups
-    # The exponential inside is read by the sum and by the division.
-    inner = opened.of_kind("operation")[1]
-    assert sorted([opened[e.target].name for e in opened.out_of(inner.key)]) == ["DivBackward0", "SumBackward0"]
+    # Of the two slices, one is read by the sigmoid, the other by the product.
+    inner = opened.of_kind("operation")[:2]
+    readers = [opened[e.target].name for v in inner for e in opened.out_of(v.key)]
+    assert sorted(readers) == ["MulBackward0", "SigmoidBackward0"]
+
+
+def test_what_is_recorded_as_one_entry_is_one_box():
+    x = torch.randn(3, 4, requires_grad=True)
+    (v,) = model.graph(torch.nn.functional.layer_norm(x, (4,)), expand=True).of_kind("operation")
+    assert v.node.name() == "NativeLayerNormBackward0"
 
 
 def test_compositions_within_compositions_are_frames_within_frames():
@@ -308,8 +308,8 @@ def test_the_source_line_of_each_operation():
 
 
 def test_the_record_as_a_graph():
-    x = torch.ones(2, requires_grad=True)
-    y = torch.softmax(x * 3, 0)
+    x = torch.ones(2, 2, requires_grad=True)
+    y = torch.nn.functional.scaled_dot_product_attention(x, x, x)
     graph = model.record(y, names={"y": y})
     names = [v.name for v in graph.vertices]
     assert names[-1] == "div"

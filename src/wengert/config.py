@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class Config:
-    """All settings; `config` holds those of this process."""
-
+class _Config:
     def __init__(self) -> None:
         self.backend = os.environ.get("WENGERT_BACKEND", "cpu")
         self.eager = os.environ.get("WENGERT_EAGER", "0") == "1"
@@ -27,7 +25,7 @@ class Config:
         self.virtual_ratio = 10  # a result this many times larger than its sources gets no buffer
 
 
-config = Config()
+config = _Config()
 
 
 @contextlib.contextmanager

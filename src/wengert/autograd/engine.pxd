@@ -6,6 +6,7 @@ from wengert.record.value cimport Recorder, Value, record
 
 
 cdef class _Walk:
+    cdef object __weakref__
     cdef public set wanted
     cdef public object targets, before
     cdef public bint create_graph, retain_graph, accumulates, may_cut, careful

@@ -8,12 +8,12 @@ tail of a chunk, the inside of a slice): loads under it read nothing where it do
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from wengert.compiler import complex as cplx
 from wengert.compiler import division
-from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range
+from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range, forget_indices
 from wengert.compiler.program import UNROLL, Op
 from wengert.record.primitive import Composite, Expression, Part
 from wengert.shapes import contiguous_strides, reshape_index
@@ -71,21 +71,26 @@ class NeedsBuffer(Exception):
 
 
 def flat_index(index: Index, op: Op) -> Affine:
-    flat = Affine()
+    """Where an element lies in row-major memory."""
+    const, terms, slots = 0, {}, {}  # type: ignore[var-annotated]
     for i, stride in zip(index, contiguous_strides(op.shape), strict=True):
-        flat = flat + i * stride
-    return flat
+        const += i.const * stride
+        for r, c in i.terms:
+            terms[r] = terms.get(r, 0) + c * stride
+        for s, c in i.slots:
+            slots[s] = slots.get(s, 0) + c * stride
+    return Affine(const, tuple([t for t in terms.items() if t[1]]), tuple([t for t in slots.items() if t[1]]))
 
 
 class Body:
-    """Expressions of a kernel. `stored(i)` says whether operation i has a buffer; `members` are the anchors that
+    """Expressions of a kernel. `stored[i]` says whether operation i has a buffer; `members` are the anchors that
     this kernel itself computes, which are inlined where they are read."""
 
     def __init__(
         self,
         ops: list[Op],
         numbers: dict[int, object],
-        stored: Callable[[int], bool],
+        stored: Sequence[bool],
         members: frozenset[int],
         maps: frozenset[int] = frozenset(),
     ) -> None:
@@ -94,12 +99,13 @@ class Body:
         self.members = members
         self.maps = maps  # members that are stored inside a loop, under its guard
         self._stored = stored
+        forget_indices()
         self.b = Builder()
         self._memo: dict[Key, Parts] = {}
         self._definitions: dict[Key, tuple[list[Key], Callable]] = {}
 
     def loads(self, i: int) -> bool:
-        return i not in self.members and self._stored(i)
+        return self._stored[i] and i not in self.members
 
     def define(self, i: int, index: Index, guard: Node | None = None) -> Parts:
         """The expression that computes anchor i at `index`, whatever `loads` says of it, as memory holds it. For a
@@ -188,8 +194,11 @@ class Body:
         needs = []
         for a in op.args:
             shape = self.ops[a].shape
-            lead = len(op.shape) - len(shape)
-            at = tuple([index[lead + k] if n != 1 else Affine() for k, n in enumerate(shape)])
+            if shape == op.shape and 1 not in shape:
+                at = index
+            else:
+                lead = len(op.shape) - len(shape)
+                at = tuple([index[lead + k] if n != 1 else Affine() for k, n in enumerate(shape)])
             needs.append((a, at, guard, depth, False))
         return needs, lambda *args: self._rounded(op, scalar(self.b, op, [self.ops[a] for a in op.args], args))
 

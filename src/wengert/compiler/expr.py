@@ -10,6 +10,7 @@ Every operation rounds once, to its own type. `fma` is the only fused operation,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,35 +68,27 @@ class Data:
 
 class Affine:
     """const + sum(coefficient * range) + sum(coefficient * slot): an index, known up to loop variables, data and
-    run-time slots. Immutable; planning makes and compares very many of them, so it is no dataclass.
+    run-time slots. Immutable, and made once: equal ones are the same object, within one body (`forget_indices`), since
+    planning makes and looks up very many of them.
     """
 
-    __slots__ = ("_hash", "const", "slots", "terms")
+    __slots__ = ("const", "slots", "terms")
+    const: int
+    terms: tuple[tuple[Range | Data, int], ...]
+    slots: tuple[tuple[int, int], ...]
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         const: int = 0,
         terms: tuple[tuple[Range | Data, int], ...] = (),
         slots: tuple[tuple[int, int], ...] = (),
-    ) -> None:
-        self.const = const
-        self.terms = terms
-        self.slots = slots
-        self._hash = 0
-
-    def __hash__(self) -> int:  # once: indices are looked up again and again
-        found = self._hash
-        if not found:
-            found = self._hash = hash((self.const, self.terms, self.slots))
+    ) -> Affine:
+        key = (const, terms, slots)
+        found = _indices.get(key)
+        if found is None:
+            found = _indices[key] = object.__new__(cls)
+            found.const, found.terms, found.slots = const, terms, slots
         return found
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(other) is Affine
-            and self.const == other.const
-            and self.terms == other.terms
-            and self.slots == other.slots
-        )
 
     @staticmethod
     def of(r: Range) -> Affine:
@@ -161,6 +154,14 @@ class Affine:
         return " + ".join(parts)
 
 
+_indices: dict[tuple, Affine] = {}
+
+
+def forget_indices() -> None:
+    """Let go of the indices of earlier bodies: none of them meets one that is made from now on."""
+    _indices.clear()
+
+
 def _merge(a: tuple, b: tuple) -> tuple:
     if not a:
         return b
@@ -172,7 +173,6 @@ def _merge(a: tuple, b: tuple) -> tuple:
     return tuple((k, c) for k, c in total.items() if c)
 
 
-@dataclass(frozen=True, eq=False)
 class Node:
     """One scalar operation. `attr` by operation:
 
@@ -185,12 +185,15 @@ class Node:
     so that their result is never -0.
     """
 
-    op: str
-    args: tuple[Node, ...]
-    attr: Any
-    dtype: str
-    mask: int  # bits of the ranges that the value depends on
-    id: int  # order of creation within the builder: arguments come first
+    __slots__ = ("args", "attr", "dtype", "id", "mask", "op")
+
+    def __init__(self, op: str, args: tuple[Node, ...], attr: Any, dtype: str, mask: int, id: int) -> None:
+        self.op = op
+        self.args = args
+        self.attr = attr
+        self.dtype = dtype
+        self.mask = mask  # bits of the ranges that the value depends on
+        self.id = id  # order of creation within the builder: arguments come first
 
     def __repr__(self) -> str:
         inner = ", ".join(f"%{a.id}" for a in self.args)
@@ -327,9 +330,9 @@ class Builder:
 
     # -- arithmetic --
     def op(self, op: str, *args: Node) -> Node:
-        special = getattr(self, "_" + op, None)
-        if special is not None:
-            found = special(*args)
+        simplified = _SIMPLIFICATIONS.get(op)
+        if simplified is not None:
+            found = simplified(self, *args)
             if found is not None:
                 return found
         if op in COMMUTATIVE and args[0].id > args[1].id:
@@ -456,3 +459,8 @@ class Builder:
             if other is not None and other.id < a.id:
                 return -1, other
         return 1, a
+
+
+_SIMPLIFICATIONS: dict[str, Callable[..., Node | None]] = {
+    "neg": Builder._neg, "add": Builder._add, "sub": Builder._sub, "mul": Builder._mul, "div": Builder._div,
+}  # fmt: skip

@@ -9,98 +9,46 @@ which aligned reads are expressions and not loads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wengert.compiler.body import Body, Index, NeedsBuffer, flat_index
-from wengert.compiler.expr import LOADS, Affine, Builder, Node, Range
-from wengert.compiler.program import ALONE, CALLS, Op, Program, library_operand
-from wengert.compiler.select import Selection
+from wengert.compiler.body import NeedsBuffer
+from wengert.compiler.expr import Affine
+from wengert.compiler.express import Anchor, Expressed, Expresser
+from wengert.compiler.places import root_of
+from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
+from wengert.compiler.select import KERNEL_CAP, Selection
+from wengert.compiler.structure import Structure, Structures, joint
 from wengert.shapes import contiguous_strides
 
 COMPONENTS = 16  # accumulators that one pass carries
 WIDE = 64  # an axis up to this size is cut into components
+NARROW = 4  # an axis up to this size fills no vector
 NODES = 400  # size of one kernel's code, as `Selection.size` has it
+UNROLLED = 1000  # the same of what unrolled reductions repeat, where several anchors have some
 MEMBERS = 40  # anchors in one kernel
-# How a scatter joins numbers with what is there; bools in the second row.
-_FOLDS = (
-    {"set": "", "add": "add", "mul": "mul", "maximum": "maximum", "minimum": "minimum"},
-    {"set": "", "add": "or", "mul": "and", "maximum": "or", "minimum": "and"},
-)
-
-
-@dataclass(eq=False)
-class Anchor:
-    """How one anchor is computed. `axes`: for each output axis its outer range's (size, unit), the unit the number of
-    components that one step of the range covers; size 1 has no range."""
-
-    op: int
-    shape: tuple[int, ...]  # the index space: of the slice, for a write
-    axes: list[tuple[int, int]] = field(default_factory=list)
-    level: int = 0
-    reads: set[int] = field(default_factory=set)
-
-    @property
-    def outer(self) -> tuple[int, ...]:
-        return tuple([n for n, _ in self.axes if n != 1])
-
-    def components(self) -> list[tuple[int, ...]]:
-        """Offsets along each axis of the elements computed together."""
-        out: list[tuple[int, ...]] = [()]
-        for _, unit in self.axes:
-            out = [(*c, k) for c in out for k in range(unit)]
-        return out
-
-    def index(self, ranges: list[Range], component: tuple[int, ...]) -> Index:
-        out, left = [], iter(ranges)
-        for (n, unit), k in zip(self.axes, component, strict=True):
-            out.append((Affine.of(next(left)) * unit if n != 1 else Affine()) + k)
-        return tuple(out)
-
-
-@dataclass
-class Store:
-    """One element of operation `op` at `at` (in elements of the memory type), in every turn of `loop`, if any."""
-
-    op: int
-    at: Affine  # without what is data
-    node: Node
-    guard: Node | None = None  # the store happens where it holds
-    data: Node | None = None  # the part of the place that is data
-    loop: Range | None = None
-    fold: str = ""  # the operation that joins the element with what is there, or "" to replace it
-
-    @property
-    def roots(self) -> list[Node]:
-        return [n for n in (self.node, self.guard, self.data) if n is not None]
 
 
 @dataclass(eq=False)
 class Fused:
-    """A kernel before lowering."""
+    """A kernel, or a call, before it is lowered."""
 
     members: list[Anchor]
     level: int
-    outer: list[Range]
-    stores: list[Store]
-    builder: Builder
     sources: int = 0  # bits of stored operations that it reads
     inlined: int = 0  # bits of operations that it computes
+    unrolled: int = 0  # bits of operations that unrolled reductions repeat
+    width: int = 0  # elements of its members that are computed together
     maps: list[Anchor] = field(
         default_factory=list
     )  # stored inside the loop of a flat reduction over the same elements
 
 
-# What anchors read, with the answers to "is it stored?" that this follows from: it outlives an attempt to plan.
-Loads = dict[tuple, tuple[list[tuple[int, Affine]], dict[int, bool]]]
-
-
 class Fuser:
-    def __init__(self, program: Program, selection: Selection, numbers: dict[int, object], known: Loads) -> None:
-        self.known = known
+    def __init__(self, program: Program, selection: Selection, structures: Structures, expresser: Expresser) -> None:
         self.ops = program.ops
         self.selection = selection
-        self.numbers = numbers
+        self.structures = structures
+        self.expresser = expresser
         self.anchors: dict[int, Anchor] = {}
         self.readers: dict[int, list[int]] = {}
         self._call_levels: dict[int, int] = {}
@@ -124,24 +72,27 @@ class Fuser:
             self._join(anchor, groups)
         return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].base >= 0 for a in g.members)))
 
-    def express(self, groups: list[Fused]) -> None:
-        """Build the expressions of all kernels."""
-        for g in groups:
-            if self.ops[g.members[0].op].kind not in CALLS:
-                self._expressions(g)
+    def express(self, g: Fused) -> tuple[Structure, Expressed]:
+        """The expressions of a kernel."""
+        stored = self.selection.stored
+        if len(g.members) == 1 and not g.maps:
+            return g.members[0].structure, self.expresser.alone(g.members[0], stored)
+        structure = joint([(a.structure, a.axes) for a in (*g.members, *g.maps)], len(g.maps))
+        return structure, self.expresser.together(structure, g.members, g.maps, stored)
 
     # -- one anchor --
 
     def _analyse(self, i: int) -> Anchor:
         op = self.ops[i]
-        anchor = Anchor(i, self._space(op))
-        anchor.axes = [(n, 1) for n in anchor.shape]
+        anchor = self._anchor(i, self.selection.stored)
         loads = self.loads(anchor)
+        plain = anchor.axes
         if op.kind == "reduce" and not op.lanes:
             self._choose_components(anchor, loads)
         elif op.kind == "elementwise":
             self._adopt_components(anchor, loads)
-        if any(unit != 1 for _, unit in anchor.axes):
+            self._share_narrow(anchor, loads)
+        if anchor.axes != plain:
             loads = self.loads(anchor)
         if op.kind in ("write", "scatter"):
             loads += self._loads_of_base(op)
@@ -149,28 +100,37 @@ class Fuser:
         self._find_level(anchor, loads)
         return anchor
 
+    def _anchor(self, i: int, stored: list[bool]) -> Anchor:
+        """Anchor i, each of its elements by itself."""
+        shape = self._space(self.ops[i])
+        return Anchor(i, shape, self.structures.of(i, stored), tuple([(n, 1) for n in shape]))
+
     def _unreadable(self, at: int, first: NeedsBuffer) -> NeedsBuffer:
         """The same with all that storing those operations, and all anchors from `at` on, need stored, so that planning
         starts anew only once."""
+        stored = list(self.selection.stored)
+        for k in first.ops:
+            stored[k] = True
         found = set(first.ops)
         stack = [*(i for i in self.selection.anchors if i >= at), *first.ops]
         while stack:
             i = stack.pop()
             try:
-                self._read(i, lambda k: k in found or self.selection.stored(k))
+                self._read(i, stored)
             except NeedsBuffer as e:
+                for k in e.ops:
+                    stored[k] = True
                 found.update(e.ops)
                 stack += (i, *e.ops)
         return NeedsBuffer(*found)
 
-    def _read(self, i: int, stored: Callable[[int], bool]) -> None:
+    def _read(self, i: int, stored: list[bool]) -> None:
         """Raise what operation i needs stored beyond what is."""
         op = self.ops[i]
         if op.kind in CALLS:
             call_operands(self.ops, stored, op)
-            return
-        body = Body(self.ops, self.numbers, stored, frozenset())
-        body.define(i, tuple([Affine.of(r) for r in _outer_ranges(body.b, self._space(op))]))
+        else:
+            self.expresser.alone(self._anchor(i, stored), stored)
 
     def _space(self, op: Op) -> tuple[int, ...]:
         """What an anchor's outer ranges are over."""
@@ -181,39 +141,23 @@ class Fuser:
         return op.shape
 
     def loads(self, anchor: Anchor) -> list[tuple[int, Affine]]:
-        """What the anchor reads when nothing but itself is inlined, for all components."""
-        key = (anchor.op, *anchor.axes)
-        stored = self.selection.stored
-        found = self.known.get(key)
-        if found is not None and all(stored(j) is answer for j, answer in found[1].items()):
-            return list(found[0])
-        asked: dict[int, bool] = {}
-
-        def ask(j: int) -> bool:
-            asked[j] = answer = stored(j)
-            return answer
-
-        body = Body(self.ops, self.numbers, ask, frozenset())
-        ranges = _outer_ranges(body.b, anchor.outer)
-        roots = [n for c in anchor.components() for n in body.define(anchor.op, anchor.index(ranges, c))]
-        loads = [node.attr for node in reachable(roots) if node.op in LOADS]
-        self.known[key] = loads, asked
-        return list(loads)
+        """What the anchor reads when nothing but itself is inlined, for all components. Numbers of slots in indices
+        are those of an equal structure."""
+        ops = anchor.structure.ops
+        return [(ops[k], at) for k, at in self.expresser.alone(anchor, self.selection.stored).loads]
 
     def _loads_of_base(self, op: Op) -> list[tuple[int, Affine]]:
         """What a copy of a write's base reads, where the base has no buffer."""
-        if op.base < 0 or self.selection.stored(op.base):
+        if op.base < 0 or self.selection.stored[op.base]:
             return []
-        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
-        ranges = _outer_ranges(body.b, op.shape)
-        roots = body.value(op.base, tuple([Affine.of(r) for r in ranges]))
-        return [node.attr for node in reachable(list(roots)) if node.op in LOADS]
+        return self.loads(self._anchor(op.base, self.selection.stored))
 
     def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
         """Write out small axes that some operand of other outputs does not depend on, last ones first: it is read once
         for all."""
         room = COMPONENTS
-        sizes = [n for n, _ in anchor.axes]
+        axes = list(anchor.axes)
+        sizes = [n for n, _ in axes]
         names = _axis_names(anchor)
         for k in range(len(sizes) - 1, -1, -1):
             n = sizes[k]
@@ -224,16 +168,35 @@ class Fuser:
             if not any(read and names[k] not in read for read in outer):
                 continue
             unit = max(u for u in range(1, min(n, room) + 1) if n % u == 0)
-            anchor.axes[k] = (n // unit, unit)
+            axes[k] = (n // unit, unit)
             room //= unit
+        anchor.axes = tuple(axes)
 
     def _adopt_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
-        """An epilogue of a reduction with the same shape is computed with it."""
+        """An epilogue of a reduction with the same shape is computed with it, unless it is long."""
+        most = KERNEL_CAP // self.selection.size(self.selection.inlined[anchor.op])
         for j, _ in loads:
             other = self.anchors.get(j)
-            if other is not None and other.shape == anchor.shape and self.ops[j].kind == "reduce":
-                anchor.axes = list(other.axes)
+            if other is None or other.shape != anchor.shape or self.ops[j].kind != "reduce":
+                continue
+            if other.width <= max(most, 1):
+                anchor.axes = other.axes
                 return
+
+    def _share_narrow(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
+        """Write out the narrow axes of an elementwise result whose last axis fills no vector, if nothing that is read
+        depends on them: what they share is computed once (the gradients of a window's elements)."""
+        sizes = [n for n, _ in anchor.axes]
+        last = next((n for n in reversed(sizes) if n != 1), 0)
+        if any(unit != 1 for _, unit in anchor.axes) or not 1 < last <= NARROW or max(sizes) < WIDE // NARROW:
+            return
+        axes, names, room = list(anchor.axes), _axis_names(anchor), COMPONENTS
+        read = {r.name for _, at in loads for r, _ in at.ranges}
+        for k in range(len(sizes) - 1, -1, -1):
+            if 1 < sizes[k] <= min(NARROW, room) and names[k] not in read:
+                axes[k] = (1, sizes[k])
+                room //= sizes[k]
+        anchor.axes = tuple(axes)
 
     def _find_level(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
         op = self.ops[anchor.op]
@@ -252,7 +215,7 @@ class Fuser:
         if op.base >= 0:
             # After everybody who was recorded earlier has read what is overwritten.
             base = op.base
-            if self.selection.stored(base) and self.ops[base].kind != "leaf":
+            if self.selection.stored[base] and self.ops[base].kind != "leaf":
                 anchor.level = max(anchor.level, self.level(base) + 1)
             for r in self.readers.get(base, ()):
                 anchor.level = max(anchor.level, self.level(r) + 1)
@@ -289,8 +252,7 @@ class Fuser:
                 level = max(level, self.level(source) + 1)
             self.readers.setdefault(source, []).append(i)
         self._call_levels[i] = level
-        anchor = Anchor(i, op.shape, [(n, 1) for n in op.shape], level)
-        groups.append(Fused([anchor], level, [], [], Builder()))
+        groups.append(Fused([Anchor(i, op.shape, Structure(-1, [i], []), (), level)], level))
 
     def _join(self, anchor: Anchor, groups: list[Fused]) -> None:
         """Put the anchor where the aligned anchors that it reads are, or into a group that it has something in common
@@ -305,14 +267,19 @@ class Fuser:
             anchor.level += 1
             found = self._room(anchor, set())
         if found is None:
-            found = Fused([], anchor.level, [], [], Builder())
+            found = Fused([], anchor.level)
             groups.append(found)
             self._register(anchor, found)
         op = self.ops[anchor.op]
         flat = found.members and op.kind == "elementwise" and self._flat_length(found) == op.numel
-        (found.maps if flat else found.members).append(anchor)
+        if flat:
+            found.maps.append(anchor)
+        else:
+            found.members.append(anchor)
+            found.width += anchor.width
         found.sources |= self.selection.sources[anchor.op]
         found.inlined |= self.selection.inlined[anchor.op]
+        found.unrolled |= self.selection.unrolled[anchor.op]
         self._group_of[anchor.op] = found
 
     def _register(self, anchor: Anchor, g: Fused) -> None:
@@ -330,93 +297,39 @@ class Fuser:
         """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result
         over the very elements that a flat reduction folds is stored on the way."""
         op, sources = self.ops[anchor.op], self.selection.sources[anchor.op]
+        unrolled = self.selection.unrolled[anchor.op]
         if op.kind in ALONE:
             return None
         if op.kind == "elementwise" and len(anchor.shape) == 1:
             for g in self._groups_at.get((anchor.level, op.numel), ()):
                 if (not beside or g in beside) and g.sources & sources and len(g.maps) < MEMBERS:
                     return g
-        size = len(anchor.components())
         for g in self._groups_at.get((anchor.level, anchor.outer), ()):
             if (g not in beside) if beside else not g.sources & sources:
                 continue
-            components = sum(len(a.components()) for a in g.members) + size
-            if (components > 2 * COMPONENTS and anchor.outer) or len(g.members) >= MEMBERS:
+            if (g.width + anchor.width > 2 * COMPONENTS and anchor.outer) or len(g.members) >= MEMBERS:
+                continue
+            if unrolled and UNROLL * self.selection.size(g.unrolled | unrolled) > UNROLLED:
                 continue
             if self.selection.size(g.inlined | self.selection.inlined[anchor.op]) <= NODES:
                 return g
         return None
 
-    def _flat_stores(self, g: Fused, body: Body) -> None:
-        part = self.ops[g.members[0].op]
-        r = body.b.range("r0", part.chunk // part.lanes)
-        chunk, lane = [Affine.of(q) for q in (*_all_ranges(g, body.b),)]
-        at = chunk * part.chunk + Affine.of(r) * part.lanes + lane
-        guard = body.b.op("lt", body.b.index(at), body.b.size(part.length)) if part.length % part.chunk else None
-        for a in g.maps:
-            parts = body.define(a.op, (at,), guard)
-            for k, node in enumerate(parts):
-                g.stores.append(Store(a.op, at if len(parts) == 1 else at * 2 + k, node, guard))
 
-    def _expressions(self, g: Fused) -> None:
-        members = frozenset(a.op for a in g.members)
-        maps = frozenset(a.op for a in g.maps)
-        body = Body(self.ops, self.numbers, self.selection.stored, members | maps, maps)
-        g.builder = body.b
-        g.outer = _outer_ranges(body.b, g.members[0].outer)
-        for a in g.members:
-            op = self.ops[a.op]
-            if op.kind in ("scatter", "scan"):
-                g.stores = self._in_order(a, op, body, a.index(g.outer, (0,) * len(a.axes)))
-                continue
-            for c in a.components():
-                index = a.index(g.outer, c)
-                parts = body.define(a.op, index)
-                at = self._store_index(op, index)
-                for k, node in enumerate(parts):
-                    g.stores.append(Store(a.op, at if len(parts) == 1 else at * 2 + k, node))
-        if g.maps:
-            self._flat_stores(g, body)
-
-    def _in_order(self, a: Anchor, op: Op, body: Body, index: Index) -> list[Store]:
-        """What one turn of the loop along a scatter's index, or a scan's axis, stores."""
-        b, parts = body.b, body.define(a.op, index)
-        r = b.range("r0", op.length)
-        if op.kind == "scatter":
-            *parts, place = parts  # type: ignore[assignment]
-            at, fold = b.place(place, op.shape[op.axis]), _FOLDS[op.dtype.machine == "b1"][op.fold]
-        else:
-            at, fold = Affine.of(r), ""
-        flat = flat_index((*index[: op.axis], at, *index[op.axis :]), op)
-        out = []
-        for k, node in enumerate(parts):
-            part = flat if len(parts) == 1 else flat * 2 + k
-            out.append(Store(a.op, part.plain, node, None, b.data(part), r, fold))
-        return out
-
-    def _store_index(self, op: Op, index: Index) -> Affine:
-        """Where an element goes in the anchor's buffer; for a write, through the slice's start and steps."""
-        flat = Affine()
-        strides = contiguous_strides(op.shape)
-        for k, i in enumerate(index):
-            if op.kind == "write":
-                i = i * op.static[0][k] + Affine(0, (), ((op.slot + k, 1),))
-            flat = flat + i * strides[k]
-        return flat
-
-
-def call_operands(ops: list[Op], stored: Callable[[int], bool], op: Op) -> list[int]:
+def call_operands(ops: list[Op], stored: list[bool], op: Op) -> list[int]:
     """The stored operations that a BLAS product or a library call reads."""
     if op.kind == "library":
         return [library_operand(ops, a) for a in op.args]
+    if op.placed:
+        return [root_of(ops, stored, a) for a in op.args]
     return [gemm_operand(ops, stored, a)[0] for a in op.args]
 
 
-def gemm_operand(ops: list[Op], stored: Callable[[int], bool], i: int) -> tuple[int, list[int]]:
+def gemm_operand(ops: list[Op], stored: list[bool], i: int) -> tuple[int, list[int]]:
     """The stored operation that operand i of a BLAS product reads, with the permutations on the way to it. Without one,
     what is computed is stored where it is, and other movement after the first permutation."""
     path: list[int] = []
-    while not stored(i):
+    while not stored[i]:
         if ops[i].kind != "movement":
             raise NeedsBuffer(i)
         if ops[i].prim.name not in ("permute", "reshape", "alias", "slice", "expand"):
@@ -424,17 +337,6 @@ def gemm_operand(ops: list[Op], stored: Callable[[int], bool], i: int) -> tuple[
         path.append(i)
         (i,) = ops[i].args
     return i, path
-
-
-def _outer_ranges(b: Builder, sizes: tuple[int, ...]) -> list[Range]:
-    return [b.range(f"o{k}", n, outer=True) for k, n in enumerate(sizes)]
-
-
-def _all_ranges(g: Fused, b: Builder) -> tuple[Range, Range]:
-    """The ranges over chunks and lanes of a flat reduction; one of size 1 stands for a single chunk."""
-    if len(g.outer) == 2:
-        return g.outer[0], g.outer[1]
-    return b.range("o", 1, outer=True), g.outer[0]
 
 
 def _axis_names(anchor: Anchor) -> dict[int, str]:
@@ -445,20 +347,3 @@ def _axis_names(anchor: Anchor) -> dict[int, str]:
             names[axis] = f"o{k}"
             k += 1
     return names
-
-
-def stored_by(stores: list[Store]) -> list[Node]:
-    """All nodes that the stores depend on, arguments first."""
-    return reachable([n for s in stores for n in s.roots])
-
-
-def reachable(roots: list[Node]) -> list[Node]:
-    """All nodes that the roots depend on, arguments first."""
-    seen: dict[int, Node] = {}
-    stack = list(roots)
-    while stack:
-        n = stack.pop()
-        if n.id not in seen:
-            seen[n.id] = n
-            stack.extend(n.args)
-    return [seen[k] for k in sorted(seen)]

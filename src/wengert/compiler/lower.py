@@ -8,11 +8,12 @@ two runs of the same kernel: pointers, sizes, strides, offsets, numbers. The pri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range, guard_of
-from wengert.compiler.fuse import Fused, stored_by
+from wengert.compiler.express import Expressed, Store, stored_by
 from wengert.compiler.keep import Kept, keep
+from wengert.compiler.structure import Structure
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
 ROWS = 32  # rows of a task come in multiples of this: no less than are computed side by side
@@ -115,26 +116,60 @@ class Kernel:
         """Let it stop: its tasks are numbered by parts behind the slowest range. There is one part unless the cells say
         something else."""
         self.parts = Range("part", 1, True, 0)
-        self.outer.insert(1, self.parts)
+        self.outer = [self.outer[0], self.parts, *self.outer[1:]]  # kernels of one structure share theirs
         (loop,) = [x for x in self.row.items if isinstance(x, Loop)]
         self.cells += [("int", 1), ("int", self.cells[self.sizes[loop.range]][1])]
-        self.sizes[self.parts], self.part = len(self.cells) - 2, len(self.cells) - 1
+        self.sizes, self.part = self.sizes | {self.parts: len(self.cells) - 2}, len(self.cells) - 1
         self.text = Printer(self).text()
 
 
-def lower(g: Fused) -> Kernel:
-    return _Lowering(g).run()
+def kernel(expressed: Expressed, structure: Structure, stored: tuple[int, ...]) -> Kernel:
+    """The kernel that stores the anchors at these positions of a structure, in the names of `structure`."""
+    found = expressed.kernels.get(stored)
+    if found is None:
+        first = expressed.structure
+        wanted = {first.ops[k] for k in stored}
+        made = lower(expressed.outer, expressed.ranges, [s for s in expressed.stores if s.op in wanted])
+        ops = {i: k for k, i in enumerate(first.ops)}
+        slots = {s: k for k, s in enumerate(first.slots)}
+        found = expressed.kernels[stored] = replace(made, cells=_renamed(made.cells, ops, slots))
+    return replace(found, cells=_renamed(found.cells, structure.ops, structure.slots))
+
+
+Names = dict[int, int] | list[int]
+
+
+def _renamed(cells: list[tuple], ops: Names, slots: Names) -> list[tuple]:
+    out = []
+    for cell in cells:
+        kind = cell[0]
+        if kind == "pointer":
+            cell = (kind, ops[cell[1]])
+        elif kind == "number":
+            cell = (kind, slots[cell[1]], *cell[2:])
+        elif kind == "stride" and cell[1] >= 0:
+            cell = (kind, ops[cell[1]], *cell[2:])
+        elif kind == "affine":
+            terms = tuple([(slots[s], c) for s, c in cell[2]])
+            cell = (kind, cell[1], terms, ops[cell[3]] if cell[3] >= 0 else -1)
+        out.append(cell)
+    return out
+
+
+def lower(outer: list[Range], ranges: list[Range], stores: list[Store]) -> Kernel:
+    return _Lowering(outer, ranges, stores).run()
 
 
 class _Lowering:
-    def __init__(self, g: Fused) -> None:
-        self.g = g
-        self.nodes = stored_by(g.stores)
-        self.size = {r: r.size for r in g.builder.ranges}
+    def __init__(self, outer: list[Range], ranges: list[Range], stores: list[Store]) -> None:
+        self.stores = stores
+        self.ranges = ranges
+        self.nodes = stored_by(stores)
+        self.size = {r: r.size for r in ranges}
         self.at = {n.id: n.attr[1].plain for n in self.nodes if n.op in LOADS}
         self.indexed = {n.id: n.attr for n in self.nodes if n.op == "index"}
-        self.targets = [s.at for s in g.stores]
-        self.outer = list(g.outer)
+        self.targets = [s.at for s in stores]
+        self.outer = list(outer)
         self.cells: list[tuple] = []
         self._cell_of: dict[tuple, int] = {}
 
@@ -146,11 +181,9 @@ class _Lowering:
             self.outer.append(lane)
         self.reduced = [
             r
-            for r in self.g.builder.ranges
+            for r in self.ranges
             if not r.outer
-            and (
-                any(n.op == "reduce" and n.attr[1] is r for n in self.nodes) or any(s.loop is r for s in self.g.stores)
-            )
+            and (any(n.op == "reduce" and n.attr[1] is r for n in self.nodes) or any(s.loop is r for s in self.stores))
         ]
         work = self._work()
         turned = self._turned(lane)
@@ -165,7 +198,7 @@ class _Lowering:
         arguments = {n.id: self._cell("number", *n.attr, n.dtype) for n in self.nodes if n.op == "arg"}
         writes = [
             Write(self._address(s.op, at, s.node.dtype), s.node, s.guard, s.data, s.fold)
-            for s, at in zip(self.g.stores, self.targets, strict=True)
+            for s, at in zip(self.stores, self.targets, strict=True)
         ]
         entry, task, row = self._blocks(lane, writes)
         k = Kernel(
@@ -198,7 +231,7 @@ class _Lowering:
 
     def _choose_lane(self) -> Range | None:
         """The outer range along which most of the traffic is contiguous."""
-        inner = sum(r.bit for r in self.g.builder.ranges if not r.outer)
+        inner = sum(r.bit for r in self.ranges if not r.outer)
         best, choice = None, None
         for r in self.outer:
             score = 0.0
@@ -231,7 +264,7 @@ class _Lowering:
 
     def _turned(self, lane: Range | None) -> Range | None:
         """The outer range along which something lies that rows read apart, in a kernel without loops."""
-        if lane is None or self.reduced or any(s.fold for s in self.g.stores):
+        if lane is None or self.reduced or any(s.fold for s in self.stores):
             return None
         for n in self.nodes:
             at = self.at.get(n.id)
@@ -249,7 +282,7 @@ class _Lowering:
                 tasks *= self.size[r]
         n = self.size[lane] if lane else 1
         # Rows of a vector may reach into the next task, which stores the same there, unless it adds to what is there.
-        unit = WHOLE if any(s.fold for s in self.g.stores) else ROWS
+        unit = WHOLE if any(s.fold for s in self.stores) else ROWS
         rows = min(max(unit, -(-int(WORK / work) // unit) * unit), 8192)
         if n <= WHOLE:
             rows = WHOLE
@@ -318,7 +351,7 @@ class _Lowering:
         for n in self.nodes:
             if not n.mask & self.inner:
                 levels[2 if n.mask & lane_bit else 1 if n.mask & rest else 0].append(n)
-        loops = [s.loop for s in self.g.stores]
+        loops = [s.loop for s in self.stores]
         in_order = [w for w, r in zip(writes, loops, strict=True) if r is not None]
         free = [w for w, r in zip(writes, loops, strict=True) if r is None]
         self.inside = [

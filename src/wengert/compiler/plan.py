@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
-from wengert.compiler.expr import LOADS, Affine
-from wengert.compiler.fuse import Anchor, Fused, Fuser, Loads, Store, call_operands, gemm_operand, stored_by
-from wengert.compiler.lower import Kernel, lower
+from wengert.compiler.expr import Affine
+from wengert.compiler.express import Anchor, Expressed, Expresser, Store, outer_ranges
+from wengert.compiler.fuse import Fused, Fuser, call_operands, gemm_operand
+from wengert.compiler.lower import Kernel, kernel, lower
+from wengert.compiler.places import Places, places_of, root_of
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
 from wengert.compiler.strips import Chain, chains
+from wengert.compiler.structure import Structure, Structures, bound, remembered, table
 from wengert.record.primitive import Library, Primitive
 from wengert.shapes import Shape
 
@@ -36,6 +39,7 @@ class Gemm:
     n: int
     k: int
     dtype: Any
+    places: tuple[Places, Places] | None = None  # of operands that are read through tables: their strides say nothing
 
 
 @dataclass
@@ -73,80 +77,72 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
     virtual; `donatable`: by leaf, whether nothing else shows its memory.
     """
     forced: set[int] = set()
-    known: Loads = {}
+    bound()
+    shared = Structures(program.ops, numbers), Expresser(program.ops, numbers)
     if any(isinstance(op.prim, Library) for op in program.ops):
         donatable = [False] * len(donatable)  # if the call fails, everything must be as it was
     while True:
         try:
-            return _Planner(program, numbers, held, store_held, donatable, frozenset(forced), known).run()
+            return _Planner(program, held, store_held, donatable, frozenset(forced), *shared).run()
         except NeedsBuffer as e:
             if forced.issuperset(e.ops):
                 raise AssertionError(f"operations {e.ops} are stored and still not readable") from None
             forced.update(e.ops)
 
 
+_strides: dict = table()  # how operands of products lie, by their structures
+
+
 class _Planner:
     def __init__(
         self,
         program: Program,
-        numbers: dict[int, Any],
         held: list[bool],
         store_held: bool,
         donatable: list[bool],
         forced: frozenset,
-        known: Loads,
+        structures: Structures,
+        expresser: Expresser,
     ) -> None:
         self.program = program
         self.ops = program.ops
-        self.numbers = numbers
         self.held = held
         self.donatable = donatable
+        self.structures = structures
+        self.expresser = expresser
         self.selection = Selection(program, forced, held, store_held, donatable)
-        self.fuser = Fuser(program, self.selection, numbers, known)
+        self.fuser = Fuser(program, self.selection, structures, expresser)
         self.missing: set[int] = set()  # what must be stored, found once the kernels are known
+        self.calls: dict[int, Gemm | LibraryCall] = {}
 
     def run(self) -> Plan:
         groups = self.fuser.place()
         self._find_missing(groups)
-        self.fuser.express(groups)
+        kernels = {id(g): self.fuser.express(g) for g in groups if g.members[0].op not in self.calls}
         self.outputs = [
             i
             for i in sorted(self.selection.anchors)
             if self.held[i] or i in self.selection.wanted or i in self.selection.kept
         ]
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
-        self._drop_unread(groups)
+        read = self._read(groups, kernels)
         steps: list[Step] = []
-        self.uses: list[set[int]] = []  # by step, the buffers that it uses
-        fixed: set[int] = set()
+        fixed: set[int] = set()  # steps that overwrite something, and those that prepare it
         for g in groups:
             first = g.members[0].op
-            kind = self.ops[first].kind
             for a in (*g.members, *g.maps):
                 self.buffer_of[a.op] = a.op
-            if kind in ("write", "scatter"):
+            if first in self.calls:
+                steps.append(self.calls[first])
+                continue
+            if self.ops[first].kind in ("write", "scatter"):
                 before = self._start_of_write(first, g.members[0])
-                if before is not None:
-                    fixed.add(len(steps))
-                    steps.append(lower(before))
-                    self.uses.append(self._touched(before))
-                fixed.add(len(steps))
-            steps.append(self._call(first) if kind in CALLS else lower(g))
-            self.uses.append(self._touched(g))
-        return self._place(*self._chained(steps, fixed))
-
-    def _chained(self, steps: list[Step], fixed: set[int]) -> tuple[list[Step], list[Chain], dict[int, int]]:
-        """The steps in their final order, the chains among them, and which step is the last to use each buffer: the
-        members of a chain use theirs until its end."""
+                fixed.update(range(len(steps), len(steps) + len(before) + 1))
+                steps += before
+            structure, expressed = kernels[id(g)]
+            steps.append(kernel(expressed, structure, tuple([k for k in expressed.stored if structure.ops[k] in read])))
         order, found = chains(steps, fixed, {i: op.dtype.bytes for i, op in enumerate(self.ops)})
-        end = list(range(len(steps)))
-        for chain in found:
-            for k in range(len(chain.members)):
-                end[chain.first + k] = chain.first + len(chain.members) - 1
-        last_use: dict[int, int] = {}
-        for k, i in enumerate(order):
-            last_use.update(dict.fromkeys(self.uses[i], end[k]))
-        return [steps[i] for i in order], found, last_use
+        return self._place([steps[i] for i in order], found)
 
     def _find_missing(self, groups: list[Fused]) -> None:
         """Raise what writes and calls need stored, before any expression is built: planning starts anew then."""
@@ -155,16 +151,16 @@ class _Planner:
             op = self.ops[first]
             if op.kind in CALLS:
                 try:
-                    self._call(first)
+                    self.calls[first] = self._call(first)
                 except NeedsBuffer as e:
                     self.missing.update(e.ops)
-            elif op.kind in ("write", "scatter") and op.base >= 0 and self.selection.stored(op.base):
+            elif op.kind in ("write", "scatter") and op.base >= 0 and self.selection.stored[op.base]:
                 self._may_overwrite(op.base, first, g.members[0])
         if self.missing:
             raise NeedsBuffer(*self.missing)
 
-    def _drop_unread(self, groups: list[Fused]) -> None:
-        """Anchors that only their own kernel reads need no memory."""
+    def _read(self, groups: list[Fused], kernels: dict[int, tuple[Structure, Expressed]]) -> set[int]:
+        """What needs memory. Not so anchors that only their own kernel reads."""
         read = set(self.outputs)
         for g in groups:
             for a in g.members:
@@ -173,22 +169,22 @@ class _Planner:
                     read.update(call_operands(self.ops, self.selection.stored, op))
                 elif op.kind in ("write", "scatter"):
                     read.update((a.op, *op.args, *a.reads))
-            read.update(n.attr[0] for n in stored_by(g.stores) if n.op in LOADS)
-        for g in groups:
-            g.stores = [s for s in g.stores if s.op in read]
+            if id(g) in kernels:
+                structure, expressed = kernels[id(g)]
+                read.update([structure.ops[k] for k in expressed.read])
+        return read
 
     # -- writes --
 
-    def _start_of_write(self, i: int, anchor: Anchor) -> Fused | None:
+    def _start_of_write(self, i: int, anchor: Anchor) -> list[Step]:
         """Take over the base's buffer, or return a kernel that fills a new one with the base (or with zeros)."""
         op = self.ops[i]
-        if op.base >= 0 and self.selection.stored(op.base) and self._may_overwrite(op.base, i, anchor):
-            buffer = self.buffer_of[op.base]
-            self.buffer_of[i] = buffer
-            return None
+        if op.base >= 0 and self.selection.stored[op.base] and self._may_overwrite(op.base, i, anchor):
+            self.buffer_of[i] = self.buffer_of[op.base]
+            return []
         # The copy is made first; a value that reads the base reads it as it was.
-        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
-        ranges = [body.b.range(f"o{k}", n, outer=True) for k, n in enumerate(n for n in op.shape if n != 1)]
+        body = self._body()
+        ranges = outer_ranges(body.b, tuple([n for n in op.shape if n != 1]))
         left = iter(ranges)
         index = tuple([Affine.of(next(left)) if n != 1 else Affine() for n in op.shape])
         if op.base >= 0:
@@ -200,7 +196,10 @@ class _Planner:
             )
         at, parts = flat_index(index, op), body.in_memory(i, parts)
         stores = [Store(i, at if len(parts) == 1 else at * 2 + k, p) for k, p in enumerate(parts)]
-        return Fused([anchor], anchor.level, ranges, stores, body.b)
+        return [lower(ranges, body.b.ranges, stores)]
+
+    def _body(self) -> Body:
+        return Body(self.ops, self.expresser.numbers, self.selection.stored, frozenset())
 
     def _loads_of_value(self, i: int) -> set[int]:
         return {j for j, _ in self.fuser.loads(self.fuser.anchors[i])}
@@ -217,7 +216,7 @@ class _Planner:
         op = self.ops[i]
         if base in self._loads_of_value(i) and (anchor.outer or op.kind == "scatter"):
             # The value reads what it overwrites, at other elements: compute it first, unless it is the base itself.
-            computed = [a for a in op.args[1:] if not self.selection.stored(a)]
+            computed = [a for a in op.args[1:] if not self.selection.stored[a]]
             if not computed:
                 return False
             self.missing.update(computed)
@@ -235,6 +234,10 @@ class _Planner:
     def _gemm(self, i: int) -> Gemm:
         op = self.ops[i]
         m, n, k = op.shape[-2], op.shape[-1], op.length
+        if op.placed:
+            places = [places_of(self.ops, self.selection.stored, a) for a in op.args]
+            roots = [(root_of(self.ops, self.selection.stored, a), 0, 0, 0, 0) for a in op.args]
+            return Gemm(i, roots[0], roots[1], len(places[0].batch), m, n, k, op.dtype, (places[0], places[1]))
         sides = [self._strides(a) for a in op.args]
         batch = 1
         for size in op.shape[:-2]:
@@ -244,13 +247,18 @@ class _Planner:
     def _strides(self, a: int) -> tuple[int, int, int, int, int]:
         """How operand a lies in the buffer that it reads: (buffer op, row, column, batch, offset)."""
         source, path = gemm_operand(self.ops, self.selection.stored, a)
+        structure = self.structures.of(a, self.selection.stored) if path else self.structures.read(a)
+        return source, *remembered(_strides, structure.number, structure, lambda: self._measured(a))
+
+    def _measured(self, a: int) -> tuple[int, int, int, int]:
+        """(row stride, column stride, batch stride, offset) of a matrix, or of a batch of them."""
         shape = self.ops[a].shape
-        body = Body(self.ops, self.numbers, self.selection.stored, frozenset())
-        ranges = [body.b.range(f"o{k}", n, outer=True) for k, n in enumerate(shape)]
+        body = self._body()
+        ranges = outer_ranges(body.b, shape)
         (node, *_) = body.value(a, tuple([Affine.of(r) for r in ranges]))
         scale = 2 if self.ops[a].dtype.is_complex else 1
         at: Affine = node.attr[1]
-        if node.op != "load" or at.slots or (not path and node.attr[0] != source):
+        if node.op != "load" or at.slots:
             raise NeedsBuffer(a)
         step = [at.coefficient(r) // scale for r in ranges]
         leading = [(n, s) for n, s in zip(shape[:-2], step[:-2], strict=True) if n != 1]  # must walk as one axis
@@ -263,39 +271,42 @@ class _Planner:
         turned = (row == 1 or rows == 1) and (columns == 1 or column >= rows)
         if (not plain and not turned) or min(row, column, batch) < 0:
             raise NeedsBuffer(a)
-        return source, row, column, batch, at.const // scale
+        return row, column, batch, at.const // scale
 
     # -- memory --
 
-    def _touched(self, g: Fused) -> set[int]:
-        """The buffers that a kernel or a call uses."""
-        used = {self.buffer_of[a.op] for a in (*g.members, *g.maps)}
-        for a in g.members:
-            op = self.ops[a.op]
-            if op.kind in CALLS:
-                used.update(self.buffer_of[source] for source in call_operands(self.ops, self.selection.stored, op))
-        used.update(self.buffer_of[n.attr[0]] for n in stored_by(g.stores) if n.op in LOADS)
-        return used
-
-    def _place(self, steps: list[Step], found: list[Chain], last_use: dict[int, int]) -> Plan:
-        kept = {self.buffer_of[i] for i in self.outputs}
-        made = sorted({b for b in self.buffer_of.values() if self.ops[b].kind != "leaf"})
+    def _place(self, steps: list[Step], found: list[Chain]) -> Plan:
+        """Buffers for steps in their final order; the members of a chain use theirs until its end."""
+        at = self.buffer_of
+        kept = {at[i] for i in self.outputs}
+        made = sorted({b for b in at.values() if self.ops[b].kind != "leaf"})
         results = [(b, self._bytes(b)) for b in made if b in kept]
         first_use: dict[int, int] = {}
-        begin = {c.first + k: c.first for c in found for k in range(len(c.members))}
-        for step, s in enumerate(steps):
-            ops = [s.op] if isinstance(s, Gemm | LibraryCall) else [c[1] for c in s.cells if c[0] == "pointer"]
-            for i in ops:
-                first_use.setdefault(self.buffer_of[i], begin.get(step, step))
+        last_use: dict[int, int] = {}
+        spans = {c.first + k: (c.first, c.first + len(c.members) - 1) for c in found for k in range(len(c.members))}
+        for k, step in enumerate(steps):
+            begin, end = spans.get(k, (k, k))
+            for i in _operations(step):
+                first_use.setdefault(at[i], begin)
+                last_use[at[i]] = end
         temporaries, arena = _arena(
             [(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use]
         )
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
-        outputs = [(self.ops[i].value, self.buffer_of[i]) for i in self.outputs if self.ops[i].value >= 0]
-        return Plan(steps, self.buffer_of, leaves, results, temporaries, arena, outputs, found, self.ops)
+        outputs = [(self.ops[i].value, at[i]) for i in self.outputs if self.ops[i].value >= 0]
+        return Plan(steps, at, leaves, results, temporaries, arena, outputs, found, self.ops)
 
     def _bytes(self, b: int) -> int:
         return self.ops[b].numel * self.ops[b].dtype.bytes
+
+
+def _operations(step: Step) -> list[int]:
+    """The stored operations that a step reads or writes."""
+    if isinstance(step, Kernel):
+        return [cell[1] for cell in step.cells if cell[0] == "pointer"]
+    if isinstance(step, Gemm):
+        return [step.op, step.left[0], step.right[0]]
+    return [step.op, *[i for i, _, _ in step.operands]]
 
 
 def _arena(wanted: list[tuple[int, int, int, int]]) -> tuple[list[tuple[int, int]], int]:

@@ -48,6 +48,8 @@ CALLS = ("gemm", "library")  # kinds that are no kernels: steps of a plan that r
 ALONE = ("write", "scatter", "scan")  # kinds that share their kernel with no other
 GEMM_FROM = 65  # a complex product with every extent at least this, and so many multiplications, goes to BLAS
 GEMM_WORK = 1 << 20  # with fewer, OpenBLAS may take routines whose bits depend on the layout of the operands
+# Least extent and multiplications of a product that is no loop, though not for BLAS: over windows, and others.
+WINDOWS_FROM, SMALL_PRODUCT, NEVER = (4, 1 << 12), (16, 1 << 15), (1 << 62, 1 << 62)
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Op:
     lanes: int = 0  # a partial reduction: interleaved sums in each chunk; 0 when its trailing axis is the chunk alone
     leading: bool = False  # a partial reduction: its chunks are the first axis, not the last
     inline: bool = False
+    placed: bool = False  # gemm: its operands are read where they lie, through movement
     numel: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +83,13 @@ class Op:
     def base(self) -> int:
         """What a write or a scatter starts from, or -1 for zeros."""
         return self.args[0] if self.kind == "scatter" or (self.kind == "write" and len(self.args) == 2) else -1
+
+    @property
+    def own_slots(self) -> range:
+        """The numbers of its run-time parameters."""
+        if self.kind in ("embed", "write") or (self.kind == "movement" and self.prim.name == "slice"):
+            return range(self.slot, self.slot + len(self.static[0]))
+        return range(self.slot, self.slot + {"full": 1, "iota": 2}.get(self.kind, 0))
 
     @property
     def partial(self) -> bool:
@@ -153,9 +163,12 @@ class _Builder:
 
     def _contraction(self, v: Any, args: tuple[int, ...], slot: int, value: int) -> None:
         ops, wide, k = self.ops, v.dtype.wide, self.ops[args[0]].shape[-1]
-        if _for_blas(wide, v.shape, k, self.suits):
+        dense = _for_blas(wide, v.shape, k, self.suits)
+        placed = _is_placed(ops, args, wide, v.shape, k, dense)
+        if placed or dense:
             args = tuple([_cast(ops, a, wide, self.widened) for a in args])
             ops.append(Op("gemm", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
+            ops[-1].placed = placed
         else:
             _reduction(ops, Op("reduce", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
 
@@ -183,6 +196,28 @@ def _for_blas(d: dtype, shape: Shape, k: int, suits: Suits) -> bool:
     if d.is_complex:
         return min(m, n, k) >= GEMM_FROM and m * n * k >= GEMM_WORK
     return not _cut(k, numel(shape)) and suits(d.np, m, n, k)
+
+
+def _is_placed(ops: list[Op], args: tuple[int, ...], d: dtype, shape: Shape, k: int, dense: bool) -> bool:
+    """Whether a real product has a step that reads its operands where they lie: over windows, which are not stored
+    then, and where BLAS does not suit. A loop has the same bits."""
+    m, n = shape[-2:]
+    if not d.is_floating_point or _cut(k, numel(shape)):
+        return False
+    if any(over_windows(ops, a) for a in args) and all(ops[a].dtype is d for a in args):
+        least, work = WINDOWS_FROM
+    else:
+        least, work = NEVER if dense else SMALL_PRODUCT
+    return min(m, n, k) >= least and m * n * k >= work
+
+
+def over_windows(ops: list[Op], a: int) -> bool:
+    """Whether operand a is windows of something, moved."""
+    while ops[a].kind == "movement":
+        if ops[a].prim.name == "windows":
+            return True
+        (a,) = ops[a].args
+    return False
 
 
 def _cast(ops: list[Op], a: int, d: dtype, made: dict[int, int], value: int = -1) -> int:

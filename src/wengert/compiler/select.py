@@ -1,22 +1,24 @@
 """Which operations get a buffer. The others are recomputed wherever they are read, tile by tile.
 
-*Anchors* are: what is wanted; reductions and writes; what a much larger operation reads again and again; and what keeps
-a kernel from growing without bound. *Virtual* operations are never anchors unless wanted: their result is at least
-`config.virtual_ratio` times as large as everything stored that they are computed from, so recomputing costs less than a
-round trip through memory that may not even hold them.
+*Anchors* are: what is wanted; reductions and writes; what a much larger operation, or a product, reads again and
+again; and what keeps a kernel from growing without bound. *Virtual* operations are never anchors unless wanted: their
+result is at least `config.virtual_ratio` times as large as everything stored that they are computed from, so
+recomputing costs less than a round trip through memory that may not even hold them.
 """
 
 from __future__ import annotations
 
 from wengert.compiler.expr import ELEMENTARY
-from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
+from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand, over_windows
 from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
-UNROLLED_CAP = 512  # the same for an unrolled reduction, whose operand is repeated for each element
+UNROLLED_CAP = 512  # the same for unrolled reductions, whose operands are repeated for each element
+UNROLL_FROM = 8  # shorter ones repeat little
 NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
 ROOM = 1 << 26  # bytes of pairs that may be stored for BLAS
+REPEATED = 24  # size up to which what is read more than once may be computed as often
 MANY = 4  # arrays as large as the result from which reading them twice costs more than storing it
 LARGE = 1 << 12  # elements of such a result
 RECIPE_CAP = 24  # size up to which a held result may stay a recipe
@@ -26,6 +28,7 @@ COSTS |= dict.fromkeys("erfc erfcx erfinv ndtri lgamma digamma i0 i0e i1 i1e".sp
 COSTS |= dict.fromkeys("copysign nextafter mantissa exponent".split(), 4)
 GATHER = 4  # cost of reading at a place that is data
 SIDE_BY_SIDE = 8  # rows that fill a vector
+SPREAD_FROM = 8  # cost from which what an embedding reads is computed before, without its guards
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = (
     64  # cost from which what is read twice is worth one, lest recomputing doubles at each step of a program
@@ -46,6 +49,7 @@ class Selection:
         self.donatable = donatable
         self.kept: set[int] = set()  # results that nobody holds, kept because held recipes need them
         self.anchors: set[int] = set()
+        self.stored = [op.kind == "leaf" for op in ops]  # what has a buffer
         self.wanted = set(program.outputs)
         self.also = set(program.also)
         self.forced = (
@@ -59,11 +63,14 @@ class Selection:
         self.fragile = [0] * n  # bits of bases of writes that its expression reads
         self.inlined = [0] * n  # bits of operations that computing it repeats
         self.copies = [1] * n  # how often unrolled reductions repeat a part of it
+        self.unrolled = [0] * n  # bits of what they repeat, where they are not very short
         self.largest = [0] * n  # numel of the largest source
         self.virtual = [False] * n
         self._grown: set[int] = set()
         self._uses = [0] * n  # readers, through movement
         self._scattered: set[int] = set()
+        self._multiplied: set[int] = set()  # what products read again and again
+        self._spread: set[int] = set()  # what an embedding reads that is computed from what lies apart
         self._heavy = 0  # bits of elementary functions
         self._mark_reads()
         for op in ops:
@@ -72,8 +79,9 @@ class Selection:
         for i, op in enumerate(ops):
             self._visit(i, op)
 
-    def stored(self, i: int) -> bool:
-        return self.ops[i].kind == "leaf" or i in self.anchors
+    def _store(self, i: int) -> None:
+        self.anchors.add(i)
+        self.stored[i] = True
 
     def size(self, bits: int) -> int:
         """How much code these operations make."""
@@ -85,6 +93,7 @@ class Selection:
         root = list(range(len(self.ops)))
         turned = [False] * len(self.ops)  # movement that reads its root at another place
         overlaps = [False] * len(self.ops)  # and through windows
+        apart = [False] * len(self.ops)  # computed from what is read through such movement
         moved: set[int] = set()
         for i, op in enumerate(self.ops):
             if op.kind == "movement":
@@ -92,12 +101,18 @@ class Selection:
                 root[i], turned[i] = root[a], turned[a] or op.prim.name in ("slice", "permute", "windows", "diagonal")
                 overlaps[i] = overlaps[a] or op.prim.name == "windows"
                 continue
+            if op.kind == "elementwise":
+                apart[i] = any(turned[a] or apart[root[a]] for a in op.args)
+            elif op.kind == "embed" and apart[root[op.args[0]]]:
+                self._spread.add(root[op.args[0]])
             for a in op.args:
                 if turned[a] or op.kind in ("embed", "write", "gather", "scatter"):
                     moved.add(root[a])
                 if overlaps[a] and self.ops[a].numel > self.ops[root[a]].numel:
                     self._uses[root[a]] += 1  # an element is read at several places
                 a = root[a]
+                if op.fold == "fma" and op.numel * op.length >= config.virtual_ratio * self.ops[a].numel:
+                    self._multiplied.add(a)
                 if op.kind == "gather" and op.numel > self.ops[a].numel:
                     self._grown.add(a)
                 self._uses[a] += 1
@@ -122,10 +137,10 @@ class Selection:
             self._keep_unrolling_short(i, op)
         if op.kind in ("scatter", "scan") and op.numel < SIDE_BY_SIDE * op.shape[op.axis]:
             self._keep_walking_short(op)
-        cost, sources, inlined, largest = 0, 0, 1 << i, 1
+        cost, sources, inlined, largest, unrolled = 0, 0, 1 << i, 1, 0
         for a in op.args:
             self.recipe[i] |= self.recipe[a]
-            if self.stored(a):
+            if self.stored[a]:
                 sources |= 1 << a
                 largest = max(largest, self.ops[a].numel)
             else:
@@ -134,6 +149,7 @@ class Selection:
                 inlined |= self.inlined[a]
                 self.copies[i] = max(self.copies[i], self.copies[a])
                 largest = max(largest, self.largest[a])
+                unrolled |= self.unrolled[a]
         if op.kind == "elementwise":
             own = COSTS.get(op.prim.name, 1)
             cost += own
@@ -143,10 +159,13 @@ class Selection:
             cost += GATHER
         elif op.kind == "reduce":
             cost = (cost + 2) * op.length
+            if UNROLL_FROM <= op.length <= UNROLL:
+                unrolled = inlined
+        self.unrolled[i] = unrolled
         self.cost[i], self.sources[i], self.inlined[i], self.largest[i] = cost, sources, inlined, largest
         self.virtual[i] = self._is_virtual(i, op)
         if self._wants_buffer(i, op) or self._must_outlive(i):
-            self.anchors.add(i)
+            self._store(i)
             if self.held[i] or i in self.wanted:
                 self.recipe[i] = 1 << i
         elif self.held[i]:
@@ -157,11 +176,12 @@ class Selection:
         narrow one as fast, and BLAS has no room for a large one."""
         pairs = [op] if self._grows(op, op.args) else []
         for a in op.args:
-            while self.ops[a].kind == "movement" and not self.stored(a):
+            while self.ops[a].kind == "movement" and not self.stored[a]:
                 (a,) = self.ops[a].args
-            if self.virtual[a] and not self.stored(a):
+            if self.virtual[a] and not self.stored[a]:
                 pairs.append(self.ops[a])
         narrow = min(op.shape[-2], op.shape[-1], op.length) < NARROW
+        narrow = narrow and not any(over_windows(self.ops, a) for a in op.args)
         return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
 
     def _keep_unrolling_short(self, i: int, op: Op) -> None:
@@ -170,8 +190,8 @@ class Selection:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
             copies = op.length * self.copies[a]
-            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored(a):
-                self.anchors.add(a)
+            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored[a]:
+                self._store(a)
             else:
                 self.copies[i] = max(self.copies[i], copies)
 
@@ -180,19 +200,19 @@ class Selection:
         for a in op.args:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
-            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored(a):
-                self.anchors.add(a)
+            if self.cost[a] >= ELEMENTARY_FROM and not self.virtual[a] and not self.stored[a]:
+                self._store(a)
 
     def _keep_one_base(self, i: int, op: Op) -> None:
         """An expression that reads two states of an array which is written in place would keep the older one alive:
         the small operands that read older ones are stored."""
-        reads = [1 << a & self.overwritten if self.stored(a) else self.fragile[a] for a in op.args]
+        reads = [1 << a & self.overwritten if self.stored[a] else self.fragile[a] for a in op.args]
         latest = max(reads, default=0).bit_length() - 1
         for k, a in enumerate(op.args):
-            if reads[k] and not self.stored(a) and not reads[k] >> latest & 1:
+            if reads[k] and not self.stored[a] and not reads[k] >> latest & 1:
                 base = self.ops[reads[k].bit_length() - 1]
                 if self.ops[a].numel * config.virtual_ratio <= base.numel:
-                    self.anchors.add(a)
+                    self._store(a)
                     reads[k] = 0
             self.fragile[i] |= reads[k]
 
@@ -200,8 +220,8 @@ class Selection:
         """Whether the result has at least ten times the elements of everything stored that it is computed from."""
         bits, largest = 0, 1
         for a in args:
-            bits |= 1 << a if self.stored(a) else self.sources[a]
-            largest = max(largest, self.ops[a].numel if self.stored(a) else self.largest[a])
+            bits |= 1 << a if self.stored[a] else self.sources[a]
+            largest = max(largest, self.ops[a].numel if self.stored[a] else self.largest[a])
         return self._outgrows(op, largest, bits)
 
     def _is_virtual(self, i: int, op: Op) -> bool:
@@ -271,6 +291,12 @@ class Selection:
             return True
         if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
             return True
-        if self._uses[i] > 1 and (self.cost[i] >= REPEATED_FROM or self._reads_much(i, op)):
+        if i in self._spread and self.cost[i] >= SPREAD_FROM:
             return True
-        return self.size(self.inlined[i]) > KERNEL_CAP
+        if i in self._multiplied and self.cost[i] >= ELEMENTARY_FROM:
+            return True
+        if self._uses[i] > 1 and (
+            self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
+        ):
+            return True
+        return self.size(self.inlined[i]) > KERNEL_CAP or UNROLL * self.size(self.unrolled[i]) > UNROLLED_CAP

@@ -17,9 +17,6 @@ from wengert.ops.reduction import contract
 from wengert.ops.windows import windows
 from wengert.record.value import Value
 
-PRODUCT = 1 << 20  # multiplications that make a product worth BLAS
-BLOCK = 128  # taps that one call of it takes at least, if there are as many
-
 Shape = tuple[int, ...]
 Sizes = int | Sequence[int]
 _api = api(namespace="nn.functional")
@@ -66,18 +63,14 @@ def patches(x: Value, kernel: Shape, stride: Shape, dilation: Shape) -> Value:
 
 def _contracted(x: Value, weight: Value, stride: Shape, dilation: Shape, groups: int) -> Value:
     """The convolution of padded x (N, C, *S) with weight (O, C / groups, *K): a product for each image, whose columns
-    are places, or one for all of them where only that is large enough for BLAS."""
+    are places."""
     n, outputs, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
     cols = patches(x, kernel, stride, dilation)
     out = cols.shape[2 + len(kernel) :]
     taps, places, each = math.prod(weight.shape[1:]), math.prod(out), outputs // groups
     cols = reshape(cols, (n, groups, taps, places))
     filters = reshape(weight, (groups, each, taps))
-    work = each * places * min(taps, BLOCK)
-    if not work < PRODUCT <= n * work:
-        return reshape(contract(expand(filters, (n, *filters.shape)), cols), (n, outputs, *out))
-    cols = reshape(permute(cols, (1, 2, 0, 3)), (groups, taps, n * places))
-    return permute(reshape(contract(filters, cols), (outputs, n, *out)), (1, 0, *range(2, 2 + len(kernel))))
+    return reshape(contract(expand(filters, (n, *filters.shape)), cols), (n, outputs, *out))
 
 
 def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: int, transposed: bool) -> None:

@@ -1,7 +1,5 @@
-# Types of elementwise.py, for the compiled core.
-from wengert.record.value cimport Value, record
+# Types of elementwise.py, for the compiled core. What is published is not typed: that would leave its decorator out.
+from wengert.record.value cimport record
 
 
-cpdef conj(Value input)
 cpdef add(object a, object b)
-cpdef mul(object input, object other)

@@ -55,13 +55,21 @@ MUL = Elementwise(
     multilinear=True,
     vjp={"self": lambda g, other: g * conj(other), "other": lambda g, self: g * conj(self)},
 )
+
+
+@pointwise
+def _by_divisor(g: Value, self: Value, other: Value) -> Value:
+    """What a quotient loses by its divisor: the sign stays outside, where the engine sees it."""
+    return g * conj(self / other / other)
+
+
 DIV = Elementwise(
     "div",
     "self other",
     np.true_divide,
     vjp={
         "self": lambda g, other: g / conj(other),
-        "other": pointwise(lambda g, self, other: -(g * conj(self / other / other))),
+        "other": lambda g, self, other: -_by_divisor(g, self, other),
     },
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})

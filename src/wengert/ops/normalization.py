@@ -67,7 +67,7 @@ def _normalized_axes(input: Value, normalized_shape: Sequence[int], weight: Valu
 
 
 @api(namespace="nn.functional", label="NativeLayerNormBackward0")
-@composite
+@composite(vjp={"bias": lambda g: g})
 @once_rounded
 def layer_norm(
     input: Value,

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
 from wengert import dtypes
 from wengert.api import api
 from wengert.ops import elementwise as ew
+from wengert.ops.batching import grafted
 from wengert.ops.composite import named, relu
 from wengert.ops.convolution import padded, patches
 from wengert.ops.extremes import along
 from wengert.ops.movement import reshape, slice_, write
 from wengert.ops.reduction import sum, sum_axis
 from wengert.ops.source import full, iota
+from wengert.record.primitive import differentiated, frozen
 from wengert.record.value import Value
 
 Shape = tuple[int, ...]
 Sizes = int | Sequence[int]
 _api = api(namespace="nn.functional")
+TAPS = 16  # elements of a window up to which they are compared one after the other
 _NUMBERS = {1: "an int", 2: "a tuple of two ints", 3: "a tuple of three ints"}
 
 
@@ -127,7 +132,8 @@ def _along(v: Value, axis: int, ndim: int) -> Value:
 def _at_least(x: Value, low: Shape, high: Shape) -> Value:
     """x with minus infinity around it."""
     cut = [n + min(h, 0) for n, h in zip(x.shape[2:], high, strict=True)]
-    x = slice_(x, (0,) * len(x.shape), (*x.shape[:2], *cut), (1,) * len(x.shape))
+    if tuple(cut) != x.shape[2:]:
+        x = slice_(x, (0,) * len(x.shape), (*x.shape[:2], *cut), (1,) * len(x.shape))
     if not any(low) and max(high) <= 0:
         return x
     wide = [a + n + max(b, 0) for a, n, b in zip(low, cut, high, strict=True)]
@@ -155,7 +161,41 @@ def _maxima(name: str, w: Windows, x: Value) -> tuple[Value, Value]:
     """The maximum of each window, and which of its elements that is."""
     if not x.dtype.is_floating_point:
         raise NotImplementedError(f'"{name}" not implemented for {x.dtype!r}: convert it with .to()')
-    return along(w.of(_at_least(x, *w.margins())), 2, False, "max")
+    x = _at_least(x, *w.margins())
+    if w.kernel == w.stride and max(w.dilation) == 1 and math.prod(w.kernel) <= TAPS:
+        return _maxima_side_by_side(w, x)
+    return along(w.of(x), 2, False, "max")
+
+
+def _maxima_side_by_side(w: Windows, x: Value) -> tuple[Value, Value]:
+    """The same for windows that share no element: those of each are compared one by one. The gradient is that of the
+    sum over a window of the element at the place of its maximum."""
+    lead, axes = x.shape[:2], tuple([n for pair in zip(w.out, w.kernel, strict=True) for n in pair])
+    parts = reshape(x, (*lead, *axes))
+    plain = frozen(parts)
+    offsets = list(itertools.product(*map(range, w.kernel)))
+    elements = [_element(plain, w, offset) for offset in offsets]
+    best = functools.reduce(ew.maximum, elements)
+    place = full(best.shape, len(elements) - 1, x.dtype)
+    for k in range(len(elements) - 2, -1, -1):  # the first of equal ones, and of NaN
+        there = ew.logical_or(ew.eq(elements[k], best), ew.ne(elements[k], elements[k]))
+        place = ew.where(there, full((), k, x.dtype), place)
+    index = ew.cast(place, dtypes.int64)
+    if not differentiated(x):
+        return best, index
+    each = tuple([n for o in w.out for n in (o, 1)])
+    number = reshape(iota(len(offsets), x.dtype), tuple([n for k in w.kernel for n in (1, k)]))
+    chosen = ew.where(ew.eq(reshape(place, (*lead, *each)), number), parts, 0)
+    for axis in range(2 + 2 * w.ndim - 1, 2, -2):
+        chosen = sum_axis(chosen, axis)
+    return grafted(best, chosen), index
+
+
+def _element(parts: Value, w: Windows, offset: Shape) -> Value:
+    """One element of each window; `parts` has an axis for windows and one within them in turn."""
+    starts = (0, 0, *[n for k in offset for n in (0, k)])
+    sizes = (*parts.shape[:2], *[n for o in w.out for n in (o, 1)])
+    return reshape(slice_(parts, starts, sizes, (1,) * len(sizes)), (*parts.shape[:2], *w.out))
 
 
 def _flat_index(w: Windows, place: Value) -> Value:

@@ -1,6 +1,5 @@
 # Types of value.py, for the compiled core (docs/decisions/033-compiled-core.md).
 cimport cython
-from wengert.config cimport Config
 
 
 cdef class Value:
@@ -16,7 +15,7 @@ cdef class Recorder:
     cdef public Py_ssize_t counted, next_check, start
 
 
-@cython.locals(r=Recorder, v=Value, x=Value, settings=Config)
+@cython.locals(r=Recorder, v=Value, x=Value)
 cpdef record(object prim, tuple inputs, tuple static, tuple shape, object dt, tuple slots=*)
 
 cpdef list references(list values)

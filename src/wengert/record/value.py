@@ -325,8 +325,7 @@ def record(
     r.recent.append(_ref(v))  # as `append(v)`, without the call
     if v.seq >= r.next_check:
         _check_pending(v)
-    settings = config
-    if settings.eager and not r.busy:
+    if config.eager and not r.busy:
         evaluator["eager"](v)
     return v
 

@@ -21,7 +21,7 @@ from wengert import openblas
 from wengert.compiler.expr import blocks
 from wengert.runtime import jit
 
-_NO_TRANS, _TRANS = 111, 112
+NO_TRANS, _TRANS = 111, 112
 _INT_MAX = 2**31 - 1
 _GRAIN_FLOPS = 400_000
 """Least work for a thread of its own: about 10 microseconds of one processor, some 20 times what a fork-join costs."""
@@ -216,11 +216,11 @@ def operand(pointer: int, rows: int, columns: int, row: int, column: int, batch:
     if max(rows, columns) > _INT_MAX:
         return None
     if rows == 0 or columns == 0:  # nothing is read, but cblas still checks the leading dimension
-        return Operand(pointer, _NO_TRANS, max(columns, 1), batch)
+        return Operand(pointer, NO_TRANS, max(columns, 1), batch)
     if column == 1 or columns == 1:
         ld = row if rows > 1 else columns
         if columns <= ld <= _INT_MAX:
-            return Operand(pointer, _NO_TRANS, ld, batch)
+            return Operand(pointer, NO_TRANS, ld, batch)
     if row == 1 or rows == 1:
         ld = column if columns > 1 else rows
         if rows <= ld <= _INT_MAX:
@@ -302,7 +302,7 @@ def _call_both(a: np.ndarray, b: np.ndarray, ours: np.ndarray, theirs: np.ndarra
     gemm = ctypes.CFUNCTYPE(
         None, *[ctypes.c_int] * 6, number, pointer, ctypes.c_int, pointer, ctypes.c_int, number, pointer, ctypes.c_int
     )(openblas.address(f"cblas_{routine}"))
-    gemm(101, _NO_TRANS, _NO_TRANS, m, n, k, 1.0, at[0], k, at[1], n, 0.0 if first else 1.0, at[3], n)
+    gemm(101, NO_TRANS, NO_TRANS, m, n, k, 1.0, at[0], k, at[1], n, 0.0 if first else 1.0, at[3], n)
 
 
 def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k: int, batch: int = 1) -> GemmStep:

@@ -56,7 +56,7 @@ too_large = lazy("wengert.runtime.too_large")
 
 PLANS = 4096  # plans kept
 PAYS = 0.25  # a program is planned once it has taken this share of what planning it takes
-PLANNED_UP_TO = 512  # entries; planning takes more than in proportion to them
+PLANNED_UP_TO = 5000  # entries; larger ones are stitched for good
 TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
@@ -72,7 +72,7 @@ class _Planning:
     """How long planning takes, in seconds for one entry: an average in which the last programs count most."""
 
     def __init__(self) -> None:
-        self.seconds = 1e-3
+        self.seconds = 2e-4
 
     @contextlib.contextmanager
     def measured(self, entries: int) -> Iterator[None]:

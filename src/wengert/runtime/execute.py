@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from wengert.compiler.lower import Kernel
+from wengert.compiler.places import Places
 from wengert.compiler.plan import Gemm, LibraryCall, Plan
 from wengert.compiler.render_llvm import render
 from wengert.compiler.strips import Chain
@@ -25,7 +26,7 @@ from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, jit, threads, tier0, trace
+from wengert.runtime import blas, jit, panels, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
@@ -173,6 +174,7 @@ class Executable:
         self.pointers: list[tuple[int, int, int]] = []  # (cell, buffer, byte offset)
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
         self.affine: list[tuple[int, int, tuple]] = []
+        self.tables: list[Any] = []  # that cells point to
         template: list[int] = []
         self.steps: list[tuple[int, int, int, int]] = []  # (address or 0, first cell, tasks, grain)
         for step in plan.steps:
@@ -265,16 +267,34 @@ class Executable:
             self.joined[self.row_of[k], 0] = threads.chain_kernel()
 
     def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
+        if g.places is not None:
+            return self._placed(g, g.places, template, (0, 0))
         (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
         left = blas.operand(0, g.m, g.k, a_row, a_col, a_batch)
         right = blas.operand(0, g.k, g.n, b_row, b_col, b_batch)
         assert left is not None
         assert right is not None
         step = blas.gemm_step(g.dtype.np, left, right, 0, g.m, g.n, g.k, g.batch)
+        if panels.suits(g.dtype.np, left, g.m, g.n, g.k, step.tasks):
+            places = panels.even(left, g.m, g.k, g.batch), panels.even(right, g.k, g.n, g.batch)
+            return self._placed(g, places, template, (a_at, b_at))
         first = len(template)
         template.extend(step.cells)
         for k, (op, at) in enumerate(((a, a_at), (b, b_at), (g.op, 0))):
             self.pointers.append((first + k, self.plan.buffer_of[op], at * g.dtype.bytes))
+        return step.kernel, step.tasks, step.grain
+
+    def _placed(
+        self, g: Gemm, places: tuple[Places, Places], template: list[int], at: tuple[int, int]
+    ) -> tuple[int, int, int]:
+        """A product that reads its operands, which begin at these elements, through tables."""
+        step = panels.step(g.dtype.np, *places, g.m, g.n, g.k)
+        self.tables += step.tables
+        first = len(template)
+        template.extend(step.cells)
+        operands = [(g.left[0], at[0]), (g.right[0], at[1])]
+        for k, (op, start) in enumerate((*(reversed(operands) if step.swapped else operands), (g.op, 0))):
+            self.pointers.append((first + k, self.plan.buffer_of[op], start * g.dtype.bytes))
         return step.kernel, step.tasks, step.grain
 
     def _results(self) -> None:
@@ -393,7 +413,7 @@ class Executable:
         step: Any = self.plan.steps[k]
         if self.program[k, 0]:
             threads.run_program(self.program_address + 32 * k, 1, self.parallel)
-            return "BLAS" if isinstance(step, Gemm) else "kernel"
+            return "BLAS" if isinstance(step, Gemm) and step.places is None else "kernel"
         at = self.steps[k][3]
         self.codes[k].interpret(self.cells[at : at + len(step.cells)])  # type: ignore[union-attr]
         return "interpreter"

@@ -3,7 +3,7 @@
 `graph(y)` reads the graph that backward would walk; `record(y)` reads the entries that are still pending, which is the
 program as recorded. Both give a `Graph`, and compute nothing::
 
-    g = graph(loss, names={"x": x, "h": h}, expand=["softmax"])
+    g = graph(loss, names={"x": x, "h": h}, expand=["glu"])
     for v in g.vertices:
         print(v.key, v.kind, v.name, v.label, v.shape, v.dtype, v.source, g.path(v.group))
     for e in g.edges:  # edge.source -> edge.target, in the direction of the data

@@ -58,8 +58,10 @@ def _step(plan: Plan, s: PlanStep, ops: tuple[int, ...]) -> Step:
         kind, text, tasks = "kernel", s.text, s.tasks
         read = [cell[1] for cell in s.cells if cell[0] == "pointer" and cell[1] not in written]
     elif isinstance(s, Gemm):
-        kind, tasks = "BLAS", s.batch
-        text = f"BLAS: {s.dtype.name} {s.batch} x ({s.m}, {s.k}) @ ({s.k}, {s.n})"
+        kind, tasks = "kernel" if s.places else "BLAS", s.batch
+        text = (
+            f"{'product by panels' if s.places else 'BLAS'}: {s.dtype.name} {s.batch} x ({s.m}, {s.k}) @ ({s.k}, {s.n})"
+        )
         read = [s.left[0], s.right[0]]
     else:
         kind, tasks, text = "library", 1, _call(s)
