@@ -40,7 +40,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
 def shared_array(t: Tensor) -> np.ndarray:
     """What is stored of a tensor, as an array over its memory."""
     s = t._storage()
-    x = s.share().expose()
+    x = s.share().expose(s)
     for lens in storage.compose(s.lenses, t._lenses):
         x = lens.array(x)
     return x[...] if x is s.share().array else x  # never the array itself, so that its holders can be counted

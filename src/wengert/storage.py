@@ -11,8 +11,8 @@ tensor and of what was detached from it: the same numbers under different histor
 from __future__ import annotations
 
 import math
-import sys
 import weakref
+from sys import getrefcount
 from typing import Any, Protocol
 
 import numpy as np
@@ -327,15 +327,21 @@ def bits(v: Value) -> np.ndarray:
 
 class Memory:
     """Numbers that storages of different histories share. While NumPy holds them too they are in `array`; `value` is
-    what was last seen there: a copy, so that what was recorded stays as it was."""
+    what was last seen there: a copy, so that what was recorded stays as it was. A large value that nothing recorded
+    reads is *lent*: the array shows its memory, and the copy is made when somebody reads it while NumPy still can
+    write. `base` is then what keeps that memory for all arrays that show it.
+    """
 
-    __slots__ = ("array", "tick", "value", "version")
+    __slots__ = ("array", "base", "first", "lent", "tick", "value", "version")
 
     def __init__(self, value: Value, version: int = 0) -> None:
         self.value = value  # carries no node: a detached tensor must not keep a graph alive
         self.version = version  # counts writes, as users see it
         self.tick = 0  # counts changes of `value`
         self.array: np.ndarray | None = None
+        self.first: weakref.ref[Storage] | None = None  # the storage that it was made for
+        self.lent = False
+        self.base: np.ndarray | None = None
 
     def current(self) -> Value:
         if self.array is not None:
@@ -346,25 +352,47 @@ class Memory:
         """Take a snapshot if NumPy wrote; let the array go if nobody else holds it."""
         alone = references(self) == ALONE
         x: Any = self.array
-        if not _same(bits(self.value), x):
+        if self.lent:
+            self.tick += 1
+            self.lent = False
+            if not alone:
+                self.value = snapshot(x, self.value.dtype)
+        elif not _same(bits(self.value), x):
             self.value = snapshot(x, self.value.dtype)
             self.tick += 1
-        if alone and x.flags.owndata:
-            self.array = None
+        if alone and (x.flags.owndata or self.base is not None):
+            self.array = self.base = None
 
-    def expose(self) -> np.ndarray:
+    def expose(self, asking: Storage) -> np.ndarray:
         """An array that writes go to, and that is looked at by every read."""
         self.current()
         if self.array is None:
-            self.array = bits(self.value).copy()
+            x = bits(self.value)
+            self.lent = x.nbytes >= LENT and self._is_unread(asking)
+            self.base = np.frombuffer(x.reshape(-1).data, x.dtype) if self.lent else None
+            self.array = x.copy() if self.base is None else self.base.reshape(x.shape)
         return self.array
 
+    def _is_unread(self, asking: Storage) -> bool:
+        """Whether nobody holds the value, or its buffer, but this memory, the storages that ask and that it was made
+        for, and their tensors."""
+        first = self.first() if self.first is not None else None
+        storages = [asking] if first is None or first is asking else [asking, first]
+        tensors = [t for s in storages if (t := s.owner()) is not None]
+        holders = [self.value, *[s.value for s in storages], *[t._v for t in tensors]]
+        buffer, names = self.value.data, [id(v) for v in holders]
+        for v in holders:  # each is held where it was found, in the list, by the variable and as the argument
+            if v.__class__ is not Value or v.data is not buffer or getrefcount(v) > 2 * names.count(id(v)) + 2:
+                return False
+        return getrefcount(buffer) <= len(set(names)) + 2 and buffer.block.kept is None
+
     def write(self, lenses: tuple[Lens, ...], v: Value) -> None:
+        if self.array is not None:
+            self._look()  # NumPy's writes elsewhere come first
         x = self.array
         if x is None:
             self.value = put(lenses, self.value, frozen(v))
         else:
-            self._look()  # NumPy's writes elsewhere come first
             if any(lens.computed for lens in lenses):
                 x[...] = bits(put(lenses, self.value, frozen(v)))
             else:
@@ -386,18 +414,19 @@ def memory(x: np.ndarray, d: dtype) -> Memory:
 
 
 def references(m: Memory) -> int:
-    """How many hold the array."""
-    return sys.getrefcount(m.array)
+    """How many hold the array, or, if it shows other memory, what shows it for all of them."""
+    return getrefcount(m.array) if m.base is None else getrefcount(m.base) - 1
 
 
 def _alone() -> int:
     """What `references` counts when nobody outside does."""
     m = Memory.__new__(Memory)
-    m.array = np.empty(0)
+    m.array, m.base = np.empty(0), None
     return references(m)
 
 
 ALONE = _alone()
+LENT = 1 << 16  # bytes from which copying an array costs more than finding out who reads it
 
 
 def _same(a: np.ndarray, b: Any) -> bool:
@@ -426,6 +455,7 @@ class Storage:
         """The memory, made if there was none."""
         if self.memory is None:
             self.memory = Memory(frozen(self.value), self.version)
+            self.memory.first = weakref.ref(self)
         return self.memory
 
     def current(self) -> Value:

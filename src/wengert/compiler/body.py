@@ -310,6 +310,8 @@ class Body:
             r = self.b.range(f"r{depth}", op.chunk // op.lanes)
             return r, index[-2] * op.chunk + Affine.of(r) * op.lanes + index[-1], index[:-2]
         r = self.b.range(f"r{depth}", op.chunk)
+        if op.leading:
+            return r, index[0] * op.chunk + Affine.of(r), index[1:]
         return r, index[-1] * op.chunk + Affine.of(r), index[:-1]
 
     def _body_keys(self, op: Op, out: Index, at: Affine, guard: Node | None, depth: int) -> list[Key]:

@@ -206,6 +206,8 @@ class Fuser:
                 aligned[j] = aligned.get(j, True) and self._aligned(anchor, self.anchors[j], at)
             elif self.ops[j].kind in CALLS:
                 aligned[j] = False
+        if op.leading:
+            anchor.level = 1  # beside sums over the same rows that wait for something about each row
         joins = op.kind not in ALONE
         for j, yes in aligned.items():
             level = self.level(j)

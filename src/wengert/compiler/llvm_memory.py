@@ -9,7 +9,7 @@ from __future__ import annotations
 from wengert.compiler import llvm_pack
 from wengert.compiler.expr import TYPES, Node, Range, guard_of
 from wengert.compiler.llvm_ops import SCALARS, any_lane, constant, emit_op, llvm_type, scalar_constant
-from wengert.compiler.lower import Address, Kernel, Number, Write
+from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 
 # Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
 MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
@@ -19,6 +19,8 @@ MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8",
 class Rows:
     """Text of a kernel that is being written: names of nodes, addresses, loads and stores."""
 
+    room: str  # memory for what loops of a row keep
+    slot: str  # bytes of it for each number
     tile: str  # elements of a turned range that are walked at once
     few: str  # how many of the rows side by side there are
     mask: str  # these rows, as a vector
@@ -131,6 +133,27 @@ class Rows:
         rows = f"ptr {p}, i64 {step}, i64 {self.few}"
         self._emit(f"call void @{function}({rows}, ptr {to}, i64 {lanes}, i64 {count})")
         return to
+
+    def _make_room(self) -> None:
+        """On the stack, for what the loops of a row keep for each other."""
+        loops = [x for x in self.k.row.items if isinstance(x, Loop) and x.kept.fills]
+        if loops:
+            size = max(MEMORY[n.dtype][1] for x in loops for n in x.nodes if n.id in x.kept.fills)
+            self.slot = self._let(f"mul i64 {self._cell(self.k.sizes[loops[0].range])}, {size * self.lanes}")
+            self.room = self._let(f"alloca i8, i64 {self._let(f'mul i64 {self.slot}, {self.k.slots}')}, align 64")
+
+    def _kept_at(self, n: Node, slot: int, r: Range) -> str:
+        at = self._let(f"mul i64 {self.counters[r]}, {self.lanes * MEMORY[n.dtype][1]}")
+        if slot:
+            at = self._let(f"add i64 {at}, {self._let(f'mul i64 {self.slot}, {slot}')}")
+        return self._let(f"getelementptr i8, ptr {self.room}, i64 {at}")
+
+    def _store_kept(self, n: Node, slot: int, r: Range) -> None:
+        t = llvm_type(n.dtype, self.lanes)
+        self._emit(f"store {t} {self.names[n.id]}, ptr {self._kept_at(n, slot, r)}, align 16")
+
+    def _load_kept(self, n: Node, slot: int, r: Range) -> str:
+        return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(n, slot, r)}, align 16")
 
     def _load_packed(self, n: Node) -> str:
         """The rows of the loop's present element, side by side."""
@@ -277,8 +300,14 @@ class Rows:
 
     def _joined(self, w: Write, base: str, step: Number, value: str, lanes: int) -> str:
         """What is there, joined with what is written."""
-        a = w.address
+        there = self._there(w.address, base, step)
+        dtype = w.address.dtype
+        return emit_op(w.fold, dtype, (dtype,) * 2, None, [there, value], lanes, self._fresh, self.lines)
+
+    def _there(self, a: Address, base: str, step: Number) -> str:
+        """What is stored where something will be."""
         t, size, mangled = MEMORY[a.dtype]
+        lanes = self.lanes if self.k.lane is not None else 1
         if lanes == 1:
             there = self._let(f"load {t}, ptr {self._pointer(a, base)}")
         elif step == ("=", 1):
@@ -291,7 +320,7 @@ class Rows:
         if a.dtype == "b1":
             zero = "0" if lanes == 1 else "zeroinitializer"
             there = self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {there}, {zero}")
-        return emit_op(w.fold, a.dtype, (a.dtype,) * 2, None, [there, value], lanes, self._fresh, self.lines)
+        return there
 
     def _store_mask(self, w: Write) -> tuple[str, str]:
         """The rows to store, and whether these are all of them."""

@@ -11,6 +11,7 @@ from wengert.compiler.llvm_ops import SCALARS
 from wengert.compiler.lower import TILE
 
 COLUMNS = TILE  # elements of each row that are packed at once
+AHEAD = 2 * TILE  # elements ahead that are asked for: processors do not foresee so many rows at once
 PACKED = ("f32", "f64")
 NAMES = ("wengert_pack_f32_8", "wengert_pack_f32_4", "wengert_pack_f64_4")
 
@@ -71,6 +72,8 @@ def define(name: str) -> str:
         pointers += [f"  %at{i} = mul i64 %r{i}, %step", f"  %row{i} = select i1 %in{i}, i64 %at{i}, i64 0"]
         pointers += [f"  %p{i} = getelementptr {t}, ptr %from, i64 %row{i}"]
         square += [f"  %q{i} = getelementptr {t}, ptr %p{i}, i64 %c", f"  %x{i} = load {vector}, ptr %q{i}, align 4"]
+        square += [f"  %ahead{i} = getelementptr {t}, ptr %q{i}, i64 {AHEAD}"]
+        square += [f"  call void @llvm.prefetch.p0(ptr %ahead{i}, i32 0, i32 3, i32 1)"]
         column += [f"  %e{i} = getelementptr {t}, ptr %p{i}, i64 %d", f"  %y{i} = load {t}, ptr %e{i}, align 4"]
         column += [*_place(f"f{i}", "%d", f"%r{i}", t), f"  store {t} %y{i}, ptr %f{i}, align 4"]
     lines, turned = _transposed([f"%x{i}" for i in range(size)], vector)
@@ -81,7 +84,7 @@ def define(name: str) -> str:
     text = _TEXT.replace("NAME", name).replace("SIDE", str(size))
     for what, body in (("POINTERS", pointers), ("SQUARE", square), ("COLUMN", column)):
         text = text.replace(what, "\n".join(body))
-    return text
+    return text + "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n"
 
 
 def _place(result: str, column: str, row: str, t: str) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range, guard_of
 from wengert.compiler.express import Expressed, Store, stored_by
+from wengert.compiler.keep import Kept, keep
 from wengert.compiler.structure import Structure
 
 SMALL = 16  # strides up to this are part of the kernel; larger ones are data
@@ -54,6 +55,12 @@ class Loop:
     range: Range
     reduces: list[Node]
     block: Block
+    kept: Kept = field(default_factory=Kept)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """What it computes in each turn, where it is free of loops and writes."""
+        return [n for n in self.block.items if isinstance(n, Node)]
 
 
 @dataclass
@@ -89,7 +96,31 @@ class Kernel:
     nodes: int
     registers: int  # most registers of rows side by side
     turned: Range | None  # an outer range that is walked inside each block of rows: something read lies along it
+    slots: int  # of what loops of a row keep for each other
+    parts: Range | None = None  # an outer range over parts of its loop, which go on from what is stored
+    part: int = 0  # cell: elements in a part
     text: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether it may stop in its loop and go on from what it has stored: it folds one block, and stores that."""
+        loops = [x for x in self.row.items if isinstance(x, Loop)]
+        if len(loops) != 1 or self.turned is not None or self.lane is None:
+            return False
+        loop = loops[0]
+        nodes = [x.node for x in self.row.items if isinstance(x, Write) and x.guard is None and not x.fold]
+        plain = len(nodes) + 1 == len(self.row.items) and {n.id for n in nodes} == {n.id for n in loop.reduces}
+        return plain and len(loop.nodes) == len(loop.block.items) and self.cells[self.sizes[loop.range]][1] <= BLOCK
+
+    def stop(self) -> None:
+        """Let it stop: its tasks are numbered by parts behind the slowest range. There is one part unless the cells say
+        something else."""
+        self.parts = Range("part", 1, True, 0)
+        self.outer = [self.outer[0], self.parts, *self.outer[1:]]  # kernels of one structure share theirs
+        (loop,) = [x for x in self.row.items if isinstance(x, Loop)]
+        self.cells += [("int", 1), ("int", self.cells[self.sizes[loop.range]][1])]
+        self.sizes, self.part = self.sizes | {self.parts: len(self.cells) - 2}, len(self.cells) - 1
+        self.text = Printer(self).text()
 
 
 def kernel(expressed: Expressed, structure: Structure, stored: tuple[int, ...]) -> Kernel:
@@ -173,7 +204,7 @@ class _Lowering:
         k = Kernel(
             self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain,
             work, len(self.nodes), next((k for k, n in zip((1, 2), NARROW) if lane and self.size[lane] <= n), 4),
-            turned,
+            turned, self._keep(row, lane, addresses),
         )  # fmt: skip
         k.text = Printer(k).text()
         return k
@@ -260,6 +291,22 @@ class _Lowering:
         if turned is not None:
             grain = max(grain, TILE)
         return tasks, rows, grain
+
+    def _keep(self, row: Block, lane: Range | None, addresses: dict[int, Address]) -> int:
+        """Find what the loops of a row over one range keep for each other; how many slots that takes."""
+        loops = [x for x in row.items if isinstance(x, Loop) and len(x.nodes) == len(x.block.items)]
+        loops = [x for x in loops if x.range is loops[0].range]
+        if lane is None or len(loops) < 2:
+            return 0
+
+        def apart(n: Node) -> bool:
+            return n.id in addresses and addresses[n.id].coefficient(lane) not in (("=", 0), ("=", 1))
+
+        bodies = [(x.nodes, [a for n in x.reduces for a in n.args]) for x in loops]
+        kept, slots = keep(bodies, self.size[loops[0].range], lambda n: bool(n.mask & lane.bit), apart)
+        for loop, k in zip(loops, kept, strict=True):
+            loop.kept = k
+        return slots
 
     # -- cells --
 
@@ -377,12 +424,21 @@ class Printer:
     def _note(self, r: Range) -> str:
         if r is self.k.turned:
             return " in tiles"
+        if r is self.k.parts:
+            return f" parts of @{self.k.part} elements"
         registers = {1: " in one register", 2: " in two registers"}.get(self.k.registers, "")
         return f" lanes{registers}" if r is self.k.lane else ""
 
-    def _block(self, block: Block, depth: int) -> None:
+    @staticmethod
+    def _reads(loop: Loop) -> list[tuple[Node, int]]:
+        return [(n, loop.kept.reads[n.id]) for n in loop.nodes if n.id in loop.kept.reads]
+
+    def _block(self, block: Block, depth: int, kept: Kept | None = None) -> None:
         pad = "  " * depth
+        kept = kept or Kept()
         for item in block.items:
+            if isinstance(item, Node) and (item.id in kept.reads or item.id in kept.spared):
+                continue
             if isinstance(item, Loop):
                 self._loop(item, depth)
             elif isinstance(item, Write):
@@ -390,14 +446,16 @@ class Printer:
                 place = self._address(item.address, item.data)
                 self.lines.append(f"{pad}{place} {item.fold}= {self._name(item.node)}{guard}")
             else:
-                self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}")
+                note = f", kept {kept.fills[item.id]}" if item.id in kept.fills else ""
+                self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}{note}")
 
     def _loop(self, loop: Loop, depth: int) -> None:
         pad = "  " * depth
         r = self.ranges[loop.range]
         how = f"blocks of at most {BLOCK}" if loop.reduces else "in order"
         self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, {how}:")
-        self._block(loop.block, depth + 1)
+        self.lines += [f"{pad}  {self._name(n)}:{n.dtype} = kept {slot}" for n, slot in self._reads(loop)]
+        self._block(loop.block, depth + 1, loop.kept)
         for n in loop.reduces:
             body = ", ".join(self._name(a) for a in n.args)
             self.lines.append(f"{pad}  {self._name(n)}:{n.dtype} {n.attr[0]}= {body}")

@@ -19,6 +19,7 @@ from wengert.compiler.lower import Kernel, kernel, lower
 from wengert.compiler.places import Places, places_of, root_of
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
+from wengert.compiler.strips import Chain, chains
 from wengert.compiler.structure import Structure, Structures, bound, remembered, table
 from wengert.record.primitive import Library, Primitive
 from wengert.shapes import Shape
@@ -65,6 +66,7 @@ class Plan:
     temporaries: list[tuple[int, int]]  # (buffer, offset in the arena)
     arena: int
     outputs: list[tuple[int, int]]  # (cone position, buffer): what the caller keeps
+    chains: list[Chain]  # runs of steps that take turns
     ops: list = field(default_factory=list)
 
 
@@ -125,6 +127,7 @@ class _Planner:
         self.buffer_of = {i: i for i, op in enumerate(self.ops) if op.kind == "leaf"}
         read = self._read(groups, kernels)
         steps: list[Step] = []
+        fixed: set[int] = set()  # steps that overwrite something, and those that prepare it
         for g in groups:
             first = g.members[0].op
             for a in (*g.members, *g.maps):
@@ -133,10 +136,13 @@ class _Planner:
                 steps.append(self.calls[first])
                 continue
             if self.ops[first].kind in ("write", "scatter"):
-                steps += self._start_of_write(first, g.members[0])
+                before = self._start_of_write(first, g.members[0])
+                fixed.update(range(len(steps), len(steps) + len(before) + 1))
+                steps += before
             structure, expressed = kernels[id(g)]
             steps.append(kernel(expressed, structure, tuple([k for k in expressed.stored if structure.ops[k] in read])))
-        return self._place(steps)
+        order, found = chains(steps, fixed, {i: op.dtype.bytes for i, op in enumerate(self.ops)})
+        return self._place([steps[i] for i in order], found)
 
     def _find_missing(self, groups: list[Fused]) -> None:
         """Raise what writes and calls need stored, before any expression is built: planning starts anew then."""
@@ -269,23 +275,26 @@ class _Planner:
 
     # -- memory --
 
-    def _place(self, steps: list[Step]) -> Plan:
+    def _place(self, steps: list[Step], found: list[Chain]) -> Plan:
+        """Buffers for steps in their final order; the members of a chain use theirs until its end."""
         at = self.buffer_of
         kept = {at[i] for i in self.outputs}
         made = sorted({b for b in at.values() if self.ops[b].kind != "leaf"})
         results = [(b, self._bytes(b)) for b in made if b in kept]
         first_use: dict[int, int] = {}
         last_use: dict[int, int] = {}
+        spans = {c.first + k: (c.first, c.first + len(c.members) - 1) for c in found for k in range(len(c.members))}
         for k, step in enumerate(steps):
+            begin, end = spans.get(k, (k, k))
             for i in _operations(step):
-                first_use.setdefault(at[i], k)
-                last_use[at[i]] = k
+                first_use.setdefault(at[i], begin)
+                last_use[at[i]] = end
         temporaries, arena = _arena(
             [(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use]
         )
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, at[i]) for i in self.outputs if self.ops[i].value >= 0]
-        return Plan(steps, at, leaves, results, temporaries, arena, outputs, self.ops)
+        return Plan(steps, at, leaves, results, temporaries, arena, outputs, found, self.ops)
 
     def _bytes(self, b: int) -> int:
         return self.ops[b].numel * self.ops[b].dtype.bytes

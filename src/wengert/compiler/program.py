@@ -7,7 +7,8 @@ reduced axis is cut first, by its length and the number of outputs only:
     fewer than 8 outputs, longer than 256      chunks of 8192, in each 32 interleaved sums of 256 elements
     fewer than 1024 outputs, 4096 and longer   chunks of 1024
 
-and the partial results are added in order.
+and the partial results are added in order. Sums over the rows of a large matrix are cut at their blocks, which changes
+no order: each is a result of its own, and can be computed with the rows that it sums.
 
 Reductions and products of narrow dtypes are computed in wide ones, with a cast after them: partial results are wide.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wengert.compiler.expr import BLOCK
 from wengert.dtypes import dtype
 from wengert.record.primitive import (
     TABLE,
@@ -41,6 +43,7 @@ from wengert.shapes import Shape, broadcast, numel
 
 CHUNK, LANES, SPLIT = 8192, 32, 1024
 UNROLL = 16  # a reduction up to this length is written out
+TALL = 1 << 18  # elements of a matrix from which sums over its rows are cut at their blocks
 CALLS = ("gemm", "library")  # kinds that are no kernels: steps of a plan that read stored operations
 ALONE = ("write", "scatter", "scan")  # kinds that share their kernel with no other
 GEMM_FROM = 65  # a complex product with every extent at least this, and so many multiplications, goes to BLAS
@@ -68,6 +71,7 @@ class Op:
     length: int = 0  # of that axis; scatter: of the index
     chunk: int = 0  # a partial reduction: elements in each chunk
     lanes: int = 0  # a partial reduction: interleaved sums in each chunk; 0 when its trailing axis is the chunk alone
+    leading: bool = False  # a partial reduction: its chunks are the first axis, not the last
     inline: bool = False
     placed: bool = False  # gemm: its operands are read where they lie, through movement
     numel: int = field(init=False)
@@ -271,6 +275,11 @@ def _cut(n: int, outputs: int) -> bool:
 def _reduction(ops: list[Op], op: Op) -> None:
     n, outputs = op.length, op.numel
     if not _cut(n, outputs):
+        if _is_tall(ops, op):
+            size = n // -(-n // BLOCK)
+            ops.append(_part(op, (n // size,), size, 0, leading=True))
+            op, value = _final(op, ops[-1].shape, len(ops) - 1, inline=False, axis=0), op.value
+            op.value = value
         ops.append(op)
         return
     if outputs < 8:
@@ -284,28 +293,45 @@ def _reduction(ops: list[Op], op: Op) -> None:
     ops[-1].value = op.value
 
 
-def _part(op: Op, trailing: Shape, chunk: int, lanes: int) -> Op:
+def _is_tall(ops: list[Op], op: Op) -> bool:
+    """Whether it sums the rows of a large matrix that memory holds, in blocks of equal size, themselves one block."""
+    n, m = op.length, op.numel
+    if op.fold != "sum" or op.axis != 0 or n <= BLOCK or n * m < TALL or n % -(-n // BLOCK) or n > BLOCK * BLOCK:
+        return False
+    stack, seen = list(op.args), set(op.args)
+    while stack:
+        found = ops[stack.pop()]
+        if found.kind in ("leaf", *CALLS) and found.numel == n * m:
+            return True
+        if found.kind in ("elementwise", "movement"):
+            stack += [a for a in found.args if a not in seen]
+            seen.update(found.args)
+    return False
+
+
+def _part(op: Op, chunks: Shape, chunk: int, lanes: int, leading: bool = False) -> Op:
     out = Op(
         "reduce",
         op.prim,
         op.args,
         op.static,
         op.slot,
-        (*op.shape, *trailing),
+        (*chunks, *op.shape) if leading else (*op.shape, *chunks),
         op.dtype,
         -1,
         op.fold,
         op.axis,
         op.length,
     )
-    out.chunk, out.lanes = chunk, lanes
+    out.chunk, out.lanes, out.leading = chunk, lanes, leading
     return out
 
 
-def _final(op: Op, shape: Shape, arg: int, inline: bool) -> Op:
+def _final(op: Op, shape: Shape, arg: int, inline: bool, axis: int = -1) -> Op:
     fold = "sum" if op.fold == "fma" else op.fold
-    axis = len(shape) - 1
-    return Op("reduce", op.prim, (arg,), (), op.slot, shape[:-1], op.dtype, -1, fold, axis, shape[-1], inline=inline)
+    axis %= len(shape)
+    left = (*shape[:axis], *shape[axis + 1 :])
+    return Op("reduce", op.prim, (arg,), (), op.slot, left, op.dtype, -1, fold, axis, shape[axis], inline=inline)
 
 
 def library_operand(ops: list[Op], i: int) -> int:

@@ -14,6 +14,7 @@ from wengert.compiler import llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
+from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_memory import MEMORY, Rows
 from wengert.compiler.llvm_ops import (
     constant,
@@ -64,6 +65,7 @@ class _Renderer(Rows):
         k = self.k
         self._load_cells()
         self._find_blocks()
+        self._make_room()
         self._block(k.entry)
         if not k.outer:
             self._block(k.task)
@@ -316,6 +318,9 @@ class _Renderer(Rows):
         if not loop.reduces:
             self._walk(loop)
             return
+        if self.k.parts is not None:
+            self._go_on(loop, self.k.parts)
+            return
         size = self._cell(self.k.sizes[loop.range])
         types = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces]
         zeros = [self._start_of(n) for n in loop.reduces]
@@ -348,6 +353,22 @@ class _Renderer(Rows):
             if n.attr[0] in ("sum", "fma") and n.dtype in ("f32", "f64"):
                 zero = constant(0.0, n.dtype, self._width(n))
                 self.names[n.id] = self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {self.names[n.id]}, {zero}")
+
+    def _go_on(self, loop: Loop, parts: Range) -> None:
+        """A part of a loop over one block of elements: accumulators start from what the part before has stored."""
+        size, length, part = self._cell(self.k.sizes[loop.range]), self._cell(self.k.part), self.counters[parts]
+        start = self._let(f"mul i64 {part}, {length}")
+        end = self._let(f"add i64 {start}, {length}")
+        stop = self._let(f"call i64 @llvm.smin.i64(i64 {end}, i64 {size})")
+        fresh = self._let(f"icmp eq i64 {part}, 0")
+        writes = {w.node.id: w.address for w in self.k.row.items if isinstance(w, Write)}
+        types, given = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces], []
+        for n, t in zip(loop.reduces, types, strict=True):
+            a = writes[n.id]
+            there = self._there(a, self._sum(a.offset, a.coefficients), self._lane_step(a))
+            given.append(self._let(f"select i1 {fresh}, {t} {self._start_of(n)}, {t} {there}"))
+        folded = self._fold_block(loop, start, stop, types, given)
+        self.names.update(zip([n.id for n in loop.reduces], folded, strict=True))
 
     def _walk(self, loop: Loop) -> None:
         """A loop for what its block writes, one element in each turn."""
@@ -419,9 +440,10 @@ class _Renderer(Rows):
 
     def _apart(self, loop: Loop) -> list[Node]:
         """Loads of rows that lie apart, each of which the loop walks element by element."""
-        if self.lanes == 1 or any(isinstance(item, Loop | Write) for item in loop.block.items):
+        if self.lanes == 1 or len(loop.nodes) < len(loop.block.items):
             return []
-        loads = [n for n in loop.block.items if isinstance(n, Node) and n.op == "load" and guard_of(n) is None]
+        known = loop.kept.spared | set(loop.kept.reads)
+        loads = [n for n in loop.nodes if n.op == "load" and guard_of(n) is None and n.id not in known]
         return [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, loop.range)]
 
     def _walks(self, n: Node, r: Range) -> bool:
@@ -432,7 +454,7 @@ class _Renderer(Rows):
         """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
         for its exponential the other computes, and both use a constant once it is in a register. The order of additions
         is the same."""
-        if any(isinstance(item, Loop | Write) for item in loop.block.items) or len(loop.block.items) > UNROLLED:
+        if len(loop.nodes) < len(loop.block.items) or len(loop.nodes) > UNROLLED:
             return self._fold_range(loop, 1, start, stop, types, zeros)
         length = self._let(f"sub i64 {stop}, {start}")
         even = self._let(f"and i64 {length}, -2")
@@ -455,10 +477,17 @@ class _Renderer(Rows):
         outside = self.names
         inside = [dict(outside) for _ in range(copies)]
         counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
-        for item in loop.block.items:
+        kept = loop.kept
+        reads = [n for n in loop.nodes if n.id in kept.reads]
+        for item in [*reads, *[x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]]:
             for names, counter in zip(inside, counters, strict=True):
                 self.names, self.counters[loop.range] = names, counter
-                self._block(Block([item]))
+                if isinstance(item, Node) and item.id in kept.reads:
+                    names[item.id] = self._load_kept(item, kept.reads[item.id], loop.range)
+                else:
+                    self._block(Block([item]))
+                if isinstance(item, Node) and item.id in kept.fills:
+                    self._store_kept(item, kept.fills[item.id], loop.range)
         then = list(now)
         for names in inside:
             self.names = names
@@ -477,6 +506,10 @@ class _Renderer(Rows):
         for t, zero, y in zip(types, given, then, strict=True):
             out.append(self._let(f"phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]"))
         return out
+
+    @staticmethod
+    def _computed(n: Node, kept: Kept) -> bool:
+        return n.id not in kept.reads and n.id not in kept.spared
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))

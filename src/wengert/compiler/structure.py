@@ -129,7 +129,7 @@ class Structures:
         args = op.args[1:] if op.base >= 0 else op.args  # a write's value does not depend on its base
         number = number_of(
             (op.kind, op.prim, op.static, op.shape, op.dtype, op.fold, op.axis, op.length, op.chunk, op.lanes,
-             len(args), static)
+             op.leading, len(args), static)
         )  # fmt: skip
         found = self._computed[i] = number, args, [s for s in slots if s not in self.static]
         return found

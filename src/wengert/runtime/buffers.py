@@ -1,8 +1,8 @@
 """Memory for stored values: blocks from a pool, and buffers within them.
 
 A stored value is always contiguous, row-major, 64-byte aligned. Small results of one plan share a block. A block goes
-back to the pool with its last buffer; the pool keeps a bounded number of bytes, because asking the system for fresh
-pages costs more than filling them.
+back to the pool with its last buffer, or, if it is large, with the last array that somebody read; the pool keeps a
+bounded number of bytes, because asking the system for fresh pages costs more than filling them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from wengert.record.value import counters
 from wengert.shapes import Shape, numel
 
 ALIGN = 64
+RETURNED = 1 << 20  # bytes of a block from which arrays that outlive its buffers give it back
 LARGE = 1 << 26  # bytes from which a request is checked against the limit
 UNKNOWN = 8 << 30  # bytes that a machine which does not say is taken to have left
 SHARE = 0.8  # of what the machine has left is the limit, where none is set
@@ -51,6 +54,7 @@ class Pool:
     def __init__(self) -> None:
         self._free: dict[int, list[tuple[np.ndarray, int]]] = {}
         self.kept = 0  # bytes
+        self._shown: dict[int, tuple[weakref.ref, Any, int, int]] = {}  # large blocks that only arrays hold
         self._lock = threading.RLock()  # a block may die inside take(), when the garbage collector runs there
 
     def take(self, nbytes: int) -> Block:
@@ -69,25 +73,39 @@ class Pool:
             raw = _fresh(size + ALIGN)
             address = raw.__array_interface__["data"][0]
             shift = -address % ALIGN
-            found = raw[shift : shift + size], address + shift
+            memory = raw[shift : shift + size]
+            found = _showing(memory.data) if size >= RETURNED else memory, address + shift
         counters.bytes_now += size
         if counters.bytes_now > counters.bytes_peak:
             counters.bytes_peak = counters.bytes_now
         return Block(found[0], found[1], size)
 
-    def give_back(self, array: np.ndarray, address: int, size: int) -> None:
+    def give_back(self, array: Any, address: int, size: int) -> None:
         if sys.getrefcount(array.base) > 2:  # an array that somebody read still shows this memory: it is theirs now
+            if size >= RETURNED:
+                shown = weakref.ref(array.base, self._returned)  # by identity: an array has no hash
+                self._shown[id(shown)] = shown, array.base.base, address, size
             return
         with self._lock:
             if self.kept + size <= config.pool_limit:
                 self.kept += size
                 self._free.setdefault(size, []).append((array, address))
 
+    def _returned(self, shown: weakref.ref) -> None:
+        """The last array that showed a block is gone."""
+        _, memory, address, size = self._shown.pop(id(shown))
+        self.give_back(_showing(memory), address, size)
+
     def clear(self) -> None:
         """Return what is kept to the system."""
         with self._lock:
             self._free.clear()
             self.kept = 0
+
+
+def _showing(memory: Any) -> np.ndarray:
+    """An array of a memory's bytes, whose base dies with the last array that is made from it, before the memory."""
+    return np.frombuffer(memory, np.uint8)[:]
 
 
 def _fresh(nbytes: int) -> np.ndarray:

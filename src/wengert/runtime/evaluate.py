@@ -214,10 +214,15 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
 
 
 def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
-    """What was asked for together with the wanted values and is pending: it shares their work."""
+    """What was asked for together with the wanted values, or with what they show, and is pending: it shares their
+    work."""
     out: list[Value] = []
-    for v in wanted:
-        for related in relatives.pop(v, ()):
+    for v in wanted if relatives else ():
+        found = [*relatives.pop(v, ())]
+        while v.data is None and (v.prim is RESHAPE or v.prim is ALIAS):
+            (v,) = v.inputs
+            found += relatives.pop(v, ())
+        for related in found:
             other = related()
             if other is not None and other.data is None and 0 not in other.shape and other not in wanted:
                 out.append(other)

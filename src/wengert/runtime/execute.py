@@ -21,6 +21,7 @@ from wengert.compiler.lower import Kernel
 from wengert.compiler.places import Places
 from wengert.compiler.plan import Gemm, LibraryCall, Plan
 from wengert.compiler.render_llvm import render
+from wengert.compiler.strips import Chain
 from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
@@ -188,12 +189,14 @@ class Executable:
                 self.codes.append(code_of(step))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
+        chains = [self._chain(chain, template) for chain in plan.chains]
         self.cells = np.array(template or [0], np.int64)
         self.views = views_of(self.cells)
         base = self.cells.ctypes.data
         table = [[address, base + 8 * first, tasks, grain] for address, tasks, grain, first in self.steps]
         self.program = np.array(table or [[0, 0, 0, 0]], np.int64)
         self.program_address = self.program.ctypes.data
+        self._join(chains, base)
         self.calls = [k for k, step in enumerate(plan.steps) if isinstance(step, LibraryCall)]
         self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
         self.compiled = all(c is None for c in self.codes)
@@ -218,6 +221,50 @@ class Executable:
                 template[at] = cell[3]
             else:
                 template[at] = cell[1]
+
+    def _chain(self, chain: Chain, template: list[int]) -> tuple[int, list[int], Chain]:
+        """The cells of a chain, but for addresses (see `pool_ir`): where they begin, and those of its members."""
+        cells = []
+        for k, (_, rows) in enumerate(chain.members, chain.first):
+            cells.append(self.steps[k][3] if not rows else self._parted(self.plan.steps[k], rows, template))
+        at = len(template)
+        template += [len(chain.members), chain.strips, chain.together]
+        for k, (turns, rows) in enumerate(chain.members, chain.first):
+            template += [0, 0, turns, self.steps[k][1] * (chain.together if rows else 1)]
+        return at, cells, chain
+
+    def _parted(self, k: Any, rows: int, template: list[int]) -> int:
+        """The cells of a kernel that stops after so many rows."""
+        first = len(template)
+        self._kernel(k, template)
+        whole = template[first + k.part]
+        template[first + k.part], template[first + k.sizes[k.parts]] = rows, -(-whole // rows)
+        return first
+
+    def _join(self, chains: list[tuple[int, list[int], Chain]], base: int) -> None:
+        """The program with chains as steps: its rows, the row with which each step begins, and the cells that hold the
+        addresses of a chain's members."""
+        rows = self.program[: len(self.steps)].tolist()
+        self.row_of = list(range(len(rows) + 1))
+        self.members: list[tuple[int, int]] = []  # (cell, step)
+        for at, cells, chain in reversed(chains):
+            first, count = chain.first, len(chain.members)
+            for k in range(count):
+                cell = at + 3 + 4 * k
+                self.members.append((cell, first + k))
+                self.cells[cell + 1] = base + 8 * cells[k]
+            rows[first : first + count] = [[0, base + 8 * at, chain.tasks, chain.grain]]
+            self.row_of[first + 1 :] = [first] * (count - 1) + [k - count + 1 for k in self.row_of[first + count :]]
+        self.joined = np.array(rows, np.int64) if chains else self.program
+        self.joined_address = self.joined.ctypes.data
+
+    def _address_members(self) -> None:
+        """Once all code is there, the program with chains gets its addresses."""
+        for k in range(len(self.steps)):
+            self.joined[self.row_of[k], 0] = self.program[k, 0]
+        for cell, k in self.members:
+            self.cells[cell] = self.program[k, 0]
+            self.joined[self.row_of[k], 0] = threads.chain_kernel()
 
     def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
         if g.places is not None:
@@ -325,6 +372,8 @@ class Executable:
             else:
                 everything = False
         self.compiled = everything
+        if everything:
+            self._address_members()
         return everything
 
     def _work(self, k: Any) -> float:
@@ -352,8 +401,9 @@ class Executable:
                 self._traced(k)
             return
         if ready:
+            first, end = self.row_of[first], self.row_of[end]
             if first < end:
-                threads.run_program(self.program_address + 32 * first, end - first, self.parallel)
+                threads.run_program(self.joined_address + 32 * first, end - first, self.parallel)
             return
         for k in range(first, end):
             self._run_step(k)

@@ -287,6 +287,51 @@ done:
   ret void
 }
 
+; Tasks of a chain (`compiler.strips`): %args are the members' number, the strips, how many of them make a task, and for
+; each member [kernel, its cells, its tasks in each strip, its tasks].
+define void @chain(ptr %args, i64 %lo, i64 %hi) {
+entry:
+  %strips.p = getelementptr i64, ptr %args, i64 1
+  %together.p = getelementptr i64, ptr %args, i64 2
+  %members = load i64, ptr %args
+  %strips = load i64, ptr %strips.p
+  %together = load i64, ptr %together.p
+  %first = mul i64 %lo, %together
+  %last = mul i64 %hi, %together
+  %end = call i64 @llvm.smin.i64(i64 %last, i64 %strips)
+  %any = icmp slt i64 %first, %end
+  br i1 %any, label %strip, label %done
+strip:
+  %s = phi i64 [%first, %entry], [%s1, %strip.end]
+  br label %member
+member:
+  %m = phi i64 [0, %strip], [%m1, %member]
+  %m4 = mul i64 %m, 4
+  %at = add i64 %m4, 3
+  %p = getelementptr i64, ptr %args, i64 %at
+  %cells.p = getelementptr i64, ptr %p, i64 1
+  %turns.p = getelementptr i64, ptr %p, i64 2
+  %tasks.p = getelementptr i64, ptr %p, i64 3
+  %kernel = load ptr, ptr %p
+  %cells = load ptr, ptr %cells.p
+  %turns = load i64, ptr %turns.p
+  %tasks = load i64, ptr %tasks.p
+  %from = mul i64 %s, %turns
+  %to = add i64 %from, %turns
+  %until = call i64 @llvm.smin.i64(i64 %to, i64 %tasks)
+  call void %kernel(ptr %cells, i64 %from, i64 %until)
+  %m1 = add i64 %m, 1
+  %more = icmp slt i64 %m1, %members
+  br i1 %more, label %member, label %strip.end
+strip.end:
+  %s1 = add i64 %s, 1
+  %again = icmp slt i64 %s1, %end
+  br i1 %again, label %strip, label %done
+done:
+  ret void
+}
+declare i64 @llvm.smin.i64(i64, i64)
+
 ; Run %count steps of %plan on the calling thread.
 define void @run_plan(ptr %plan, i64 %count) {
   call void @walk(ptr %plan, i64 %count, ptr null, i64 1)

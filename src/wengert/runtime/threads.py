@@ -38,6 +38,7 @@ class _Native:
         text = pool_ir(machine)
         code = jit.compile_ir(text, "pool " + hashlib.sha256(text.encode()).hexdigest())
         self.run_plan = _PLAN(code.address("run_plan"))
+        self.chain = code.address("chain")
         self.run_plan_on = _PLAN_ON(code.address("run_plan_on"))
         self.work = _POOL(code.address("pool_work"))
         self.stop = _POOL(code.address("pool_stop"))
@@ -94,6 +95,11 @@ def run_program(address: int, steps: int, parallel: bool = False) -> None:
         native.run_plan_on(address, steps, pool.address)
     else:
         native.run_plan(address, steps)
+
+
+def chain_kernel() -> int:
+    """The address of the function that performs the tasks of a chain of kernels."""
+    return (_native or _load()).chain
 
 
 def get_num_threads() -> int:
