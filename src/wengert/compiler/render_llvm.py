@@ -14,7 +14,8 @@ from wengert.compiler import llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
-from wengert.compiler.llvm_memory import MEMORY, Rows
+from wengert.compiler.llvm_apart import MANY, Apart
+from wengert.compiler.llvm_memory import MEMORY
 from wengert.compiler.llvm_ops import (
     constant,
     define_functions,
@@ -59,7 +60,16 @@ def loops_of(*blocks: Block) -> list[Loop]:
     return out
 
 
-class _Renderer(Rows):
+def _waits(w: Write) -> bool:
+    """Whether other writes may be made together with this one: it goes to a place that is no data."""
+    return not w.fold and w.data is None
+
+
+def _sees_memory(item: Node | Loop | Write) -> bool:
+    return not isinstance(item, Node) or item.op in LOADS
+
+
+class _Renderer(Apart):
     def run(self) -> str:
         k = self.k
         self._load_cells()
@@ -223,9 +233,6 @@ class _Renderer(Rows):
             self.few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
             few32 = self._let(f"trunc i64 {self.few} to i32")
             self.mask = self._let(f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(few32, 'i32')}")
-            self.valid = [
-                self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)
-            ]
         self._hoist()
         if self.k.turned is not None:
             self._turned_rows(self.k.turned)
@@ -241,10 +248,13 @@ class _Renderer(Rows):
     def _hoist(self) -> None:
         """What addresses inside loops have in common, once for a block of rows."""
         inner = set(self.k.sizes) - set(self.k.outer)
-        for a in self.k.addresses.values():
-            step = self._lane_step(a)
-            if step not in (("=", 0), ("=", 1)) and step not in self.shifts:
-                self.shifts[step] = self._row_offsets(step)
+        packed = {n.id for loop in loops_of(self.k.row) for n in self._apart(loop)}
+        for block in (self.k.row, *[loop.block for loop in loops_of(self.k.row)]):
+            apart = [n for n in block.items if isinstance(n, Node) and self._is_apart(n) and n.id not in packed]
+            for n in apart if len(apart) < MANY else ():
+                step = self._lane_step(self.k.addresses[n.id])
+                if step != ("=", 0) and step not in self.shifts:
+                    self.shifts[step] = self._row_offsets(step)
         sums = [(a.offset, a.coefficients) for a in self.k.addresses.values()] + list(self.k.indices.values())
         for offset, terms in sums:
             if any(r in inner for r, _ in terms):
@@ -255,13 +265,21 @@ class _Renderer(Rows):
     # -- nodes --
 
     def _block(self, block: Block) -> None:
-        for item in block.items:
+        items = block.items
+        for at, item in enumerate(items):
+            if self.waiting and not (isinstance(item, Write) and _waits(item)) and _sees_memory(item):
+                self._write_rows()
+            if at == 0 or not isinstance(items[at - 1], Node):
+                self._bring(items[at:])
             if isinstance(item, Loop):
                 self._loop(item)
             elif isinstance(item, Write):
                 self._write(item)
-            elif item.op != "const":
+                if not _waits(item):
+                    self._write_rows()
+            elif item.op != "const" and not (item.id in self.early and item.id in self.names):
                 self.names[item.id] = self._node(item)
+        self._write_rows()
 
     def _node(self, n: Node) -> str:
         if n.op == "arg":
@@ -455,6 +473,9 @@ class _Renderer(Rows):
         outside = self.names
         inside = [dict(outside) for _ in range(copies)]
         counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
+        for names, counter in zip(inside, counters, strict=True):
+            self.names, self.counters[loop.range] = names, counter
+            self._bring(loop.block.items)
         for item in loop.block.items:
             for names, counter in zip(inside, counters, strict=True):
                 self.names, self.counters[loop.range] = names, counter
