@@ -37,6 +37,7 @@ class Apart(Rows):
             needed = []
         if len(loads) < MANY:
             return
+        self._write_rows()
         for n in needed:
             if n.op != "const":
                 self.names[n.id] = self._node(n)
@@ -98,14 +99,9 @@ class Apart(Rows):
         writes, self.waiting = self.waiting, []
         if not writes:
             return
-        rooms, guards = [], []
-        for slot, (w, value, _) in enumerate(writes):
-            t, size, _ = MEMORY[w.address.dtype]
-            rooms.append(self._room(slot, t))
-            self._emit(f"store <{self.lanes} x {t}> {value}, ptr {rooms[-1]}, align {size}")
-            guards.append("" if w.guard is None else self._bits(w.guard))
+        guards = ["" if w.guard is None else self._bits(w.guard) for w, _, _ in writes]
         row, body = self._rows_begin()
-        for (w, _, base), room, guard in zip(writes, rooms, guards, strict=True):
+        for (w, room, base), guard in zip(writes, guards, strict=True):
             t = MEMORY[w.address.dtype][0]
             at = self._let(f"add i64 {base}, {self._shift(self._lane_step(w.address), row)}")
             after = self._new_label("next")
@@ -144,14 +140,6 @@ class Apart(Rows):
         if step not in self.turn:
             self.turn[step] = "0" if step == ("=", 0) else self._let(f"mul i64 {row}, {self._plain(step)}")
         return self.turn[step]
-
-    def _room(self, slot: int, t: str, stem: str = "rows") -> str:
-        """A buffer for one element of each row."""
-        name = f"%{stem}.{slot}.{t}"
-        text = f"{name} = alloca <{self.lanes} x {t}>, align 64"
-        if text not in self.scratch:
-            self.scratch.append(text)
-        return name
 
     def _bits(self, guard: Node) -> str:
         """The rows for which a guard holds, as the bits of an integer."""

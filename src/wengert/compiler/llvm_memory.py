@@ -44,7 +44,7 @@ class Rows:
         self.scratch: list[str] = []  # such buffers
         self.carried: dict[int, str] = {}  # what running nodes have come to
         self.early: set[int] = set()  # nodes that were computed ahead of their place, where they have names
-        self.waiting: list[tuple[Write, str, str]] = []  # writes of rows that lie apart, with values and addresses
+        self.waiting: list[tuple[Write, str, str]] = []  # of rows that lie apart: buffers, addresses
         self.turn: dict[Number, str] = {}  # in a loop over rows: where the row is, by stride
         self.label = "entry"
 
@@ -205,6 +205,14 @@ class Rows:
             f" {t}> zeroinitializer"
         )
 
+    def _room(self, slot: int, t: str, stem: str = "rows") -> str:
+        """A buffer for one element of each row."""
+        name = f"%{stem}.{slot}.{t}"
+        text = f"{name} = alloca <{self.lanes} x {t}>, align 64"
+        if text not in self.scratch:
+            self.scratch.append(text)
+        return name
+
     def _row_offsets(self, step: Number) -> list[str]:
         """step * lane for each lane, 0 for the rows past the end."""
         plain = self._plain(step)
@@ -262,7 +270,9 @@ class Rows:
             self._emit(f"store {t} {value}, ptr {self._pointer(a, base)}, align {size}")
             return
         if step != ("=", 1):
-            self.waiting.append((w, value, base))
+            room = self._room(len(self.waiting), t)
+            self._emit(f"store <{lanes} x {t}> {value}, ptr {room}, align {size}")
+            self.waiting.append((w, room, base))
             return
         whole, part, after = (self._new_label(s) for s in ("whole", "part", "stored"))
         vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"

@@ -447,10 +447,11 @@ class _Renderer(Apart):
         return a.coefficient(r) == ("=", 1) and self._lane_step(a) not in (("=", 0), ("=", 1))
 
     def _fold_some(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
-        """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
-        for its exponential the other computes, and both use a constant once it is in a register. The order of additions
-        is the same."""
-        if any(isinstance(item, Loop | Write) for item in loop.block.items) or len(loop.block.items) > UNROLLED:
+        """The accumulators after elements start..stop. Two elements at a time where the body is simple and folds few:
+        while one waits for its exponential the other computes, and both use a constant once it is in a register. The
+        order of additions is the same."""
+        busy = len(loop.reduces) >= CROWDED or len(loop.block.items) > UNROLLED
+        if busy or any(isinstance(item, Loop | Write) for item in loop.block.items):
             return self._fold_range(loop, 1, start, stop, types, zeros)
         length = self._let(f"sub i64 {stop}, {start}")
         even = self._let(f"and i64 {length}, -2")
