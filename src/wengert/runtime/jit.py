@@ -14,6 +14,8 @@ for code 2 % faster; instcombine and GVN cost 0.7 ms each and changed nothing.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
 import os
 import threading
@@ -87,8 +89,13 @@ class Code:
         return self.functions[symbol]
 
 
+AT_ONCE = 4  # modules that are compiled at the same time, at most
+
 stats = Stats()
-_lock = threading.RLock()
+_lock = threading.RLock()  # of tables, and of everything in LLVM that is quick
+_emitting = threading.Semaphore(AT_ONCE)  # held while a module is compiled
+_making: dict[str, threading.Lock] = {}
+_local = threading.local()
 _codes: dict[str, Code] = {}
 _host: Host | None = None
 _engine: Any = None
@@ -149,34 +156,69 @@ def compile_ir(text: str, key: str) -> Code:
     if code is not None:
         return code
     with _lock:
-        if key in _codes:  # another thread was faster
-            return _codes[key]
-        start, begin = time.perf_counter(), trace.start()
-        payload = emit(text)
+        making = _making.setdefault(key, threading.Lock())
+    with making:  # another thread that makes the same is waited for
+        if key not in _codes:
+            _make(text, key)
+    with _lock:
+        _making.pop(key, None)
+    return _codes[key]
+
+
+def _make(text: str, key: str) -> None:
+    start, begin = time.perf_counter(), trace.start()
+    payload = emit(text)
+    with _lock:
         missing = _missing(payload)
         if missing:
             raise InternalCompilerError(f"calls functions that do not exist: {', '.join(missing)}", text)
         stats.compiled += 1
         stats.compile_seconds += time.perf_counter() - start
-        _codes[key] = code = _load(payload, key)
-        trace.stop(begin, "compile", "compile")
+        _codes[key] = _load(payload, key)
+    trace.stop(begin, "compile", "compile")
     objects.write_object(_file_name(key), payload)
-    return code
 
 
 def emit(text: str, assembly: bool = False) -> Any:
-    """Verify and optimise the module `text`; return its object as bytes, or its assembly as text."""
-    with _lock:
-        target = host()
-        module = _parse(text if "target datalayout" in text else target.header + text)
-        machine = _target_machine(target.triple, target.cpu, target.features)
-        _optimise(module, machine)
-        return machine.emit_assembly(module) if assembly else machine.emit_object(module)
+    """Verify and optimise the module `text`; return its object as bytes, or its assembly as text.
+
+    Several threads may do so at once: each module has a context of its own, and each thread a target machine. llvmlite
+    makes all calls of LLVM one after the other, so the one that takes long, emission, does not go through it.
+    """
+    target = host()
+    with _emitting, llvm.create_context() as context:
+        with _parse(text if "target datalayout" in text else target.header + text, context) as module:
+            machine = getattr(_local, "machine", None)
+            if machine is None:
+                machine = _local.machine = _target_machine(target.triple, target.cpu, target.features)
+            _optimise(module, machine)
+            return machine.emit_assembly(module) if assembly else _object(module, machine)
 
 
-def _parse(text: str) -> Any:
+def _object(module: Any, machine: Any) -> bytes:
+    lib = llvm.ffi.lib
+    with llvm.ffi.OutputString() as error:
+        buffer = _emission()(machine, module, 1, error)
+        if not buffer:
+            raise InternalCompilerError(f"LLVM emits no code: {error}", str(module))
     try:
-        module = llvm.parse_assembly(text)
+        return ctypes.string_at(lib.LLVMPY_GetBufferStart(buffer), lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@functools.cache
+def _emission() -> Any:
+    """Emission as llvmlite declares it, without the lock of llvmlite."""
+    declared = llvm.ffi.lib.LLVMPY_TargetMachineEmitToMemory
+    function = ctypes.CDLL(llvm.ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
+    function.argtypes, function.restype = declared.argtypes, declared.restype
+    return function
+
+
+def _parse(text: str, context: Any) -> Any:
+    try:
+        module = llvm.parse_assembly(text, context)
         module.verify()
     except RuntimeError as error:
         raise InternalCompilerError(f"LLVM rejects this module: {str(error).strip()}", text) from None
@@ -237,12 +279,23 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
+def _before_fork() -> None:
+    """No thread may be inside LLVM when the process is copied."""
+    _lock.acquire()
+    for _ in range(AT_ONCE):
+        _emitting.acquire()
+
+
+def _after_fork() -> None:
+    _emitting.release(AT_ONCE)
+    _lock.release()
+
+
 def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.RLock()
+    global _lock, _emitting
+    _lock, _emitting = threading.RLock(), threading.Semaphore(AT_ONCE)
+    _making.clear()
 
 
-if hasattr(os, "register_at_fork"):  # no thread may be inside LLVM when the process is copied
-    os.register_at_fork(
-        before=lambda: _lock.acquire(), after_in_parent=lambda: _lock.release(), after_in_child=_after_fork_in_child
-    )
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
