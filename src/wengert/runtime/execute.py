@@ -29,7 +29,6 @@ from wengert.runtime import blas, jit, panels, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
-LOOK_UP = 2e-3  # seconds of interpreting before LLVM is loaded only to look for code on disk
 LLVM = 0.1  # seconds that loading it takes
 
 
@@ -72,11 +71,11 @@ class KernelCode:
             counters.kernels_loaded += 1
         self.address = found.address("kernel")
 
-    def there(self, seconds: float) -> bool:
-        """Whether there is code, here or on disk, that can run now; interpreting takes `seconds`."""
+    def there(self) -> bool:
+        """Whether there is code, here or on disk, that can run now."""
         if self.address or config.tier == "0":
             return bool(self.address)
-        if not self.looked_up and (jit.is_loaded() or self.spent + seconds > LOOK_UP):
+        if not self.looked_up:
             self.looked_up = True
             if jit.load_cached(self.kernel.text) is not None:
                 self.compile()
@@ -361,7 +360,7 @@ class Executable:
         """
         missing = self._missing()
         first = config.tier == "1"
-        late = [c for _, c, seconds in missing if not c.there(seconds) and (first or c.pays(seconds))]
+        late = [c for _, c, seconds in missing if not c.there() and (first or c.pays(seconds))]
         for code in late[1:]:
             code.want()
         for code in late:
@@ -376,7 +375,7 @@ class Executable:
     def expect(self) -> None:
         """It will run soon: have those of its kernels compiled in the background that `ready` would not interpret."""
         for _, code, seconds in self._missing():
-            if not code.there(seconds) and (config.tier == "1" or code.pays(seconds)):
+            if not code.there() and (config.tier == "1" or code.pays(seconds)):
                 code.want()
 
     def _missing(self) -> list[tuple[int, KernelCode, float]]:

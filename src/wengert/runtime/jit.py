@@ -18,6 +18,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import threading
 import time
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 from wengert.compiler import llvm_pack
 from wengert.errors import InternalError
 from wengert.lazy import lazy
-from wengert.runtime import objects, trace
+from wengert.runtime import loader, objects, trace
 
 llvm = lazy("llvmlite.binding")
 llvmlite = lazy("llvmlite")
@@ -55,7 +56,6 @@ class Host(NamedTuple):
     features: str
     triple: str
     header: str
-    identity: str
     half: bool
 
 
@@ -94,6 +94,7 @@ AT_ONCE = 4  # modules that are compiled at the same time, at most
 stats = Stats()
 _lock = threading.RLock()  # of tables, and of everything in LLVM that is quick
 _emitting = threading.Semaphore(AT_ONCE)  # held while a module is compiled
+_NO_SYMBOL = {"_GLOBAL_OFFSET_TABLE_"}  # that LLVM names
 _making: dict[str, threading.Lock] = {}
 _local = threading.local()
 _codes: dict[str, Code] = {}
@@ -114,11 +115,10 @@ def host() -> Host:
             triple = llvm.get_process_triple()
             machine = _target_machine(triple, cpu, features)
             header = f'target datalayout = "{machine.target_data}"\ntarget triple = "{triple}"\n'
-            parts = (cpu, features, triple, llvmlite.__version__, str(CACHE_FORMAT), _sources_digest())
             # Making the engine also lets LLVM search the process for symbols.
             _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(header), machine)
             half = "+f16c" in features.split(",") or triple.startswith(("aarch64", "arm64"))
-            _host = Host(cpu, features, triple, header, "\0".join(parts), half)
+            _host = Host(cpu, features, triple, header, half)
         return _host
 
 
@@ -240,33 +240,57 @@ def _optimise(module: Any, machine: Any) -> None:
 
 
 def _load(payload: bytes, key: str) -> Code:
-    """Load an object whose undefined symbols all exist.
-
-    One engine takes all objects (0.15 ms and 15 KB each; an engine for each takes 1.1 ms and 60 KB). Objects may
-    define equal names: the engine then knows the newest, so addresses are asked for at once.
-    """
+    """Load an object whose undefined symbols all exist."""
     start = time.perf_counter()
-    _engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(payload))
-    _engine.finalize_object()
-    defined, _ = objects.symbols(payload)
-    functions = {name: _engine.get_function_address(name) for name in sorted(defined)}
+    functions = loader.load(payload, _address) if loader.loads(payload) else _load_by_llvm(payload)
     stats.load_seconds += time.perf_counter() - start
     return Code(key, functions, len(payload))
 
 
+def _load_by_llvm(payload: bytes) -> dict[str, int]:
+    """One engine takes all objects. They may define equal names: the engine then knows the newest, so addresses are
+    asked for at once."""
+    host()
+    defined, undefined = objects.symbols(payload)
+    for name in undefined - _NO_SYMBOL:
+        llvm.add_symbol(name, _address(name))
+    _engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(payload))
+    _engine.finalize_object()
+    return {name: _engine.get_function_address(name) for name in sorted(defined)}
+
+
 def _missing(payload: bytes) -> list[str]:
-    """Undefined symbols of an object that the process does not have: loading them would abort the process. What kernels
-    share is compiled when the first of them needs it."""
-    _, undefined = objects.symbols(payload)
-    for name in sorted(undefined.intersection(llvm_pack.NAMES)):
-        if not llvm.address_of_symbol(name):
-            text = llvm_pack.define(name)
-            llvm.add_symbol(name, compile_ir(text, text).address(name))
-    return [name for name in sorted(undefined - {"_GLOBAL_OFFSET_TABLE_"}) if not llvm.address_of_symbol(name)]
+    """Undefined symbols of an object that the process does not have: loading them would abort the process."""
+    return [name for name in sorted(objects.symbols(payload)[1] - _NO_SYMBOL) if not _address(name)]
+
+
+def _address(name: str) -> int:
+    """Where a function is that code calls, or 0. What kernels share is compiled when the first of them needs it."""
+    if name in llvm_pack.NAMES:
+        text = llvm_pack.define(name)
+        return compile_ir(text, text).address(name)
+    return 0 if name in _NO_SYMBOL else loader.symbol_of_process(name)
 
 
 def _file_name(key: str) -> str:
-    return hashlib.sha256(f"{key}\0{host().identity}".encode()).hexdigest() + ".o"
+    return hashlib.sha256(f"{key}\0{_identity()}".encode()).hexdigest() + ".o"
+
+
+@functools.cache
+def _identity() -> str:
+    """What decides the machine code of a text, found without LLVM, which detects processors by what is read here."""
+    return "\0".join([processor(), llvmlite.__version__, str(CACHE_FORMAT), _sources_digest()])
+
+
+def processor() -> str:
+    """Which processor this is, and what it can do, as the system describes it."""
+    wanted = {"vendor_id", "cpu family", "model", "stepping", "flags", "Features"}
+    wanted |= {f"CPU {word}" for word in ("implementer", "architecture", "variant", "part", "revision")}
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # a system that does not tell
+        return f"{host().cpu} {host().features}"
+    return "\n".join([platform.machine(), *dict.fromkeys(l for l in lines if l.partition("\t")[0] in wanted)])
 
 
 def _sources_digest() -> str:
