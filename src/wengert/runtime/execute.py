@@ -45,6 +45,8 @@ class KernelCode:
 
     def pays(self, seconds: float) -> bool:
         """Whether to compile before running: interpreting takes `seconds`."""
+        if config.tier in ("0", "1"):
+            return config.tier == "1"
         compiling = 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
         return self.spent + seconds > compiling
 
@@ -359,8 +361,7 @@ class Executable:
         What takes longer to interpret than to compile is compiled now, on several threads.
         """
         missing = self._missing()
-        first = config.tier == "1"
-        late = [c for _, c, seconds in missing if not c.there() and (first or c.pays(seconds))]
+        late = [c for _, c, seconds in missing if not c.there() and c.pays(seconds)]
         for code in late[1:]:
             code.want()
         for code in late:
@@ -375,7 +376,7 @@ class Executable:
     def expect(self) -> None:
         """It will run soon: have those of its kernels compiled in the background that `ready` would not interpret."""
         for _, code, seconds in self._missing():
-            if not code.there() and (config.tier == "1" or code.pays(seconds)):
+            if not code.there() and code.pays(seconds):
                 code.want()
 
     def _missing(self) -> list[tuple[int, KernelCode, float]]:
