@@ -120,9 +120,8 @@ class _Turns:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
-            if (
-                not self._inside and sys.getswitchinterval() <= 1.01 * self.SECONDS
-            ):  # else somebody has set it meanwhile
+            mine = sys.getswitchinterval() <= 1.01 * self.SECONDS  # nobody else has set it meanwhile
+            if not self._inside and mine:
                 sys.setswitchinterval(self._before)
 
 
