@@ -325,3 +325,36 @@ def test_writes_that_wait_are_made_before_what_they_overwrite_is_read(n):
             y[:, ::2] = y[:, 1::2] * 2
             y[:, 1::2] += y[:, ::2][:, ::-1]
     np.testing.assert_array_equal(t.numpy(), y)
+
+
+FORK = """
+import os, signal, sys
+import wengert as torch
+from wengert.runtime import execute
+x = torch.rand(50)
+with torch.configure(tier="0"):
+    for i in range(12):
+        y = x
+        for j in range(i + 1):
+            y = y * x + 0.25
+        y.numpy()
+for code in execute._codes.values():
+    code.want()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    for code in execute._codes.values():
+        code.want()
+    execute.background.finish()
+    print(all(code.address for code in execute._codes.values()), sys.getswitchinterval(), flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+execute.background.finish()
+print(status, all(code.address for code in execute._codes.values()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_is_copied_while_kernels_are_compiled(tmp_path):
+    """Nothing is lost: both compile what is missing; the copy takes turns of the usual length again."""
+    assert in_a_new_process(FORK, tmp_path).split() == ["True", "0.005", "0", "True"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import os
 import queue
 import sys
 import threading
@@ -92,6 +93,10 @@ class KernelCode:
         if jit.is_loaded() or self.pays(0):
             self.want()
 
+    def forked(self) -> None:
+        """Nobody is at work on it in this process."""
+        self.queued, self._making = False, threading.Lock()
+
     def want(self) -> None:
         """Have it compiled in the background."""
         if not (self.queued or self.address or config.tier == "0"):
@@ -108,21 +113,24 @@ class _Turns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._before = 0.0
+        self.before = 0.0
+
+    def busy(self) -> bool:
+        return self._inside > 0
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._before, self.SECONDS))
+                self.before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self.before, self.SECONDS))
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             mine = sys.getswitchinterval() <= 1.01 * self.SECONDS  # nobody else has set it meanwhile
             if not self._inside and mine:
-                sys.setswitchinterval(self._before)
+                sys.setswitchinterval(self.before)
 
 
 _turns = _Turns()
@@ -195,6 +203,22 @@ class Background:
 background = Background()
 atexit.register(background.stop)
 _codes: dict[str, KernelCode] = {}
+
+
+def _after_fork_in_child() -> None:
+    """The threads that compiled are not here, and what they held would never be released."""
+    global _turns, background
+    if _turns.busy():
+        sys.setswitchinterval(_turns.before)
+    atexit.unregister(background.stop)
+    _turns, background = _Turns(), Background()
+    atexit.register(background.stop)
+    for code in _codes.values():
+        code.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def code_of(kernel: Kernel) -> KernelCode:

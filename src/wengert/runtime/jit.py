@@ -14,6 +14,7 @@ for code 2 % faster; instcombine and GVN cost 0.7 ms each and changed nothing.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -100,11 +101,12 @@ _local = threading.local()
 _codes: dict[str, Code] = {}
 _host: Host | None = None
 _engine: Any = None
+_kept: list[Any] = []  # objects of LLVM that live as long as the process
 
 
 def host() -> Host:
     """The processor that code is generated for, found once."""
-    global _engine, _host
+    global _host
     if _host is not None:
         return _host
     with _lock:
@@ -115,8 +117,6 @@ def host() -> Host:
             triple = llvm.get_process_triple()
             machine = _target_machine(triple, cpu, features)
             header = f'target datalayout = "{machine.target_data}"\ntarget triple = "{triple}"\n'
-            # Making the engine also lets LLVM search the process for symbols.
-            _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(header), machine)
             half = "+f16c" in features.split(",") or triple.startswith(("aarch64", "arm64"))
             _host = Host(cpu, features, triple, header, half)
         return _host
@@ -191,6 +191,7 @@ def emit(text: str, assembly: bool = False) -> Any:
             machine = getattr(_local, "machine", None)
             if machine is None:
                 machine = _local.machine = _target_machine(target.triple, target.cpu, target.features)
+                _kept.append(machine)
             _optimise(module, machine)
             return machine.emit_assembly(module) if assembly else _object(module, machine)
 
@@ -250,7 +251,12 @@ def _load(payload: bytes, key: str) -> Code:
 def _load_by_llvm(payload: bytes) -> dict[str, int]:
     """One engine takes all objects. They may define equal names: the engine then knows the newest, so addresses are
     asked for at once."""
-    host()
+    global _engine
+    if _engine is None:
+        target = host()
+        machine = _target_machine(target.triple, target.cpu, target.features)
+        _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(target.header), machine)
+        _kept.append(_engine)
     defined, undefined = objects.symbols(payload)
     for name in undefined - _NO_SYMBOL:
         llvm.add_symbol(name, _address(name))
@@ -301,6 +307,17 @@ def _sources_digest() -> str:
         for path in sorted((package / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _at_exit() -> None:
+    """LLVM's objects end with the process: llvmlite cannot dispose of them once its modules are being cleared."""
+    global _local
+    while _kept:
+        _kept.pop().detach()
+    _local = threading.local()
+
+
+atexit.register(_at_exit)
 
 
 def _before_fork() -> None:
