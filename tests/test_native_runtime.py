@@ -435,7 +435,7 @@ def test_number_of_threads(monkeypatch):
     assert threads.get_num_threads() == 3
     monkeypatch.setattr(threads, "_threads", 0)
     monkeypatch.delenv("WENGERT_NUM_THREADS")
-    assert threads.get_num_threads() == threads._processors()
+    assert threads.get_num_threads() == threads.processors()
 
 
 def test_a_system_without_more_threads(kernels, monkeypatch):

@@ -24,6 +24,8 @@ with torch.configure(tier="1", backend="cpu", eager=False):
 """
 OTHER_MACHINE = """
 import llvmlite, llvmlite.binding as llvm
+from wengert.runtime import jit
+jit.processor = lambda: "another"
 real = llvm.get_host_cpu_features()
 class Features:
     def flatten(self):

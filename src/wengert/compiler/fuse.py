@@ -21,6 +21,8 @@ from wengert.compiler.structure import Structure, Structures, joint
 from wengert.shapes import contiguous_strides
 
 COMPONENTS = 16  # accumulators that one pass carries
+WRITTEN_OUT = 128  # reads in one pass, with those of reductions that are written out, up to which there are so many
+FEW = 4  # components that there are in any case
 WIDE = 64  # an axis up to this size is cut into components
 NARROW = 4  # an axis up to this size fills no vector
 NODES = 400  # size of one kernel's code, as `Selection.size` has it
@@ -155,7 +157,7 @@ class Fuser:
     def _choose_components(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
         """Write out small axes that some operand of other outputs does not depend on, last ones first: it is read once
         for all."""
-        room = COMPONENTS
+        room = max(FEW, min(COMPONENTS, WRITTEN_OUT // max(1, len(loads))))
         axes = list(anchor.axes)
         sizes = [n for n, _ in axes]
         names = _axis_names(anchor)

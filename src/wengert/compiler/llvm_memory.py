@@ -6,6 +6,8 @@ skipped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wengert.compiler import llvm_pack
 from wengert.compiler.expr import TYPES, Node, Range, guard_of
 from wengert.compiler.llvm_ops import SCALARS, any_lane, constant, emit_op, llvm_type, scalar_constant
@@ -19,12 +21,12 @@ MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8",
 class Rows:
     """Text of a kernel that is being written: names of nodes, addresses, loads and stores."""
 
+    _node: Callable[[Node], str]  # names what a node computes
     room: str  # memory for what loops of a row keep
     slot: str  # bytes of it for each number
     tile: str  # elements of a turned range that are walked at once
     few: str  # how many of the rows side by side there are
     mask: str  # these rows, as a vector
-    valid: list[str]  # and one by one
 
     def __init__(self, k: Kernel, lanes: int, half: bool) -> None:
         self.k = k
@@ -43,6 +45,9 @@ class Rows:
         self.packed: dict[int, tuple[str, str, Range]] = {}  # loads of packed rows: buffer, first element, loop
         self.scratch: list[str] = []  # such buffers
         self.carried: dict[int, str] = {}  # what running nodes have come to
+        self.early: set[int] = set()  # nodes that were computed ahead of their place, where they have names
+        self.waiting: list[tuple[Write, str, str]] = []  # of rows that lie apart: buffers, addresses
+        self.turn: dict[Number, str] = {}  # in a loop over rows: where the row is, by stride
         self.label = "entry"
 
     # -- text --
@@ -223,14 +228,26 @@ class Rows:
             f" {t}> zeroinitializer"
         )
 
+    def _room(self, slot: int, t: str, stem: str = "rows") -> str:
+        """A buffer for one element of each row."""
+        name = f"%{stem}.{slot}.{t}"
+        text = f"{name} = alloca <{self.lanes} x {t}>, align 64"
+        if text not in self.scratch:
+            self.scratch.append(text)
+        return name
+
     def _row_offsets(self, step: Number) -> list[str]:
-        """step * lane for each lane, 0 for the rows past the end; computed once for a block of rows."""
+        """step * lane for each lane, 0 for the rows past the end."""
         plain = self._plain(step)
         out = []
         for lane in range(self.lanes):
             shift = str(lane * int(plain)) if step[0] == "=" else self._let(f"mul i64 {plain}, {lane}")
-            out.append(self._let(f"select i1 {self.valid[lane]}, i64 {shift}, i64 0"))
+            out.append(self._let(f"select i1 {self._valid(lane)}, i64 {shift}, i64 0"))
         return out
+
+    def _valid(self, lane: int) -> str:
+        """Whether there is a row in this lane."""
+        return self._let(f"icmp sgt i64 {self.few}, {lane}")
 
     def _gather(self, a: Address, base: str, step: Number, guard: Node | None, data: str = "") -> str:
         """One element for each row, at `base`, a multiple of `step` and, where there is any, the row's `data`."""
@@ -243,13 +260,13 @@ class Rows:
                 one = self._let(f"extractelement <{self.lanes} x i64> {data}, i32 {lane}")
                 at = self._let(f"add i64 {at}, {one}")
                 if guard is None:  # the data of rows past the end is anything
-                    at = self._let(f"select i1 {self.valid[lane]}, i64 {at}, i64 0")
+                    at = self._let(f"select i1 {self._valid(lane)}, i64 {at}, i64 0")
             if guard is not None:
                 ok = self._operand(guard, self._width(guard))
                 if self._varies(guard):
                     ok = self._let(f"extractelement <{self.lanes} x i1> {ok}, i32 {lane}")
                 # Rows past the end repeat the first row, whose guard may not hold.
-                ok = self._let(f"and i1 {ok}, {self.valid[lane]}")
+                ok = self._let(f"and i1 {ok}, {self._valid(lane)}")
                 at = self._let(f"select i1 {ok}, i64 {at}, i64 0")
             value = self._let(f"load {t}, ptr {self._pointer(a, at)}")
             if guard is not None:
@@ -275,27 +292,22 @@ class Rows:
         if lanes == 1:
             self._emit(f"store {t} {value}, ptr {self._pointer(a, base)}, align {size}")
             return
+        if step != ("=", 1):
+            room = self._room(len(self.waiting), t)
+            self._emit(f"store <{lanes} x {t}> {value}, ptr {room}, align {size}")
+            self.waiting.append((w, room, base))
+            return
         whole, part, after = (self._new_label(s) for s in ("whole", "part", "stored"))
-        vt = f"<{lanes} x {t}>"
+        vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
         mask, full = self._store_mask(w)
+        p = self._pointer(a, base)
         self._emit(f"br i1 {full}, label %{whole}, label %{part}")
         self._start(whole)
-        if step == ("=", 1):
-            self._emit(f"store {vt} {value}, ptr {self._pointer(a, base)}, align {size}")
-        else:
-            self._scatter(a, base, step, value, None)
+        self._emit(f"store {vt} {value}, ptr {p}, align {size}")
         self._emit(f"br label %{after}")
         self._start(part)
-        if step == ("=", 1):
-            kind = f"v{lanes}{mangled}"
-            p = self._pointer(a, base)
-            self._emit(
-                f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})"
-            )
-            self._emit(f"br label %{after}")
-        else:
-            self._scatter(a, base, step, value, mask)
-            self._emit(f"br label %{after}")
+        self._emit(f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})")
+        self._emit(f"br label %{after}")
         self._start(after)
 
     def _joined(self, w: Write, base: str, step: Number, value: str, lanes: int) -> str:
@@ -329,21 +341,3 @@ class Rows:
         mask = self._let(f"and <{self.lanes} x i1> {self.mask}, {self._operand(w.guard, self.lanes)}")
         bits = self._let(f"bitcast <{self.lanes} x i1> {mask} to i{self.lanes}")
         return mask, self._let(f"icmp eq i{self.lanes} {bits}, -1")
-
-    def _scatter(self, a: Address, base: str, step: Number, value: str, mask: str | None) -> None:
-        t, size, _ = MEMORY[a.dtype]
-        plain = self._plain(step)
-        for lane in range(self.lanes):
-            one = self._let(f"extractelement <{self.lanes} x {t}> {value}, i32 {lane}")
-            shift = str(lane * int(plain)) if step[0] == "=" else self._let(f"mul i64 {plain}, {lane}")
-            at = self._let(f"add i64 {base}, {shift}")
-            p = self._pointer(a, at)
-            if mask is not None:
-                yes, no = self._new_label("put"), self._new_label("next")
-                here = self._let(f"extractelement <{self.lanes} x i1> {mask}, i32 {lane}")
-                self._emit(f"br i1 {here}, label %{yes}, label %{no}")
-                self._start(yes)
-            self._emit(f"store {t} {one}, ptr {p}, align {size}")
-            if mask is not None:
-                self._emit(f"br label %{no}")
-                self._start(no)

@@ -15,7 +15,8 @@ from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.keep import Kept
-from wengert.compiler.llvm_memory import MEMORY, Rows
+from wengert.compiler.llvm_apart import MANY, Apart
+from wengert.compiler.llvm_memory import MEMORY
 from wengert.compiler.llvm_ops import (
     constant,
     define_functions,
@@ -60,7 +61,16 @@ def loops_of(*blocks: Block) -> list[Loop]:
     return out
 
 
-class _Renderer(Rows):
+def _waits(w: Write) -> bool:
+    """Whether other writes may be made together with this one: it goes to a place that is no data."""
+    return not w.fold and w.data is None
+
+
+def _sees_memory(item: Node | Loop | Write) -> bool:
+    return not isinstance(item, Node) or item.op in LOADS
+
+
+class _Renderer(Apart):
     def run(self) -> str:
         k = self.k
         self._load_cells()
@@ -225,9 +235,6 @@ class _Renderer(Rows):
             self.few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
             few32 = self._let(f"trunc i64 {self.few} to i32")
             self.mask = self._let(f"icmp slt <{self.lanes} x i32> {self._steps('i32')}, {self._splat(few32, 'i32')}")
-            self.valid = [
-                self._let(f"extractelement <{self.lanes} x i1> {self.mask}, i32 {l}") for l in range(self.lanes)
-            ]
         self._hoist()
         if self.k.turned is not None:
             self._turned_rows(self.k.turned)
@@ -243,10 +250,13 @@ class _Renderer(Rows):
     def _hoist(self) -> None:
         """What addresses inside loops have in common, once for a block of rows."""
         inner = set(self.k.sizes) - set(self.k.outer)
-        for a in self.k.addresses.values():
-            step = self._lane_step(a)
-            if step not in (("=", 0), ("=", 1)) and step not in self.shifts:
-                self.shifts[step] = self._row_offsets(step)
+        packed = {n.id for loop in loops_of(self.k.row) for n in self._apart(loop)}
+        for block in (self.k.row, *[loop.block for loop in loops_of(self.k.row)]):
+            apart = [n for n in block.items if isinstance(n, Node) and self._is_apart(n) and n.id not in packed]
+            for n in apart if len(apart) < MANY else ():
+                step = self._lane_step(self.k.addresses[n.id])
+                if step != ("=", 0) and step not in self.shifts:
+                    self.shifts[step] = self._row_offsets(step)
         sums = [(a.offset, a.coefficients) for a in self.k.addresses.values()] + list(self.k.indices.values())
         for offset, terms in sums:
             if any(r in inner for r, _ in terms):
@@ -257,13 +267,21 @@ class _Renderer(Rows):
     # -- nodes --
 
     def _block(self, block: Block) -> None:
-        for item in block.items:
+        items = block.items
+        for at, item in enumerate(items):
+            if self.waiting and not (isinstance(item, Write) and _waits(item)) and _sees_memory(item):
+                self._write_rows()
+            if at == 0 or not isinstance(items[at - 1], Node):
+                self._bring(items[at:])
             if isinstance(item, Loop):
                 self._loop(item)
             elif isinstance(item, Write):
                 self._write(item)
-            elif item.op != "const":
+                if not _waits(item):
+                    self._write_rows()
+            elif item.op != "const" and not (item.id in self.early and item.id in self.names):
                 self.names[item.id] = self._node(item)
+        self._write_rows()
 
     def _node(self, n: Node) -> str:
         if n.op == "arg":
@@ -451,10 +469,11 @@ class _Renderer(Rows):
         return a.coefficient(r) == ("=", 1) and self._lane_step(a) not in (("=", 0), ("=", 1))
 
     def _fold_some(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
-        """The accumulators after elements start..stop. Two elements at a time where the body is simple: while one waits
-        for its exponential the other computes, and both use a constant once it is in a register. The order of additions
-        is the same."""
-        if len(loop.nodes) < len(loop.block.items) or len(loop.nodes) > UNROLLED:
+        """The accumulators after elements start..stop. Two elements at a time where the body is simple and folds few:
+        while one waits for its exponential the other computes, and both use a constant once it is in a register. The
+        order of additions is the same."""
+        busy = len(loop.reduces) >= CROWDED or len(loop.nodes) > UNROLLED
+        if busy or len(loop.nodes) < len(loop.block.items):
             return self._fold_range(loop, 1, start, stop, types, zeros)
         length = self._let(f"sub i64 {stop}, {start}")
         even = self._let(f"and i64 {length}, -2")
@@ -479,13 +498,16 @@ class _Renderer(Rows):
         counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
         kept = loop.kept
         reads = [n for n in loop.nodes if n.id in kept.reads]
-        for item in [*reads, *[x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]]:
+        items = [x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]
+        for names, counter in zip(inside, counters, strict=True):
+            self.names, self.counters[loop.range] = names, counter
+            for n in reads:
+                names[n.id] = self._load_kept(n, kept.reads[n.id], loop.range)
+            self._bring(items)
+        for item in items:
             for names, counter in zip(inside, counters, strict=True):
                 self.names, self.counters[loop.range] = names, counter
-                if isinstance(item, Node) and item.id in kept.reads:
-                    names[item.id] = self._load_kept(item, kept.reads[item.id], loop.range)
-                else:
-                    self._block(Block([item]))
+                self._block(Block([item]))
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
         then = list(now)

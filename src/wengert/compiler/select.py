@@ -16,6 +16,7 @@ KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary funct
 HEAVY = 10
 UNROLLED_CAP = 512  # the same for unrolled reductions, whose operands are repeated for each element
 UNROLL_FROM = 8  # shorter ones repeat little
+NESTED_CAP = 64  # elements of reductions in each other that are written out
 NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
 ROOM = 1 << 26  # bytes of pairs that may be stored for BLAS
 REPEATED = 24  # size up to which what is read more than once may be computed as often
@@ -189,11 +190,12 @@ class Selection:
         for a in op.args:
             while self.ops[a].kind == "movement":
                 (a,) = self.ops[a].args
-            copies = op.length * self.copies[a]
-            if copies * self.size(self.inlined[a]) > UNROLLED_CAP and not self.virtual[a] and not self.stored[a]:
+            copies = op.length * (1 if self.stored[a] else self.copies[a])
+            grows = copies * self.size(self.inlined[a]) > UNROLLED_CAP or copies > max(NESTED_CAP, op.length)
+            if grows and not self.virtual[a] and not self.stored[a]:
                 self._store(a)
-            else:
-                self.copies[i] = max(self.copies[i], copies)
+                copies = op.length
+            self.copies[i] = max(self.copies[i], copies)
 
     def _keep_walking_short(self, op: Op) -> None:
         """A loop in order over few rows leaves most lanes idle: what its operands cost is paid before, side by side."""

@@ -290,7 +290,7 @@ def _like_a_loop(dtype: np.dtype, unit: int) -> bool:
 def _call_both(a: np.ndarray, b: np.ndarray, ours: np.ndarray, theirs: np.ndarray, first: bool) -> None:
     """Put A B into both results, or add it, by `_TAIL` and by BLAS."""
     routine = _KINDS[a.dtype].routine
-    tail = _kernels.get(f"tail.{routine}") or _load_kernels()[f"tail.{routine}"]
+    tail = _kernels.get(f"tail.{routine}") or _load_kernels(a.dtype)[f"tail.{routine}"]
     (m, k), n, size = a.shape, b.shape[1], a.itemsize
     pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float if size == 4 else ctypes.c_double
     loop = ctypes.CFUNCTYPE(
@@ -312,7 +312,7 @@ def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k
     """
     dtype = np.dtype(dtype)
     kind = _KINDS[dtype]
-    kernel = _kernels.get(kind.routine) or _load_kernels()[kind.routine]
+    kernel = _kernels.get(kind.routine) or _load_kernels(dtype)[kind.routine]
     short, long, rest = k, 0, 0
     if dtype.kind == "f" and suits(dtype, m, n, k):
         (short, long), rest = blocks(k), n % columns(dtype)
@@ -324,24 +324,21 @@ def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k
     return GemmStep(kernel, cells, tasks, max(1, _GRAIN_FLOPS // flops))
 
 
-def gemm_ir() -> str:
-    """The module with one kernel for each dtype, named as cblas names them."""
+def gemm_ir(dtype: np.dtype) -> str:
+    """The module with the kernel for one dtype, named as cblas names it."""
     loads = []
     for index, name in enumerate(_CELLS):
         cell_type = "ptr" if name in ("a", "b", "c", "gemm") else "i64"
         loads.append(f"  %p{index} = getelementptr i64, ptr %args, i64 {index}")
         loads.append(f"  %{name} = load {cell_type}, ptr %p{index}")
-    text = _HEAD
-    for dtype, kind in _KINDS.items():
-        real = dtype.kind == "f"
-        scalar = kind.ir_type if real else "ptr"
-        one, zero = kind.alpha.removeprefix(scalar).strip(), kind.beta.removeprefix(scalar).strip()
-        kernel = _KERNEL.replace("LOADS", "\n".join(loads)).replace("TAIL", _CALL_TAIL if real else "br label %joined")
-        kernel = kernel.replace("BETA", f"%beta = select i1 %first, {scalar} {zero}, {scalar} {one}")
-        kernel = kernel.replace("BTYPE", scalar).replace("ALPHA", kind.alpha)
-        text += (kernel + (_tail_ir(kind.ir_type) if real else "")).replace("ROUTINE", kind.routine)
-        text = text.replace("TYPE", kind.ir_type)
-    return text
+    kind, real = _KINDS[dtype], dtype.kind == "f"
+    scalar = kind.ir_type if real else "ptr"
+    one, zero = kind.alpha.removeprefix(scalar).strip(), kind.beta.removeprefix(scalar).strip()
+    kernel = _KERNEL.replace("LOADS", "\n".join(loads)).replace("TAIL", _CALL_TAIL if real else "br label %joined")
+    kernel = kernel.replace("BETA", f"%beta = select i1 %first, {scalar} {zero}, {scalar} {one}")
+    kernel = kernel.replace("BTYPE", scalar).replace("ALPHA", kind.alpha)
+    text = _HEAD + (kernel + (_tail_ir(kind.ir_type) if real else "")).replace("ROUTINE", kind.routine)
+    return text.replace("TYPE", kind.ir_type)
 
 
 def _tail_ir(t: str) -> str:
@@ -381,11 +378,9 @@ def _tail_ir(t: str) -> str:
     return text
 
 
-def _load_kernels() -> dict[str, int]:
-    text = gemm_ir()
+def _load_kernels(dtype: np.dtype) -> dict[str, int]:
+    text, routine = gemm_ir(dtype), _KINDS[dtype].routine
     code = jit.compile_ir(text, "gemm " + hashlib.sha256(text.encode()).hexdigest())
-    for dtype, kind in _KINDS.items():
-        _kernels[kind.routine] = code.address(kind.routine)
-        if dtype.kind == "f":
-            _kernels[f"tail.{kind.routine}"] = code.address(f"tail.{kind.routine}")
+    for name in (routine, f"tail.{routine}") if dtype.kind == "f" else (routine,):
+        _kernels[name] = code.address(name)
     return _kernels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import os
 import queue
 import sys
 import threading
@@ -30,9 +31,7 @@ from wengert.runtime import blas, jit, panels, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
-INTERPRET = 3e-9  # seconds for one node evaluation by the interpreter, about, and for one node at all
-INTERPRET_NODE = 1e-5
-LOOK_UP = 2e-3  # seconds of interpreting before LLVM is loaded only to look for code on disk
+LLVM = 0.1  # seconds that loading it takes
 
 
 class KernelCode:
@@ -44,12 +43,30 @@ class KernelCode:
         self.spent = 0.0  # seconds of interpreting so far
         self.queued = False
         self.looked_up = False  # whether the disk was asked
+        self._making = threading.Lock()
 
-    @property
-    def compile_seconds(self) -> float:
-        return 0.012 + 2.5e-4 * self.kernel.nodes
+    def pays(self, seconds: float) -> bool:
+        """Whether to compile before running: interpreting takes `seconds`."""
+        if config.tier in ("0", "1"):
+            return config.tier == "1"
+        compiling = 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
+        return self.spent + seconds > compiling
 
-    def compile(self) -> None:
+    def compile(self, wait: bool = True) -> None:
+        """Compile, unless that is done. If another thread is at it, wait and compile others meanwhile, or return."""
+        while not self._making.acquire(blocking=False):
+            if not wait:
+                return
+            if not background.help():
+                self._making.acquire()
+                break
+        try:
+            if not self.address:
+                self._compile()
+        finally:
+            self._making.release()
+
+    def _compile(self) -> None:
         found = jit.load_cached(self.kernel.text)
         if found is None:
             found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.kernel.text)
@@ -58,22 +75,15 @@ class KernelCode:
             counters.kernels_loaded += 1
         self.address = found.address("kernel")
 
-    def ready(self, work: float) -> bool:
-        """Whether to run compiled code now; interpreting `work` node evaluations is the alternative."""
-        if self.address:
-            return True
-        if config.tier == "0":
-            return False
-        if not self.looked_up and (jit.is_loaded() or self.spent > LOOK_UP):
+    def there(self) -> bool:
+        """Whether there is code, here or on disk, that can run now."""
+        if self.address or config.tier == "0":
+            return bool(self.address)
+        if not self.looked_up:
             self.looked_up = True
             if jit.load_cached(self.kernel.text) is not None:
                 self.compile()
-                return True
-        seconds = work * INTERPRET + self.kernel.nodes * INTERPRET_NODE
-        if config.tier == "1" or seconds > self.compile_seconds:
-            self.compile()
-            return True
-        return False
+        return bool(self.address)
 
     def interpret(self, cells: np.ndarray) -> None:
         """Run by tiles. Ask for code once that has cost more than compiling would, or LLVM is there anyway."""
@@ -81,8 +91,12 @@ class KernelCode:
         tier0.run(self.kernel, cells)
         self.spent += time.perf_counter() - start
         counters.tier0_run += 1
-        if self.spent > self.compile_seconds or jit.is_loaded():
+        if jit.is_loaded() or self.pays(0):
             self.want()
+
+    def forked(self) -> None:
+        """Nobody is at work on it in this process."""
+        self.queued, self._making = False, threading.Lock()
 
     def want(self) -> None:
         """Have it compiled in the background."""
@@ -97,65 +111,115 @@ class _Turns:
 
     SECONDS = 2e-4
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self.before = 0.0
+
+    def busy(self) -> bool:
+        return self._inside > 0
+
     def __enter__(self) -> None:
-        self._before = sys.getswitchinterval()
-        if self._before > self.SECONDS:
-            sys.setswitchinterval(self.SECONDS)
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self.before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self.before, self.SECONDS))
 
     def __exit__(self, *_: object) -> None:
-        if sys.getswitchinterval() <= 1.01 * self.SECONDS:  # nobody else has set it meanwhile
-            sys.setswitchinterval(self._before)
+        with self._lock:
+            self._inside -= 1
+            mine = sys.getswitchinterval() <= 1.01 * self.SECONDS  # nobody else has set it meanwhile
+            if not self._inside and mine:
+                sys.setswitchinterval(self.before)
 
 
 _turns = _Turns()
 
 
 class Background:
-    """One thread that compiles kernels in the order of their requests."""
+    """Threads that compile kernels in the order of their requests: one for each processor but that of the caller."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[KernelCode | threading.Event | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._queue: queue.SimpleQueue[KernelCode | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._stopped = False
+        self._open = 0  # requests that are not done
+        self._done = threading.Condition()
 
     def submit(self, code: KernelCode) -> None:
-        if not self._stopped and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._work, name="wengert-compiler", daemon=True)
-            self._thread.start()
+        if self._stopped:
+            return
+        with self._done:
+            self._open += 1
+            self._threads = [t for t in self._threads if t.is_alive()]
+            if len(self._threads) < min(self._open, threads.processors() - 1 or 1, jit.AT_ONCE - 1):
+                thread = threading.Thread(target=self._work, name="wengert-compiler", daemon=True)
+                thread.start()
+                self._threads.append(thread)
         self._queue.put(code)
 
     def _work(self) -> None:
-        while True:
-            code = self._queue.get()
-            if code is None or self._stopped:
-                return
-            if isinstance(code, threading.Event):
-                code.set()
-            elif not code.address:
-                with _turns:
-                    code.compile()
+        while (code := self._queue.get()) is not None and not self._stopped:
+            self._compile(code)
+
+    def _compile(self, code: KernelCode) -> None:
+        try:
+            with _turns:
+                code.compile(wait=False)
+        finally:
+            with self._done:
+                self._open -= 1
+                self._done.notify_all()
+
+    def help(self) -> bool:
+        """Compile the next kernel of the queue on this thread, if there is one."""
+        try:
+            code = self._queue.get_nowait()
+        except queue.Empty:
+            return False
+        if code is None:
+            self._queue.put(code)
+            return False
+        self._compile(code)
+        return True
 
     def finish(self) -> None:
         """Wait until everything is compiled that was asked for so far."""
-        if self._thread is not None and self._thread.is_alive():
-            done = threading.Event()
-            self._queue.put(done)
-            while not done.wait(1.0) and self._thread.is_alive():
-                pass
+        with self._done:
+            while self._open and any(t.is_alive() for t in self._threads):
+                self._done.wait(1.0)
 
     def stop(self) -> None:
-        """Wait for the kernel that is being compiled and drop the others: LLVM must not be at work when the process
+        """Wait for the kernels that are being compiled and drop the others: LLVM must not be at work when the process
         ends.
         """
         self._stopped = True
-        self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
 
 
 background = Background()
 atexit.register(background.stop)
 _codes: dict[str, KernelCode] = {}
+
+
+def _after_fork_in_child() -> None:
+    """The threads that compiled are not here, and what they held would never be released."""
+    global _turns, background
+    if _turns.busy():
+        sys.setswitchinterval(_turns.before)
+    atexit.unregister(background.stop)
+    _turns, background = _Turns(), Background()
+    atexit.register(background.stop)
+    for code in _codes.values():
+        code.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def code_of(kernel: Kernel) -> KernelCode:
@@ -362,25 +426,46 @@ class Executable:
         return not self.behind
 
     def ready(self) -> bool:
-        """Whether all kernels are compiled; their addresses are then part of the program for good."""
-        everything = True
-        for k, code in enumerate(self.codes):
-            if code is None or self.program[k, 0]:
-                continue
-            if code.ready(self._work(self.plan.steps[k])):
-                self.program[k, 0] = code.address
-            else:
-                everything = False
-        self.compiled = everything
-        if everything:
-            self._address_members()
-        return everything
+        """Whether all kernels are compiled; their addresses are then part of the program for good.
 
-    def _work(self, k: Any) -> float:
+        What takes longer to interpret than to compile is compiled now, on several threads.
+        """
+        missing = self._missing()
+        late = [c for _, c, seconds in missing if not c.there() and c.pays(seconds)]
+        for code in late[1:]:
+            code.want()
+        for code in late:
+            code.compile(wait=False)
+        for code in late:
+            code.compile()
+        for k, code, _ in missing:
+            self.program[k, 0] = code.address
+        self.compiled = all(code.address for _, code, _ in missing)
+        if self.compiled:
+            self._address_members()
+        return self.compiled
+
+    def expect(self) -> None:
+        """It will run soon: have those of its kernels compiled in the background that `ready` would not interpret."""
+        for _, code, seconds in self._missing():
+            if not code.there() and code.pays(seconds):
+                code.want()
+
+    def _missing(self) -> list[tuple[int, KernelCode, float]]:
+        """The kernels whose code the program does not have: step, code, seconds to interpret it."""
+        out = []
+        for k, code in enumerate(self.codes):
+            if code is not None and not self.program[k, 0]:
+                out.append((k, code, 0.0 if code.address else self._seconds(self.plan.steps[k])))
+        return out
+
+    def _seconds(self, k: Any) -> float:
+        """About how long interpreting a kernel takes."""
+        sizes = {r: k.cells[cell][1] for r, cell in k.sizes.items()}
         rows = 1.0
-        for cell in [k.sizes[r] for r in k.outer]:
-            rows *= k.cells[cell][1]
-        return k.work * rows
+        for r in k.outer:
+            rows *= sizes[r]
+        return tier0.seconds(k, sizes, k.work * rows)
 
     def _call(self, step: Any, buffers: dict[int, Buffer]) -> None:
         """Perform a library call. What it raises is passed on; nothing has been given to a value by then."""

@@ -5,7 +5,7 @@ is what a plan stores. `load_cached(key)` returns the same without any text, fro
 that finds its kernel there need not render it. The key must determine the text: a structural key of the kernel, say.
 What else decides the machine code (processor, its features, llvmlite, our sources that render) is added here.
 
-Code is never unloaded, because plans hold bare addresses; a kernel costs about 15 KB.
+Code is never unloaded, because plans hold bare addresses; a kernel costs 4 to 20 KB.
 
 The pipeline is short because our generator already shares subexpressions and hoists what is invariant. Measured on a
 loop of 60 operations and 3 exponentials (Zen 3): 1.1 ms of passes and 10 ms of emission, against 9 and 10 ms at -O1
@@ -14,8 +14,12 @@ for code 2 % faster; instcombine and GVN cost 0.7 ms each and changed nothing.
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import functools
 import hashlib
 import os
+import platform
 import threading
 import time
 from dataclasses import dataclass
@@ -25,7 +29,7 @@ from typing import Any, NamedTuple
 from wengert.compiler import llvm_pack
 from wengert.errors import InternalError
 from wengert.lazy import lazy
-from wengert.runtime import objects, trace
+from wengert.runtime import loader, objects, trace
 
 llvm = lazy("llvmlite.binding")
 llvmlite = lazy("llvmlite")
@@ -53,7 +57,6 @@ class Host(NamedTuple):
     features: str
     triple: str
     header: str
-    identity: str
     half: bool
 
 
@@ -87,16 +90,23 @@ class Code:
         return self.functions[symbol]
 
 
+AT_ONCE = 4  # modules that are compiled at the same time, at most
+
 stats = Stats()
-_lock = threading.RLock()
+_lock = threading.RLock()  # of tables, and of everything in LLVM that is quick
+_emitting = threading.Semaphore(AT_ONCE)  # held while a module is compiled
+_NO_SYMBOL = {"_GLOBAL_OFFSET_TABLE_"}  # that LLVM names
+_making: dict[str, threading.Lock] = {}
+_local = threading.local()
 _codes: dict[str, Code] = {}
 _host: Host | None = None
 _engine: Any = None
+_kept: list[Any] = []  # objects of LLVM that live as long as the process
 
 
 def host() -> Host:
     """The processor that code is generated for, found once."""
-    global _engine, _host
+    global _host
     if _host is not None:
         return _host
     with _lock:
@@ -107,11 +117,8 @@ def host() -> Host:
             triple = llvm.get_process_triple()
             machine = _target_machine(triple, cpu, features)
             header = f'target datalayout = "{machine.target_data}"\ntarget triple = "{triple}"\n'
-            parts = (cpu, features, triple, llvmlite.__version__, str(CACHE_FORMAT), _sources_digest())
-            # Making the engine also lets LLVM search the process for symbols.
-            _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(header), machine)
             half = "+f16c" in features.split(",") or triple.startswith(("aarch64", "arm64"))
-            _host = Host(cpu, features, triple, header, "\0".join(parts), half)
+            _host = Host(cpu, features, triple, header, half)
         return _host
 
 
@@ -149,34 +156,70 @@ def compile_ir(text: str, key: str) -> Code:
     if code is not None:
         return code
     with _lock:
-        if key in _codes:  # another thread was faster
-            return _codes[key]
-        start, begin = time.perf_counter(), trace.start()
-        payload = emit(text)
+        making = _making.setdefault(key, threading.Lock())
+    with making:  # another thread that makes the same is waited for
+        if key not in _codes:
+            _make(text, key)
+    with _lock:
+        _making.pop(key, None)
+    return _codes[key]
+
+
+def _make(text: str, key: str) -> None:
+    start, begin = time.perf_counter(), trace.start()
+    payload = emit(text)
+    with _lock:
         missing = _missing(payload)
         if missing:
             raise InternalCompilerError(f"calls functions that do not exist: {', '.join(missing)}", text)
         stats.compiled += 1
         stats.compile_seconds += time.perf_counter() - start
-        _codes[key] = code = _load(payload, key)
-        trace.stop(begin, "compile", "compile")
+        _codes[key] = _load(payload, key)
+    trace.stop(begin, "compile", "compile")
     objects.write_object(_file_name(key), payload)
-    return code
 
 
 def emit(text: str, assembly: bool = False) -> Any:
-    """Verify and optimise the module `text`; return its object as bytes, or its assembly as text."""
-    with _lock:
-        target = host()
-        module = _parse(text if "target datalayout" in text else target.header + text)
-        machine = _target_machine(target.triple, target.cpu, target.features)
-        _optimise(module, machine)
-        return machine.emit_assembly(module) if assembly else machine.emit_object(module)
+    """Verify and optimise the module `text`; return its object as bytes, or its assembly as text.
+
+    Several threads may do so at once: each module has a context of its own, and each thread a target machine. llvmlite
+    makes all calls of LLVM one after the other, so the one that takes long, emission, does not go through it.
+    """
+    target = host()
+    with _emitting, llvm.create_context() as context:
+        with _parse(text if "target datalayout" in text else target.header + text, context) as module:
+            machine = getattr(_local, "machine", None)
+            if machine is None:
+                machine = _local.machine = _target_machine(target.triple, target.cpu, target.features)
+                _kept.append(machine)
+            _optimise(module, machine)
+            return machine.emit_assembly(module) if assembly else _object(module, machine)
 
 
-def _parse(text: str) -> Any:
+def _object(module: Any, machine: Any) -> bytes:
+    lib = llvm.ffi.lib
+    with llvm.ffi.OutputString() as error:
+        buffer = _emission()(machine, module, 1, error)
+        if not buffer:
+            raise InternalCompilerError(f"LLVM emits no code: {error}", str(module))
     try:
-        module = llvm.parse_assembly(text)
+        return ctypes.string_at(lib.LLVMPY_GetBufferStart(buffer), lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@functools.cache
+def _emission() -> Any:
+    """Emission as llvmlite declares it, without the lock of llvmlite."""
+    declared = llvm.ffi.lib.LLVMPY_TargetMachineEmitToMemory
+    function = ctypes.CDLL(llvm.ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
+    function.argtypes, function.restype = declared.argtypes, declared.restype
+    return function
+
+
+def _parse(text: str, context: Any) -> Any:
+    try:
+        module = llvm.parse_assembly(text, context)
         module.verify()
     except RuntimeError as error:
         raise InternalCompilerError(f"LLVM rejects this module: {str(error).strip()}", text) from None
@@ -198,33 +241,62 @@ def _optimise(module: Any, machine: Any) -> None:
 
 
 def _load(payload: bytes, key: str) -> Code:
-    """Load an object whose undefined symbols all exist.
-
-    One engine takes all objects (0.15 ms and 15 KB each; an engine for each takes 1.1 ms and 60 KB). Objects may
-    define equal names: the engine then knows the newest, so addresses are asked for at once.
-    """
+    """Load an object whose undefined symbols all exist."""
     start = time.perf_counter()
-    _engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(payload))
-    _engine.finalize_object()
-    defined, _ = objects.symbols(payload)
-    functions = {name: _engine.get_function_address(name) for name in sorted(defined)}
+    functions = loader.load(payload, _address) if loader.loads(payload) else _load_by_llvm(payload)
     stats.load_seconds += time.perf_counter() - start
     return Code(key, functions, len(payload))
 
 
+def _load_by_llvm(payload: bytes) -> dict[str, int]:
+    """One engine takes all objects. They may define equal names: the engine then knows the newest, so addresses are
+    asked for at once."""
+    global _engine
+    if _engine is None:
+        target = host()
+        machine = _target_machine(target.triple, target.cpu, target.features)
+        _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(target.header), machine)
+        _kept.append(_engine)
+    defined, undefined = objects.symbols(payload)
+    for name in undefined - _NO_SYMBOL:
+        llvm.add_symbol(name, _address(name))
+    _engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(payload))
+    _engine.finalize_object()
+    return {name: _engine.get_function_address(name) for name in sorted(defined)}
+
+
 def _missing(payload: bytes) -> list[str]:
-    """Undefined symbols of an object that the process does not have: loading them would abort the process. What kernels
-    share is compiled when the first of them needs it."""
-    _, undefined = objects.symbols(payload)
-    for name in sorted(undefined.intersection(llvm_pack.NAMES)):
-        if not llvm.address_of_symbol(name):
-            text = llvm_pack.define(name)
-            llvm.add_symbol(name, compile_ir(text, text).address(name))
-    return [name for name in sorted(undefined - {"_GLOBAL_OFFSET_TABLE_"}) if not llvm.address_of_symbol(name)]
+    """Undefined symbols of an object that the process does not have: loading them would abort the process."""
+    return [name for name in sorted(objects.symbols(payload)[1] - _NO_SYMBOL) if not _address(name)]
+
+
+def _address(name: str) -> int:
+    """Where a function is that code calls, or 0. What kernels share is compiled when the first of them needs it."""
+    if name in llvm_pack.NAMES:
+        text = llvm_pack.define(name)
+        return compile_ir(text, text).address(name)
+    return 0 if name in _NO_SYMBOL else loader.symbol_of_process(name)
 
 
 def _file_name(key: str) -> str:
-    return hashlib.sha256(f"{key}\0{host().identity}".encode()).hexdigest() + ".o"
+    return hashlib.sha256(f"{key}\0{_identity()}".encode()).hexdigest() + ".o"
+
+
+@functools.cache
+def _identity() -> str:
+    """What decides the machine code of a text, found without LLVM, which detects processors by what is read here."""
+    return "\0".join([processor(), llvmlite.__version__, str(CACHE_FORMAT), _sources_digest()])
+
+
+def processor() -> str:
+    """Which processor this is, and what it can do, as the system describes it."""
+    wanted = {"vendor_id", "cpu family", "model", "stepping", "flags", "Features"}
+    wanted |= {f"CPU {word}" for word in ("implementer", "architecture", "variant", "part", "revision")}
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # a system that does not tell
+        return f"{host().cpu} {host().features}"
+    return "\n".join([platform.machine(), *dict.fromkeys(l for l in lines if l.partition("\t")[0] in wanted)])
 
 
 def _sources_digest() -> str:
@@ -237,12 +309,34 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
+def _at_exit() -> None:
+    """LLVM's objects end with the process: llvmlite cannot dispose of them once its modules are being cleared."""
+    global _local
+    while _kept:
+        _kept.pop().detach()
+    _local = threading.local()
+
+
+atexit.register(_at_exit)
+
+
+def _before_fork() -> None:
+    """No thread may be inside LLVM when the process is copied."""
+    _lock.acquire()
+    for _ in range(AT_ONCE):
+        _emitting.acquire()
+
+
+def _after_fork() -> None:
+    _emitting.release(AT_ONCE)
+    _lock.release()
+
+
 def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.RLock()
+    global _lock, _emitting
+    _lock, _emitting = threading.RLock(), threading.Semaphore(AT_ONCE)
+    _making.clear()
 
 
-if hasattr(os, "register_at_fork"):  # no thread may be inside LLVM when the process is copied
-    os.register_at_fork(
-        before=lambda: _lock.acquire(), after_in_parent=lambda: _lock.release(), after_in_child=_after_fork_in_child
-    )
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 _MAGIC = b"wengert\x01"
 _HEADER = struct.Struct("<8sQ32s")
+HEADER_BYTES = _HEADER.size
 _ABANDONED = 3600  # seconds after which a file that nobody moved to its place was left by a process that was killed
 _cleaned: set[Path] = set()
 

@@ -379,12 +379,9 @@ class Stitcher:
         temporaries = _Temporaries(CHUNK if reuse else self.total)
         calls = _Calls()
         needs, buffer = self.needs, self.buffer
-        for at, step in enumerate(self.steps):
-            v, parts, operands, slots, nbytes = step
-            key = tuple(parts)
-            patch = _patches.get(key)
-            if patch is None:
-                patch = _keep(key, _make(v, key, self.parts))
+        self._make_patches()
+        for at, (step, patch) in enumerate(zip(self.steps, self.patches, strict=True)):
+            v, _, operands, slots, nbytes = step
             i = v.index
             if patch.overwrites:
                 self._take_over(operands[0], i, temporaries)
@@ -413,6 +410,17 @@ class Stitcher:
             if self.kept[v.index]:
                 fill(v, buffer[v.index])
         counters.entries_evaluated += len(self.cone)
+
+    def _make_patches(self) -> None:
+        """The patches of all steps, so that their kernels can be compiled while the first ones run."""
+        self.patches: list[Patch] = []
+        for v, parts, *_ in self.steps:
+            key = tuple(parts)
+            patch = _patches.get(key)
+            if patch is None:
+                patch = _keep(key, _make(v, key, self.parts))
+                patch.made.expect()
+            self.patches.append(patch)
 
     def _take_results(self) -> None:
         """Buffers of what is kept; small ones share a block."""

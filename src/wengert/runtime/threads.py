@@ -54,7 +54,7 @@ class _Pool:
         self._memory = (ctypes.c_char * (POOL_BYTES + 64))()
         self.address = -(-ctypes.addressof(self._memory) // 64) * 64
         spin = (
-            SPIN_NANOSECONDS if threads <= _processors() else 0
+            SPIN_NANOSECONDS if threads <= processors() else 0
         )  # more threads than processors: a spinner is in the way
         ctypes.c_int64.from_address(self.address + SPIN_OFFSET).value = spin
         self.workers: list[threading.Thread] = []
@@ -107,7 +107,7 @@ def get_num_threads() -> int:
     global _threads
     if _threads == 0:
         text = os.environ.get("WENGERT_NUM_THREADS", "")
-        _threads = max(1, int(text)) if text.strip().isdigit() else _processors()
+        _threads = max(1, int(text)) if text.strip().isdigit() else processors()
     return _threads
 
 
@@ -138,7 +138,8 @@ def shutdown() -> None:
             pool.stop()
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -28,6 +28,9 @@ NUMPY: dict[str, Any] = {
 ROWS = 256  # rows of a tile inside loops
 FLAT_ROWS = 8192  # rows of a tile without loops
 TILE = 32768  # elements of a tile, about
+VISIT = 1e-5  # seconds for a node of a tile, about
+STEP = 8e-6  # for an element of a tile that is folded by a call of its own
+ELEMENT = 3e-9  # for an element of a node
 
 _MEMORY: Any = ctypes.c_char * (1 << 46)  # all addresses that a pointer may reach; nothing is allocated
 
@@ -44,6 +47,37 @@ def run(kernel: Kernel, cells: np.ndarray) -> None:
     """Perform all tasks of a kernel on its cells."""
     with np.errstate(all="ignore"):
         _Interpreter(kernel, cells).run()
+
+
+def seconds(kernel: Kernel, sizes: dict[Range, int], work: float) -> float:
+    """About how long a run takes, in which `work` nodes are evaluated."""
+    times = 1
+    for r in kernel.outer:
+        if r is not kernel.lane:
+            times *= sizes[r]
+    rows, open_ = 1, 1
+    if kernel.lane is not None:
+        tile = ROWS if any(isinstance(item, Loop) for item in kernel.row.items) else FLAT_ROWS
+        rows, open_ = -(-sizes[kernel.lane] // tile), min(tile, sizes[kernel.lane])
+    inside = _block_seconds(kernel.task.items, sizes, 1) + rows * _block_seconds(kernel.row.items, sizes, open_)
+    return _block_seconds(kernel.entry.items, sizes, 1) + times * inside + work * ELEMENT
+
+
+def _block_seconds(items: list, sizes: dict[Range, int], open_: int) -> float:
+    """The part that does not depend on how large tiles are."""
+    total = 0.0
+    for item in items:
+        if not isinstance(item, Loop):
+            total += VISIT
+            continue
+        n = sizes[item.range]
+        step = max(1, min(BLOCK, TILE // open_))
+        tiles, tile = -(-n // step), min(step, n)
+        total += tiles * _block_seconds(item.block.items, sizes, open_ * tile)
+        by_calls = [x for x in item.reduces if x.attr[0] == "maximum" or (x.attr[0] == "fma" and x.dtype[0] == "f")]
+        by_calls += [x for x in item.block.items if isinstance(x, Node) and x.op == "running"]
+        total += n * STEP * len(by_calls) + tiles * VISIT * len(item.reduces)
+    return total
 
 
 class _Interpreter:
