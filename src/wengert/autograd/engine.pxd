@@ -1,7 +1,6 @@
 # Types of engine.py, for the compiled core.
 cimport cython
 from wengert.record.graph cimport Node
-from wengert.record.primitive cimport Rules
 from wengert.record.value cimport Recorder, Value, record
 
 
@@ -15,7 +14,7 @@ cdef class _Walk:
     cdef public Py_ssize_t first
 
     @cython.locals(
-        r=Recorder, node=Node, edge=Node, rules=Rules, g=Value, u=Value, x=Value,
+        r=Recorder, node=Node, edge=Node, g=Value, u=Value, x=Value,
         pending=dict, wanted=set, edges=tuple, total=tuple, new=tuple, old=tuple, plain=tuple, i=Py_ssize_t,
         limit=Py_ssize_t, due=Py_ssize_t
     )

@@ -20,6 +20,7 @@ cdef class _Part:
 
 cdef class Stitcher:
     cdef public list cone, leaves, donatable, values, kept, root, parts, uses, steps, writes, last, needs, address
+    cdef public list patches
     cdef public object pinned
     cdef public set wanted, overwritten, taking
     cdef public dict buffer
@@ -45,10 +46,12 @@ cdef class Stitcher:
     @cython.locals(nbytes=Py_ssize_t)
     cpdef _append(self, Value v, list key, list operands, object slots, Py_ssize_t size)
     @cython.locals(
-        at=Py_ssize_t, step=tuple, v=Value, parts=list, operands=list, patch=Patch, i=Py_ssize_t, needs=list,
+        at=Py_ssize_t, step=tuple, v=Value, operands=list, patch=Patch, i=Py_ssize_t, needs=list,
         buffer=dict, address=list, temporaries=_Temporaries, calls=_Calls, reuse=bint, traced=bint
     )
     cpdef run(self)
+    @cython.locals(v=Value, parts=list, key=tuple, patch=Patch)
+    cpdef _make_patches(self)
     cpdef _take_results(self)
 
 
