@@ -164,8 +164,11 @@ def test_in_a_notebook(browser, tmp_path):
     assert tab.complaints() == []
 
 
-def test_compositions_open(tab):
-    assert "sum" in tab.value("JSON.stringify(JSON.parse(document.querySelector('#data').textContent).views[0].opened)")
+def test_compositions_open(browser, tmp_path):
+    x = torch.randn(4, 3, requires_grad=True)
+    tab = browser.page(viz.explore(torch.var(x, 1).sum()).save(tmp_path / "page.html"))
+    assert tab.value("explorer.place('sub')") is None
+    assert "var" in tab.value("JSON.stringify(JSON.parse(document.querySelector('#data').textContent).views[0].opened)")
     tab.click_on("#open")
     assert tab.value("document.querySelector('#open').getAttribute('aria-pressed')") == "true"
     tab.wait("explorer.place('sub') !== null")

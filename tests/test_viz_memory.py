@@ -17,7 +17,8 @@ HERE = __file__.rpartition("/")[2]
 
 
 def layers(n: int):
-    """Two products; the operations after them keep their results, which are stored: computing them again costs."""
+    """Two products; what keeps their results, which are stored: computing them again costs. The operand of the second
+    is stored too, as products read it again and again."""
     x, w = torch.randn(n, n, requires_grad=True), torch.randn(n, n, requires_grad=True)
     a = x @ w
     b = (a * a) @ w
@@ -29,12 +30,14 @@ def test_bytes_lines_and_names():
     found = viz.memory(layers(70))
     kept = [r for r in found.rows if r.state == "due"]
     assert [(r.operation, r.names, r.shape, r.nbytes) for r in kept] == [
-        ("MulBackward0", ("self", "other"), (70, 70), 4 * 70 * 70)
-    ] * 2
+        ("MulBackward0", ("self", "other"), (70, 70), 4 * 70 * 70),
+        ("MmBackward0", ("self",), (70, 70), 4 * 70 * 70),
+        ("MulBackward0", ("self", "other"), (70, 70), 4 * 70 * 70),
+    ]
     lines = {r.line for r in kept}
-    assert lines == {first + 4, first + 5}
-    (row,) = [r for r in kept if r.line == first + 5]
-    assert (row.where, row.source) == (f"{HERE}:{first + 5}", "return (b * b).sum()")
+    assert lines == {first + 5, first + 6}
+    (row,) = [r for r in kept if r.line == first + 6]
+    assert (row.where, row.source) == (f"{HERE}:{first + 6}", "return (b * b).sum()")
     assert found.total == sum(r.nbytes for r in kept)
     assert [nbytes for _, nbytes, _ in found.by_line()] == sorted([n for _, n, _ in found.by_line()], reverse=True)
 

@@ -344,8 +344,8 @@ def _operands(node: Node) -> Iterator[tuple[str, np.ndarray]]:
         if n.special or not n.saved:
             continue
         names = (*n.prim.inputs, "result")
-        for k, t in zip(n.rules.save, Node.saved_tensors.fget(n), strict=False):  # type: ignore[attr-defined]
-            yield names[k], read(value(t.detach()))
+        for place, k in enumerate(n.rules.save):
+            yield names[k], read(value(wrap["saved"](n, place).detach()))
 
 
 def _zeroed(node: Node, given: list, taken: list, x: Any) -> Step | None:

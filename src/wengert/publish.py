@@ -89,16 +89,31 @@ class Arguments:
         self.in_order = [(of.get(k), k) for k in self.names]
         rest = code.co_varnames[count] if code.co_flags & 4 else ""
         self.rest = of.get(rest), rest
+        self.required = len(self.names) - len(f.__defaults__ or ())
         leading = [c in _PLAIN for c, _ in self.in_order[:2]]
         self.plain = 0 if not leading or not leading[0] else sum(leading)  # leading arguments that tensors may be
 
     def convert(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list, dict[str, Any]]:
         left = len(args) - len(self.in_order)
+        if left > 0 and not self.rest[1]:
+            raise TypeError(self._too_many(len(args)))
         places = self.in_order if left <= 0 else [*self.in_order, *[self.rest] * left]
         plain = []
         for x, (c, k) in zip(args, places):
             plain.append(x if c is None else c(x, k))
-        return plain, self._named(kwargs) if kwargs else kwargs
+        by_name = self._named(kwargs) if kwargs else kwargs
+        if len(plain) < self.required:
+            missing = [repr(k) for k in self.names[len(plain) : self.required] if k not in by_name]
+            if missing:
+                some = f"{len(missing)} required positional argument{'s' * (len(missing) > 1)}"
+                raise TypeError(f"{self.title}() missing {some}: {' and '.join(missing)}")
+        return plain, by_name
+
+    def _too_many(self, given: int) -> str:
+        """As Python says it; functions of the compiled core would say it in other words."""
+        most = len(self.names)
+        takes = str(most) if most == self.required else f"from {self.required} to {most}"
+        return f"{self.title}() takes {takes} positional argument{'s' * (takes != '1')} but {given} were given"
 
     def _named(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         out = {}

@@ -71,7 +71,7 @@ def _block_seconds(items: list, sizes: dict[Range, int], open_: int) -> float:
             total += VISIT
             continue
         n = sizes[item.range]
-        step = max(1, min(BLOCK, TILE // open_))
+        step = max(1, min(BLOCK, TILE // max(open_, 1)))
         tiles, tile = -(-n // step), min(step, n)
         total += tiles * _block_seconds(item.block.items, sizes, open_ * tile)
         by_calls = [x for x in item.reduces if x.attr[0] == "maximum" or (x.attr[0] == "fma" and x.dtype[0] == "f")]
@@ -288,7 +288,7 @@ class _Interpreter:
         open_ = 1
         for size in self.tile.values():
             open_ *= size
-        step = max(1, min(BLOCK, TILE // open_))
+        step = max(1, min(BLOCK, TILE // max(open_, 1)))
         if not loop.reduces:
             self._walk(loop, step)
             return
