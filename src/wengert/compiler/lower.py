@@ -21,7 +21,7 @@ WHOLE = 64  # rows of a task come in multiples of this where tasks must not over
 NEAR = 8  # stride up to which rows share cache lines
 TILE = 32  # elements along such a range that are walked at once
 TURNED = 8  # elements from which a range is walked inside blocks of rows, where what is read lies along it
-NARROW = 8, 16  # rows that fill one register, or two: a kernel for no more of them works on no more registers
+NARROW = 8, 128  # rows: a kernel for no more of them works on one register, or two; its code is smaller
 WORK = 30_000  # node evaluations that make a task worth handing to another thread
 
 Number = tuple[str, int]  # ("=", static number) or ("@", cell)

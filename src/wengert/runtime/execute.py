@@ -34,6 +34,9 @@ SLAB = 4096  # results up to this many bytes share a block
 LLVM = 0.1  # seconds that loading it takes
 
 
+AGAIN = 4  # what was interpreted is expected to come this many times again
+
+
 class KernelCode:
     """The machine code of one loop form, once there is any."""
 
@@ -50,7 +53,7 @@ class KernelCode:
         if config.tier in ("0", "1"):
             return config.tier == "1"
         compiling = 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
-        return self.spent + seconds > compiling
+        return AGAIN * self.spent + seconds > compiling
 
     def compile(self, wait: bool = True) -> None:
         """Compile, unless that is done. If another thread is at it, wait and compile others meanwhile, or return."""
