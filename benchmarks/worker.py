@@ -50,8 +50,8 @@ def repeated(call: Call, budget: float, most: int) -> list[float]:
 
 
 def measure(call: Call, budget: float, most: int, warm: float = 0) -> tuple[dict[str, Any], Any]:
-    """The first call, a second for its figures, half the budget (or `warm` seconds, if that is more) for warming up, and
-    the calls that count."""
+    """The first call, a second for its figures, half the budget (or `warm` seconds, if that is more) for warming up,
+    and the calls that count."""
     gc.collect()
     reset_peak()
     before = resident("VmRSS")
