@@ -302,8 +302,11 @@ def _running_statistics(steps: int) -> tuple[int, int]:
 # -- 7 --
 
 
-def flushes(steps: int = 400) -> None:
-    """A loop of 97 operations that nobody looks at, cut again and again by the bound on pending work."""
+def flushes(steps: int = 1600) -> None:
+    """A loop of 97 operations that nobody looks at, cut again and again by the bound on pending work.
+
+    Its one plan is made when stitching has cost a share of what planning does, after about 1,000 turns.
+    """
     names: dict[str, Any] = {}
     lines = [f"    x = x {'*' if k % 2 else '+'} {'a' if k % 3 else 'b'}" for k in range(96)]
     exec(compile("\n".join(["def body(x, a, b):", *lines, "    return x * 0.5\n"]), "body", "exec"), names)
@@ -311,7 +314,7 @@ def flushes(steps: int = 400) -> None:
     warm = None
     start = time.perf_counter()
     for step in range(steps):
-        if step == steps // 4:
+        if step == 3 * steps // 4:
             warm = torch.counters.snapshot()
         x = names["body"](x, a, b)
     now = torch.counters.snapshot()
