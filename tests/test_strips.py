@@ -7,6 +7,7 @@ import gc
 
 import numpy as np
 import pytest
+from tier1 import compiled_first, numbers  # noqa: F401 -- the fixture applies where its name is
 
 import wengert as torch
 from wengert.compiler import structure
@@ -15,18 +16,6 @@ from wengert.compiler.keep import DEAR, ROOM, VECTOR
 from wengert.compiler.plan import Plan
 from wengert.runtime import buffers, evaluate, execute, threads
 from wengert.tensor import tensor_value
-
-
-@pytest.fixture(autouse=True)
-def _compiled():
-    before, torch.config.tier = torch.config.tier, "1"
-    yield
-    torch.config.tier = before
-    evaluate._plans.clear()
-
-
-def numbers(*shape: int, seed: int = 0, dtype: str = "f4") -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 def softmax(x, scale, shift):

@@ -126,9 +126,8 @@ def test_what_is_on_disk_runs_without_llvm(tmp_path):
     assert in_a_new_process(PROGRAM, tmp_path).split() == [result, "True", "False", "False"]
 
 
-def test_processes_end_quietly_while_kernels_are_compiled(tmp_path):
-    """Of twenty kernels that were asked for, most are not there when the process ends; it prints nothing about that."""
-    script = """
+# Twenty kernels that ran without code.
+INTERPRETED = """
 import wengert as torch
 from wengert.runtime import execute
 x = torch.rand(50)
@@ -138,10 +137,19 @@ with torch.configure(tier="0"):
         for j in range(i + 1):
             y = y * x + 0.25
         y.numpy()
+"""
+
+
+def test_processes_end_quietly_while_kernels_are_compiled(tmp_path):
+    """Of twenty kernels that were asked for, most are not there when the process ends; it prints nothing about that."""
+    script = (
+        INTERPRETED
+        + """
 for code in list(execute._codes.values()):
     code.want()
 print(execute.background._open)
 """
+    )
     assert int(in_a_new_process(script, tmp_path)) > 5
 
 
@@ -325,17 +333,10 @@ def test_writes_that_wait_are_made_before_what_they_overwrite_is_read(n):
     np.testing.assert_array_equal(t.numpy(), y)
 
 
-FORK = """
+FORK = (
+    INTERPRETED
+    + """
 import os, signal, sys
-import wengert as torch
-from wengert.runtime import execute
-x = torch.rand(50)
-with torch.configure(tier="0"):
-    for i in range(12):
-        y = x
-        for j in range(i + 1):
-            y = y * x + 0.25
-        y.numpy()
 for code in execute._codes.values():
     code.want()
 child = os.fork()
@@ -350,6 +351,7 @@ _, status = os.waitpid(child, 0)
 execute.background.finish()
 print(status, all(code.address for code in execute._codes.values()))
 """
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

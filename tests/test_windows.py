@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tier1 import compiled_first, numbers  # noqa: F401 -- the fixture applies where its name is
 
 import wengert as torch
 from wengert.compiler import program
@@ -18,18 +19,6 @@ from wengert.compiler.plan import Gemm
 from wengert.ops import pooling
 from wengert.runtime import blas, evaluate, panels, stitch, threads
 from wengert.tensor import tensor_value
-
-
-@pytest.fixture(autouse=True)
-def _compiled():
-    before, torch.config.tier = torch.config.tier, "1"
-    yield
-    torch.config.tier = before
-    evaluate._plans.clear()
-
-
-def numbers(*shape: int, seed: int = 0, dtype: str = "f4") -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
 def plan_of(x: torch.Tensor):
