@@ -18,9 +18,11 @@ from wengert.ops import elementwise as ew
 from wengert.ops.movement import reshape
 from wengert.ops.source import FULL, iota
 from wengert.ops.source import full as full_value
+from wengert.ops.source import stored
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import InferenceValue, Value, thread
+from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
 from wengert.tensor import Tensor, handle, make, stamp, tensor_value, value
@@ -31,6 +33,8 @@ _frame = sys._getframe
 # What every function that makes tensors accepts besides its own arguments. There is one device, "cpu", and one layout,
 # `strided`; a `memory_format` changes nothing, since results are contiguous; `pin_memory` and `out` are refused.
 Options = dict[str, Any]
+FLOATS = {float}
+LARGEST = 3.4e38  # below what float32 holds
 _OPTIONS = frozenset(("dtype", "device", "layout", "requires_grad", "pin_memory", "memory_format", "out", "size"))
 
 
@@ -212,7 +216,22 @@ def tensor(data: Any, **options: Any) -> Tensor:
             [3, 4]])
     """
     d = options.get("dtype")
+    if d is None and type(data) is list and (v := _of_floats(data)) is not None:
+        return made(v, options)
     return made(constant(*_array(data, None if d is None else checked_dtype(d))), options)
+
+
+def _of_floats(data: list) -> Value | None:
+    """The value of a short list of floats, the most common data, or None for what needs to be looked at."""
+    d = dtypes.get_default_dtype()
+    if len(data) > 64 or set(map(type, data)) != FLOATS or d.bytes < 4:
+        return None
+    if not (max(data) < LARGEST and min(data) > -LARGEST):  # larger ones are rounded to inf; nan may hide them
+        return None
+    shape = (len(data),)
+    buffer = allocate(shape, d)
+    buffer.array(shape, d)[...] = data
+    return stored(buffer, shape, d)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:

@@ -27,7 +27,7 @@ from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
 from wengert.record.dual import showing
 from wengert.record.primitive import ALIAS, frozen, tracked
-from wengert.record.value import Value, as_inference, record, thread
+from wengert.record.value import ALONE, Value, as_inference, record, references, thread
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -48,11 +48,12 @@ class Lens(Protocol):
     def array(self, x: np.ndarray) -> np.ndarray: ...
 
 
-class Slice(Lens):
+class Slice:
     """Elements starts + steps * [0, sizes) of each axis, in the shape `shown`, which may lack axes of size 1 or have
     more."""
 
     __slots__ = ("shown", "sizes", "starts", "steps")
+    computed = False
 
     def __init__(self, starts: Shape, sizes: Shape, steps: Shape, shown: Shape | None = None) -> None:
         self.starts, self.sizes, self.steps = starts, sizes, steps
@@ -80,10 +81,11 @@ class Slice(Lens):
         return x[movement._slices(self.starts, self.sizes, self.steps)].reshape(self.shown)
 
 
-class Reshape(Lens):
+class Reshape:
     """The same elements under another shape, in row-major order."""
 
     __slots__ = ("new", "old")
+    computed = False
 
     def __init__(self, old: Shape, new: Shape) -> None:
         self.old, self.new = old, new
@@ -102,10 +104,11 @@ class Reshape(Lens):
         return x.reshape(self.new)
 
 
-class Permute(Lens):
+class Permute:
     """The axes in another order."""
 
     __slots__ = ("dims",)
+    computed = False
 
     def __init__(self, dims: Shape) -> None:
         self.dims = dims
@@ -126,10 +129,11 @@ class Permute(Lens):
         return x.transpose(self.dims)
 
 
-class Expand(Lens):
+class Expand:
     """Axes of size 1, and new leading axes, repeated. It cannot be written through."""
 
     __slots__ = ("old", "shape")
+    computed = False
 
     def __init__(self, old: Shape, shape: Shape) -> None:
         self.old, self.shape = old, shape
@@ -160,10 +164,11 @@ class Expand(Lens):
         return np.broadcast_to(x, self.shape)
 
 
-class Diagonal(Lens):
+class Diagonal:
     """The elements with equal index along two axes (`offset` more along the second), as a last axis."""
 
     __slots__ = ("first", "offset", "second")
+    computed = False
 
     def __init__(self, offset: int, first: int, second: int) -> None:
         self.offset, self.first, self.second = offset, first, second
@@ -186,11 +191,12 @@ class Diagonal(Lens):
         return _strided(x, self)
 
 
-class Windows(Lens):
+class Windows:
     """Windows of `size` elements, `step` apart, along an axis; a last axis goes through each. Those that overlap cannot
     be written through."""
 
     __slots__ = ("axis", "size", "step")
+    computed = False
 
     def __init__(self, axis: int, size: int, step: int) -> None:
         self.axis, self.size, self.step = axis, size, step
@@ -212,10 +218,11 @@ class Windows(Lens):
         return _strided(x, self)
 
 
-class Strided(Lens):
+class Strided:
     """Elements offset + sum(index * strides) of one axis, wherever they are and however often."""
 
     __slots__ = ("offset", "sizes", "strides")
+    computed = False
 
     def __init__(self, sizes: Shape, strides: Shape, offset: int) -> None:
         self.sizes, self.strides, self.offset = sizes, strides, offset
@@ -350,7 +357,7 @@ class Memory:
 
     def _look(self) -> None:
         """Take a snapshot if NumPy wrote; let the array go if nobody else holds it."""
-        alone = references(self) == ALONE
+        alone = _shown(self) == _UNSHOWN
         x: Any = self.array
         if self.lent:
             self.tick += 1
@@ -381,10 +388,10 @@ class Memory:
         tensors = [t for s in storages if (t := s.owner()) is not None]
         holders = [self.value, *[s.value for s in storages], *[t._v for t in tensors]]
         buffer, names = self.value.data, [id(v) for v in holders]
-        for v in holders:  # each is held where it was found, in the list, by the variable and as the argument
-            if v.__class__ is not Value or v.data is not buffer or getrefcount(v) > 2 * names.count(id(v)) + 2:
+        for v, n in zip(holders, references(holders)):  # each is held where it was found, and once more in the list
+            if v.__class__ is not Value or v.data is not buffer or n > ALONE - 1 + 2 * names.count(id(v)):
                 return False
-        return getrefcount(buffer) <= len(set(names)) + 2 and buffer.block.kept is None
+        return references([buffer])[0] <= ALONE + 1 + len(set(names)) and buffer.block.kept is None
 
     def write(self, lenses: tuple[Lens, ...], v: Value) -> None:
         if self.array is not None:
@@ -413,19 +420,19 @@ def memory(x: np.ndarray, d: dtype) -> Memory:
     return Memory(snapshot(x, d))
 
 
-def references(m: Memory) -> int:
+def _shown(m: Memory) -> int:
     """How many hold the array, or, if it shows other memory, what shows it for all of them."""
     return getrefcount(m.array) if m.base is None else getrefcount(m.base) - 1
 
 
-def _alone() -> int:
-    """What `references` counts when nobody outside does."""
+def _unshown() -> int:
+    """What `_shown` counts when nobody outside does."""
     m = Memory.__new__(Memory)
     m.array, m.base = np.empty(0), None
-    return references(m)
+    return _shown(m)
 
 
-ALONE = _alone()
+_UNSHOWN = _unshown()
 LENT = 1 << 16  # bytes from which copying an array costs more than finding out who reads it
 
 

@@ -22,6 +22,7 @@ from wengert.record.value import MapLevel, Value, thread
 from wengert.shapes import numel
 
 Root = Value | Node  # what a pass starts from or leads to
+ONE = Value, GradientEdge, Number, str  # what is no list of them, besides tensors
 
 NO_GRAPH = "element {} of tensors does not require grad and does not have a grad_fn"
 ONLY_INPUTS = (
@@ -181,7 +182,7 @@ def _gradients(
 
 
 def _listed(x: Any) -> list:
-    single = isinstance(x, Value | GradientEdge | Number | str) or wrap["is_tensor"](x)
+    single = wrap["is_tensor"](x) or isinstance(x, ONE)
     return [x] if single else list(x)
 
 

@@ -27,7 +27,7 @@ from wengert.ops import elementwise as ew
 from wengert.ops import movement as mv
 from wengert.ops.reduction import sum_to
 from wengert.ops.source import FULL, full
-from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, hidden, wrap
+from wengert.record.graph import FREED, NOTHING, AccumulateGrad, MultiNode, Node, OutputNode, hidden, wrap
 from wengert.record.primitive import ALIAS, Movement, alias
 from wengert.record.value import (
     Value,
@@ -86,7 +86,7 @@ def backward(
     order = reachable(starts, targets)
     before = r.grad, r.site, r.busy
     walk = _Walk(order, targets, create_graph, retain_graph, accumulate, before)
-    if any(type(n) is AccumulateGrad and n.hooks for n in order):
+    if _have_leaf_hooks(order):
         order = _leaves_early(order)
     order = with_stops(order)
     outer, passes.current = passes.current, walk
@@ -106,7 +106,7 @@ def backward(
     finally:
         passes.current = outer
         r.grad, r.site, r.busy = before
-    found = [*walk.captured.values(), *(g for _, g in walk.leaves)]
+    found = [*walk.captured.values(), *[g for _, g in walk.leaves]]
     relate([v for v in found if v.data is None], [v for v in roots if isinstance(v, Value) and v.data is None])
     return [walk.captured.get(n) for n in targets or ()]
 
@@ -153,6 +153,10 @@ def _check_freed(nodes: list[Node]) -> None:
             error = RuntimeError(FREED)
             _note(error, n.code, n.lasti)
             raise error
+
+
+def _have_leaf_hooks(order: list[Node]) -> bool:
+    return any([n.hooks for n in order if type(n) is AccumulateGrad and n.hooks is not NOTHING])
 
 
 def _leaves_early(order: list[Node]) -> list[Node]:

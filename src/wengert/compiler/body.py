@@ -23,12 +23,13 @@ Parts = tuple[Node, ...]  # one real node, or (real, imaginary)
 Key = tuple  # (op, index, guard, depth)
 
 # Numbers that are part of a plan's identity; all others are data.
-STATIC_NUMBERS = (0, 1, -1, 2, 0.5)
+STATIC_NUMBERS = frozenset((0, 1, -1, 2, 0.5))
+REAL = int, float
 
 
 def is_static(x: object) -> bool:
     """Whether number x is written into kernels. Equal numbers must be the same one: -0.0 and complex ones are data."""
-    return isinstance(x, int | float) and x in STATIC_NUMBERS and (x != 0 or math.copysign(1, x) > 0)
+    return isinstance(x, REAL) and x in STATIC_NUMBERS and (x != 0 or math.copysign(1, x) > 0)
 
 
 def static_numbers(entries: Iterable[Any]) -> dict[int, Any]:

@@ -219,6 +219,7 @@ def _defining_module() -> str:
 
 
 TABLE: dict[str, Primitive] = {}
+WRITERS: set[Primitive] = set()  # those that write
 
 
 def as_it_is(n: int, static: tuple, slots: tuple) -> tuple[tuple, tuple]:
@@ -326,6 +327,8 @@ class Embed(Primitive):
     def __init__(self, name: str, inputs: str, reference: Callable, **rest: Any) -> None:
         super().__init__(name, inputs, reference, **rest)
         self.writes = len(self.inputs) == 2
+        if self.writes:
+            WRITERS.add(self)
 
 
 class Library(Primitive):
@@ -358,6 +361,7 @@ class Scatter(Primitive):
     def __init__(self, name: str, inputs: str, reference: Callable, *, op: str, **rest: Any) -> None:
         super().__init__(name, inputs, reference, params="axis size", **rest)
         self.op = op
+        WRITERS.add(self)
 
 
 class Scan(Primitive):

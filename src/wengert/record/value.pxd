@@ -4,7 +4,7 @@ cimport cython
 
 cdef class Value:
     cdef object __weakref__
-    cdef public object code, data, dtype, dual, inputs, lasti, node, origin, prim, shape, slots, static
+    cdef public object code, data, dtype, dual, inputs, lasti, node, origin, prim, related, shape, slots, static
     cdef public Py_ssize_t index, mark, seq
 
 
@@ -15,10 +15,19 @@ cdef class Recorder:
     cdef public Py_ssize_t counted, next_check, start
 
 
+cdef class Counters:
+    cdef public object entries_library
+    cdef public Py_ssize_t bytes_now, bytes_peak, entries_evaluated, entries_reference, flushes
+    cdef public Py_ssize_t kernels_compiled, kernels_loaded, kernels_run, plans_hit, plans_missed, tier0_run
+
+
 @cython.locals(r=Recorder, v=Value, x=Value)
 cpdef record(object prim, tuple inputs, tuple static, tuple shape, object dt, tuple slots=*)
 
 cpdef list references(list values)
+
+@cython.locals(v=Value, references=list)
+cpdef relate(list values, list roots)
 
 @cython.locals(r=Recorder, new=Py_ssize_t, limit=Py_ssize_t)
 cpdef _check_pending(Value v)

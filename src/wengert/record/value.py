@@ -34,12 +34,14 @@ class Value:
     `static` parameters are part of a plan's identity; `slots` (scalars, slice bounds) are data that a plan is run with.
     `node` links it to the graph that reverse mode walks, `dual` holds its derivatives in forward mode; `code` and
     `lasti` say which source line made it. `lasti`, `index` (a place in a list that is being worked on) and `origin`
-    (where it was cut from a history, by `detach` or for want of a derivative) exist once they are set.
+    (where it was cut from a history, by `detach` or for want of a derivative) exist once they are set. So does
+    `related`: the values that were asked for together with it (the gradients of one pass). Whoever looks at one is
+    likely to look at the others, and they share most of their work.
     """
 
     __slots__ = (
         "__weakref__", "code", "data", "dtype", "dual", "index", "inputs", "lasti", "mark", "node", "origin", "prim",
-        "seq", "shape", "slots", "static",
+        "related", "seq", "shape", "slots", "static",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +68,7 @@ class Value:
         self.lasti: int
         self.index: int
         self.origin: weakref.ref[Node]
+        self.related: list[weakref.ref[Value]] | None
 
     def __repr__(self) -> str:
         state = "stored" if self.data is not None else "pending"
@@ -225,31 +228,23 @@ class _Thread(threading.local):
 thread = _Thread()
 
 
+_COUNTS = (
+    "bytes_now", "bytes_peak", "entries_evaluated", "entries_library", "entries_reference", "flushes",
+    "kernels_compiled", "kernels_loaded", "kernels_run", "plans_hit", "plans_missed", "tier0_run",
+)  # fmt: skip
+
+
 class Counters:
     """What recording and evaluation did so far, in this process."""
 
-    __slots__ = (
-        "bytes_now", "bytes_peak", "entries_evaluated", "entries_library", "entries_reference", "flushes",
-        "kernels_compiled", "kernels_loaded", "kernels_run", "plans_hit", "plans_missed", "tier0_run",
-    )  # fmt: skip
-
-    bytes_now: int
-    bytes_peak: int
-    entries_evaluated: int
-    entries_library: Counter[str]  # by name of the operation: what plans handed to NumPy and LAPACK
-    entries_reference: int
-    flushes: int
-    kernels_compiled: int
-    kernels_loaded: int
-    kernels_run: int
-    plans_hit: int
-    plans_missed: int
-    tier0_run: int
+    __slots__ = _COUNTS
 
     def __init__(self) -> None:
-        for k in self.__slots__:
-            setattr(self, k, 0)
-        self.entries_library = Counter()
+        self.bytes_now = self.bytes_peak = self.entries_evaluated = self.entries_reference = self.flushes = 0
+        self.kernels_compiled = self.kernels_loaded = self.kernels_run = self.tier0_run = 0
+        self.plans_hit = self.plans_missed = 0
+        # By name of the operation: what plans handed to NumPy and LAPACK.
+        self.entries_library: Counter[str] = Counter()
 
     @property
     def entries_recorded(self) -> int:
@@ -257,7 +252,7 @@ class Counters:
         return int(repr(_sequence)[6:-1]) - 1
 
     def snapshot(self) -> dict[str, Any]:
-        counts = {k: getattr(self, k) for k in self.__slots__}
+        counts = {k: getattr(self, k) for k in _COUNTS}
         return {
             "entries_recorded": self.entries_recorded, **counts, "entries_library": dict(self.entries_library)
         }  # fmt: skip
@@ -268,17 +263,15 @@ counters = Counters()
 # Stretches of the record with values that are computed again instead of kept (`autograd.region`), of all threads.
 regions: list[Any] = []
 
-# Values that were asked for together (the gradients of one pass): whoever looks at one is likely
-# to look at the others, and they share most of their work.
-relatives: weakref.WeakKeyDictionary[Value, list[weakref.ref[Value]]] = weakref.WeakKeyDictionary()
-
 
 def relate(values: list[Value], roots: list[Value]) -> None:
     """Let evaluating one of the values, or a root, evaluate the values that are still pending, unless they are virtual.
     The roots themselves are evaluated only for their own sake: gradients often need less than the whole loss."""
-    references = [weakref.ref(v) for v in values]
-    for v in (*values, *roots):
-        relatives[v] = references
+    references = [_ref(v) for v in values]
+    for v in values:
+        v.related = references
+    for v in roots:
+        v.related = references
 
 
 _ref = weakref.ref

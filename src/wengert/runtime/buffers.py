@@ -8,10 +8,10 @@ bounded number of bytes, because asking the system for fresh pages costs more th
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import weakref
 from pathlib import Path
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from wengert.shapes import Shape, numel
 
 ALIGN = 64
 RETURNED = 1 << 20  # bytes of a block from which arrays that outlive its buffers give it back
+SMALL = 1 << 12  # bytes of a block up to which
+SMALL_KEPT = 128  # are kept of each size, whatever the limit
 LARGE = 1 << 26  # bytes from which a request is checked against the limit
 UNKNOWN = 8 << 30  # bytes that a machine which does not say is taken to have left
 SHARE = 0.8  # of what the machine has left is the limit, where none is set
@@ -43,19 +45,33 @@ class Block:
         self.kept = kept  # an outside owner of the memory, or None when the pool owns it
 
     def __del__(self) -> None:
-        counters.bytes_now -= self.nbytes
-        if self.kept is None:
-            pool.give_back(self.array, self.address, self.nbytes)
+        _freed(self)
+
+
+def _freed(block: Block) -> None:
+    c, p = counters, pool
+    c.bytes_now -= block.nbytes
+    if block.kept is None:
+        p.give_back(block.array, block.address, block.nbytes)
 
 
 class Pool:
-    """Free blocks by size. Sizes are rounded so that they meet again."""
+    """Free blocks by size. Sizes are rounded so that they meet again.
+
+    A block may die anywhere, also inside these methods, when the garbage collector runs there; and in any thread. What
+    they do with the lists of blocks, single calls of `pop` and `append`, cannot be interrupted.
+    """
 
     def __init__(self) -> None:
         self._free: dict[int, list[tuple[np.ndarray, int]]] = {}
-        self.kept = 0  # bytes
+        self._kept = 0  # bytes of the free blocks that are not small
         self._shown: dict[int, tuple[weakref.ref, Any, int, int]] = {}  # large blocks that only arrays hold
-        self._lock = threading.RLock()  # a block may die inside take(), when the garbage collector runs there
+        self._lock = threading.RLock()  # on `_kept`
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the free blocks."""
+        return self._kept + sum([n * len(free) for n, free in list(self._free.items()) if n <= SMALL])
 
     def take(self, nbytes: int) -> Block:
         """A block of at least `nbytes`, with any content.
@@ -64,32 +80,43 @@ class Pool:
             TooLarge: more than `config.memory_limit`, or than the system gives.
         """
         size = _rounded(nbytes)
-        with self._lock:
-            free = self._free.get(size)
+        free = self._free.get(size)
+        try:
             found = free.pop() if free else None
-            if found:
-                self.kept -= size
+        except IndexError:  # another thread was faster
+            found = None
+        if found is not None and size > SMALL:
+            with self._lock:
+                self._kept -= size
         if found is None:
             raw = _fresh(size + ALIGN)
             address = raw.__array_interface__["data"][0]
             shift = -address % ALIGN
             memory = raw[shift : shift + size]
             found = _showing(memory.data) if size >= RETURNED else memory, address + shift
-        counters.bytes_now += size
-        if counters.bytes_now > counters.bytes_peak:
-            counters.bytes_peak = counters.bytes_now
+        c = counters
+        c.bytes_now += size
+        if c.bytes_now > c.bytes_peak:
+            c.bytes_peak = c.bytes_now
         return Block(found[0], found[1], size)
 
     def give_back(self, array: Any, address: int, size: int) -> None:
-        if sys.getrefcount(array.base) > 2:  # an array that somebody read still shows this memory: it is theirs now
+        if getrefcount(array.base) > 2:  # an array that somebody read still shows this memory: it is theirs now
             if size >= RETURNED:
                 shown = weakref.ref(array.base, self._returned)  # by identity: an array has no hash
                 self._shown[id(shown)] = shown, array.base.base, address, size
             return
-        with self._lock:
-            if self.kept + size <= config.pool_limit:
-                self.kept += size
-                self._free.setdefault(size, []).append((array, address))
+        free = self._free.get(size)
+        if free is None:
+            free = self._free.setdefault(size, [])
+        if size > SMALL:
+            with self._lock:
+                if self._kept + size > config.pool_limit:
+                    return
+                self._kept += size
+        elif len(free) >= SMALL_KEPT or not config.pool_limit:
+            return
+        free.append((array, address))
 
     def _returned(self, shown: weakref.ref) -> None:
         """The last array that showed a block is gone."""
@@ -100,7 +127,7 @@ class Pool:
         """Return what is kept to the system."""
         with self._lock:
             self._free.clear()
-            self.kept = 0
+            self._kept = 0
 
 
 def _showing(memory: Any) -> np.ndarray:
@@ -164,7 +191,7 @@ class Buffer:
 
     def array(self, shape: Shape, dt: dtype) -> np.ndarray:
         """The memory as an array, shared."""
-        return self.block.array[self.offset : self.offset + self.nbytes].view(dt.np).reshape(shape)
+        return np.ndarray(shape, dt.np, self.block.array, self.offset)
 
 
 pool = Pool()

@@ -24,17 +24,18 @@ from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE
-from wengert.record.primitive import ALIAS, LEAF, Composite
+from wengert.ops.source import FULL
+from wengert.record.primitive import ALIAS, LEAF, WRITERS, Composite
 from wengert.record.value import (
     ALONE,
     LightValue,
+    Recorder,
     Value,
     counters,
     evaluator,
     fill,
     references,
     regions,
-    relatives,
     thread,
 )
 from wengert.runtime import reference, trace
@@ -60,7 +61,7 @@ PLANNED_UP_TO = 5000  # entries; larger ones are stitched for good
 TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
-_by_seq, _prim, _in_place = attrgetter("seq"), attrgetter("prim"), attrgetter("prim.writes")
+_by_seq, _prim = attrgetter("seq"), attrgetter("prim")
 _plans: dict[tuple, Executable] = {}
 _spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
 _sizes: dict[int, int] = {}  # operations of programs that might be planned, by hashes of what they are
@@ -98,37 +99,39 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
     if not wanted:
         return
     begin = trace.start()
+    r = thread.recorder
     with _lock:
-        busy, thread.recorder.busy = thread.recorder.busy, True
+        busy, r.busy = r.busy, True
         try:
-            if thread.recorder.region is not None:
-                thread.recorder.region.update()
-            if config.backend == "reference":
-                cone = cone_of(wanted)
-                if len(cone) >= least:  # else what was recorded lately is gone, or evaluated: there is nothing to cut
-                    _count(cone, wanted, store_held)
-                    reference.evaluate(cone)
-            elif config.backend == "cpu":
+            if r.region is not None:
+                r.region.update()
+            backend = config.backend
+            if backend == "cpu":
                 roots = _plain_roots(wanted)
                 also = _related(wanted, roots)
                 cone = cone_of([*roots, *also])
-                if len(cone) >= least:
-                    _count(cone, wanted, store_held)
+                if len(cone) >= least:  # else what was recorded lately is gone, or evaluated: there is nothing to cut
+                    _count(r, cone, wanted, store_held)
                     _flush(cone, wanted, roots, also, store_held)
+            elif backend == "reference":
+                cone = cone_of(wanted)
+                if len(cone) >= least:
+                    _count(r, cone, wanted, store_held)
+                    reference.evaluate(cone)
             else:
-                raise ValueError(f"unknown backend {config.backend!r}; there are 'cpu' and 'reference'")
+                raise ValueError(f"unknown backend {backend!r}; there are 'cpu' and 'reference'")
         finally:
-            thread.recorder.busy = busy
+            r.busy = busy
             if begin:
                 trace.evaluating((), 0)
                 trace.stop(begin, "evaluate", "evaluate")
 
 
-def _count(cone: list[Value], wanted: list[Value], store_held: bool) -> None:
+def _count(r: Recorder, cone: list[Value], wanted: list[Value], store_held: bool) -> None:
     """What was pending is not any more, unless a read comes back to the same values."""
     counters.flushes += 1
     if not store_held:
-        thread.recorder.start = min(thread.recorder.start + len(cone), max([v.seq for v in wanted]))
+        r.start = min(r.start + len(cone), max([v.seq for v in wanted]))
 
 
 def cone_of(wanted: list[Value]) -> list[Value]:
@@ -145,7 +148,10 @@ def cone_of(wanted: list[Value]) -> list[Value]:
             cone.append(v)
             stack.extend(v.inputs)
     cone.sort(key=_by_seq)
-    return _writes_late(cone) if any(map(_in_place, cone)) else cone
+    for v in cone:
+        if v.prim in WRITERS:
+            return _writes_late(cone)
+    return cone
 
 
 def _writes_late(cone: list[Value]) -> list[Value]:
@@ -217,16 +223,24 @@ def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
     """What was asked for together with the wanted values, or with what they show, and is pending: it shares their
     work."""
     out: list[Value] = []
-    for v in wanted if relatives else ():
-        found = [*relatives.pop(v, ())]
+    for v in wanted:
+        found = _relatives(v)
         while v.data is None and (v.prim is RESHAPE or v.prim is ALIAS):
             (v,) = v.inputs
-            found += relatives.pop(v, ())
+            found = [*found, *_relatives(v)]
         for related in found:
             other = related()
             if other is not None and other.data is None and 0 not in other.shape and other not in wanted:
                 out.append(other)
     return [v for v in _plain_roots(out) if v not in roots] if out else out
+
+
+def _relatives(v: Value) -> list:
+    """What was asked for together with v, the first time that somebody wants to know."""
+    found = getattr(v, "related", None) or []
+    if found:
+        v.related = None
+    return found
 
 
 def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tuple | None = None) -> bool:
@@ -365,7 +379,7 @@ def _describe(
             key.append(i)
         if v.slots:
             slots += v.slots
-            if v.prim is source.FULL and body.is_static(v.slots[0]):
+            if v.prim is FULL and body.is_static(v.slots[0]):
                 key.append(v.slots)
     v = x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
     held = [n > ALONE + used for n, used in zip(references(cone), uses[len(leaves) :], strict=True)]

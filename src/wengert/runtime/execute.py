@@ -374,24 +374,30 @@ class Executable:
                 self.slab += -(-max(nbytes, 1) // ALIGN) * ALIGN
             else:
                 self.large.append((b, nbytes))
-        self.demand = self.slab + sum(nbytes for _, nbytes in self.large) + self.plan.arena
+        self.demand = self.slab + sum([nbytes for _, nbytes in self.large]) + self.plan.arena
 
     def run(self, leaves: list[Buffer], slots: Sequence[Any]) -> list[tuple[int, Buffer]]:
         """Run on the given leaves and run-time numbers; the buffers of the plan's outputs, by cone position."""
         plan = self.plan
         check_size(self.demand)
-        buffers: dict[int, Buffer] = {b: leaves[k] for b, k in plan.leaves}
+        buffers: list[Buffer | None] = [None] * len(plan.ops)
+        address = [0] * len(plan.ops)
+        for b, k in plan.leaves:
+            buffers[b] = buffer = leaves[k]
+            address[b] = buffer.address
         for b, nbytes in self.large:
-            buffers[b] = Buffer(pool.take(nbytes), 0, nbytes)
+            buffers[b] = buffer = Buffer(pool.take(nbytes), 0, nbytes)
+            address[b] = buffer.address
         if self.small:
-            slab = pool.take(self.slab)
+            block = pool.take(self.slab)
             for b, offset, nbytes in self.small:
-                buffers[b] = Buffer(slab, offset, nbytes)
-        address = {b: buffer.address for b, buffer in buffers.items()}
+                buffers[b] = buffer = Buffer(block, offset, nbytes)
+                address[b] = buffer.address
         if plan.arena:
             arena = pool.take(plan.arena)  # lives until the end of this run
+            base = arena.address
             for b, offset in plan.temporaries:
-                address[b] = arena.address + offset
+                address[b] = base + offset
                 if self.calls:
                     op = plan.ops[b]
                     buffers[b] = Buffer(arena, offset, op.numel * op.dtype.bytes)
@@ -409,7 +415,7 @@ class Executable:
         for k in self.calls:
             self.run_kernels(first, k, ready)
             begin = trace.start()
-            self._call(plan.steps[k], buffers)
+            self._call(plan.steps[k], buffers)  # type: ignore[arg-type]
             trace.step(begin, "library", plan, k)
             first = k + 1
         self.run_kernels(first, len(self.steps), ready)
