@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CORE = (
-    "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.buffers",
+    "dtypes", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.buffers",
     "runtime.execute", "runtime.evaluate", "runtime.stitch", "ops.promotion", "ops.elementwise",
     "ops.movement", "storage", "indexing",
 )  # fmt: skip

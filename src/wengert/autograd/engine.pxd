@@ -1,5 +1,6 @@
 # Types of engine.py, for the compiled core.
 cimport cython
+from wengert.dtypes cimport dtype
 from wengert.record.graph cimport Node
 from wengert.record.value cimport Recorder, Value, record
 
@@ -20,7 +21,7 @@ cdef class _Walk:
     )
     cpdef run(self, list order)
     cpdef add(self, object node, tuple new)
-    @cython.locals(n=Py_ssize_t)
+    @cython.locals(n=Py_ssize_t, d=dtype, own=dtype)
     cpdef tuple fitted(self, double c, Value u, Value x, Value g, Node edge)
     @cython.locals(first=Py_ssize_t, a=Value, b=Value)
     cpdef tuple peeled(self, double c, Value u, Value x, Value g)

@@ -426,15 +426,17 @@ class _Walk:
 
     def fitted(self, c: float, u: Value | None, x: Value, g: Value, edge: Node) -> Scaled:
         """A rule's result as a scaled cotangent of the edge's shape and dtype: peeled, un-broadcast, cast."""
-        if x is not g and x.dtype.is_floating_point:
+        own = x.dtype
+        if x is not g and own.is_floating_point:
             c, u, x = self.peeled(c, u, x, g)
         if x.shape != edge.shape:
             n = math.prod(edge.shape)
             folded = _product(c, math.prod(x.shape) // n) if n and _is_one(x) else None
             c, x = (folded, full(edge.shape, 1, x.dtype)) if folded else (c, sum_to(x, edge.shape))
         d = edge.dtype
-        if x.dtype is not d:
-            if u is not None and x.dtype.real is not d.real:
+        own = x.dtype
+        if own is not d:
+            if u is not None and own.real is not d.real:
                 c, u, x = 1.0, None, _multiplied((c, u, x, None))
             x = full(x.shape, 1, d) if _is_one(x) else ew.cast(x, d)  # from complex to real: the real part
         embeds = x.prim is mv.EMBED and x.inputs and x is not g

@@ -1,5 +1,10 @@
 # Types of elementwise.py, for the compiled core. What is published is not typed: that would leave its decorator out.
-from wengert.record.value cimport record
+cimport cython
+from wengert.dtypes cimport dtype
+from wengert.record.value cimport Value, record
 
 
+@cython.locals(x=Value, y=Value, d=dtype)
+cpdef alike(object prim, object a, object b)
 cpdef add(object a, object b)
+cpdef sub(object a, object b)

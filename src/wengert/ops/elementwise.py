@@ -76,14 +76,24 @@ NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
 ARITHMETIC.update((ADD, SUB, MUL, DIV))
 
 
+def alike(prim: Elementwise, a: Any, b: Any) -> Value | None:
+    """The operation on two values of one dtype, which it takes as it is, or None: the common case."""
+    if type(a) is Value and type(b) is Value:
+        x, y = a, b
+        d = x.dtype
+        if d is y.dtype and d.differentiable:
+            shape = x.shape if x.shape == y.shape else shapes.broadcast(x.shape, y.shape)
+            return record(prim, (x, y), (), shape, d)
+    return None
+
+
 def add(a: Any, b: Any) -> Value:
-    if type(a) is Value and type(b) is Value and a.dtype is b.dtype and a.dtype.differentiable:
-        shape = a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape)
-        return record(ADD, (a, b), (), shape, a.dtype)
-    return _binary(OR if _both_bool(a, b) else ADD, a, b)
+    return alike(ADD, a, b) or _binary(OR if _both_bool(a, b) else ADD, a, b)
 
 
 def sub(a: Any, b: Any) -> Value:
+    if (out := alike(SUB, a, b)) is not None:
+        return out
     if _both_bool(a, b):
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or"
@@ -105,14 +115,12 @@ def mul(input: Operand, other: Operand) -> Value:
     >>> wengert.mul(wengert.tensor([1.0, 2.0]), 3)
     tensor([3., 6.])
     """
-    a, b = input, other
-    if type(a) is Value and type(b) is Value and a.dtype is b.dtype and a.dtype.differentiable:
-        shape = a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape)
-        return record(MUL, (a, b), (), shape, a.dtype)
-    return _binary(AND if _both_bool(a, b) else MUL, a, b)
+    return alike(MUL, input, other) or _binary(AND if _both_bool(input, other) else MUL, input, other)
 
 
 def div(a: Any, b: Any) -> Value:
+    if (out := alike(DIV, a, b)) is not None:
+        return out
     a, b, d = _common("div", a, b)
     if not d.differentiable:
         d = dtypes.get_default_dtype()

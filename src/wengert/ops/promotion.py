@@ -64,9 +64,11 @@ def _wide_number(x: Value, d: dtype) -> Value:
 
 
 def _floating(prim: Elementwise, x: Value) -> Value:
-    if not x.dtype.differentiable:
-        x = cast(x, dtypes.get_default_dtype())
-    return record(prim, (x,), (), x.shape, x.dtype)
+    d = x.dtype
+    if not d.differentiable:
+        d = dtypes.get_default_dtype()
+        x = cast(x, d)
+    return record(prim, (x,), (), x.shape, d)
 
 
 def cast(x: Value, d: dtype) -> Value:

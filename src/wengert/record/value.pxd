@@ -1,10 +1,13 @@
 # Types of value.py, for the compiled core (docs/decisions/033-compiled-core.md).
 cimport cython
+from wengert.dtypes cimport dtype
 
 
 cdef class Value:
     cdef object __weakref__
-    cdef public object code, data, dtype, dual, inputs, lasti, node, origin, prim, related, shape, slots, static
+    cdef public object code, data, dual, lasti, node, origin, prim, related
+    cdef public tuple inputs, shape, slots, static
+    cdef public dtype dtype
     cdef public Py_ssize_t index, mark, seq
 
 

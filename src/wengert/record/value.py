@@ -318,7 +318,7 @@ def record(
     r.recent.append(_ref(v))  # as `append(v)`, without the call
     if v.seq >= r.next_check:
         _check_pending(v)
-    if config.eager and not r.busy:
+    if not r.busy and config.eager:
         evaluator["eager"](v)
     return v
 
@@ -329,7 +329,7 @@ def append(v: Value) -> Value:
     r.recent.append(_ref(v))
     if v.seq >= r.next_check:
         _check_pending(v)
-    if config.eager and not r.busy:
+    if not r.busy and config.eager:
         evaluator["eager"](v)
     return v
 

@@ -359,6 +359,7 @@ def _describe(
                 leaves.append(x)
         v.mark = generation
     at = len(leaves)
+    first = at
     uses = [0] * (at + len(cone))
     key: list[Any] = [store_held]
     for x in leaves:
@@ -382,15 +383,19 @@ def _describe(
             if v.prim is FULL and body.is_static(v.slots[0]):
                 key.append(v.slots)
     v = x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
-    held = [n > ALONE + used for n, used in zip(references(cone), uses[len(leaves) :], strict=True)]
+    held = []
+    for k, n in enumerate(references(cone), start=first):
+        used = uses[k]
+        held.append(n > ALONE + used)
     pinned: set[int] = set()
     if regions or store_held:
         pinned = let_go(cone, held)
         if store_held:
-            _hold_what_is_shown(cone, held, len(leaves))
+            _hold_what_is_shown(cone, held, first)
     key += held
-    for i, (n, used) in enumerate(zip(references(leaves), uses, strict=False)):
-        key.append(n <= ALONE + used and i not in pinned and _donatable(leaves[i]))
+    for k, n in enumerate(references(leaves)):
+        used = uses[k]
+        key.append(n <= ALONE + used and k not in pinned and _donatable(leaves[k]))
     for v in roots:
         key.append(v.index)
     for v in also:
