@@ -16,9 +16,8 @@ from wengert.attributes import Device, Size, memory_format, strided
 from wengert.dtypes import dtype
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import reshape
-from wengert.ops.source import FULL, iota
+from wengert.ops.source import FULL, iota, stored
 from wengert.ops.source import full as full_value
-from wengert.ops.source import stored
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import InferenceValue, Value, thread

@@ -55,7 +55,7 @@ def meaning(shape: Shape, index: Any) -> Meaning:
     items, taken = _items(index)
     if taken > len(shape):
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
-    if not shape and any([type(x) is int for x in items]):
+    if not shape and int in map(type, items):
         raise IndexError(NO_AXES)
     return _Reader(shape).read(items, len(shape) - taken)
 

@@ -156,7 +156,10 @@ def _check_freed(nodes: list[Node]) -> None:
 
 
 def _have_leaf_hooks(order: list[Node]) -> bool:
-    return any([n.hooks for n in order if type(n) is AccumulateGrad and n.hooks is not NOTHING])
+    for n in order:
+        if type(n) is AccumulateGrad and n.hooks is not NOTHING and n.hooks:
+            return True
+    return False
 
 
 def _leaves_early(order: list[Node]) -> list[Node]:

@@ -155,7 +155,7 @@ def embed(x: Value, shape: Shape, starts: tuple, steps: tuple, sizes: Shape | No
     """Zeros of `shape` with x written into the slice: the transpose of `slice_`. `sizes` are those of the slice, if the
     shape of x differs from them by axes of size 1."""
     sizes = x.shape if sizes is None else sizes
-    if any([s != 1 for s in steps]):
+    if steps.count(1) != len(steps):
         x = reshape(x, sizes)
     return record(EMBED, (x,), (steps, shape, sizes), shape, x.dtype, starts)
 

@@ -421,7 +421,7 @@ class Executable:
         self.run_kernels(first, len(self.steps), ready)
         counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
-        return [(position, buffers[b]) for position, b in plan.outputs]
+        return [(position, buffers[b]) for position, b in plan.outputs]  # type: ignore[misc]
 
     def want(self) -> None:
         """Have all its kernels compiled in the background."""
