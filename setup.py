@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 CORE = (
     "dtypes", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.buffers",
-    "runtime.execute", "runtime.evaluate", "runtime.stitch", "ops.promotion", "ops.elementwise",
+    "runtime.execute", "runtime.cones", "runtime.evaluate", "runtime.stitch", "ops.promotion", "ops.elementwise",
     "ops.movement", "storage", "indexing",
 )  # fmt: skip
 

@@ -91,7 +91,7 @@ def unseen(programs: int = 400, operations: int = 30) -> None:
         t1 = time.perf_counter()
         grads = torch.autograd.grad(loss, leaves)
         t2 = time.perf_counter()
-        evaluate.cone_of([g._v for g in grads])
+        evaluate.cones.cone_of([g._v for g in grads])
         t3 = time.perf_counter()
         record.append(t1 - t0)
         backward.append(t2 - t1)

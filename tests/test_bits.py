@@ -98,7 +98,7 @@ def reading(choose: Iterator[bool]) -> Look:
 @pytest.fixture(autouse=True)
 def _no_code_from_before():
     """What another test compiled would run in tier 0 too."""
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     execute._codes.clear()
 
 

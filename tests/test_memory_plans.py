@@ -396,7 +396,7 @@ def test_what_is_remembered_of_a_structure_is_what_would_be_found(monkeypatch, f
     out = [f(constant(ramp(5, 6), F64), constant(ramp(6, 6) / k, F64)) for k in (1, 2)]
     plans = [evaluate.plan_of([out[0]])]  # from here on its structures are known
     for remembered in (structure.remembered, lambda known, key, structure, find: find()):
-        evaluate._plans.clear()
+        evaluate.forget_plans()
         monkeypatch.setattr("wengert.compiler.express.remembered", remembered)
         monkeypatch.setattr("wengert.compiler.plan.remembered", remembered)
         plans.append(evaluate.plan_of([out[1]]))

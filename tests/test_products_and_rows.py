@@ -22,10 +22,10 @@ from wengert.tensor import tensor_value
 def without_blas(monkeypatch, f: Callable[[], np.ndarray]) -> np.ndarray:
     with monkeypatch.context() as m:
         m.setattr(blas, "columns", lambda _: 0)
-        evaluate._plans.clear()
+        evaluate.forget_plans()
         stitch._patches.clear()
         out = f()
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     stitch._patches.clear()
     return out
 

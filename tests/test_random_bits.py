@@ -104,11 +104,11 @@ def statement(chosen: random.Random, pool: list) -> None:
 def _small_tasks(monkeypatch):
     """Kernels are cut into many tasks, so that threads share them."""
     before = threads.get_num_threads()
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     structure.forget()
     monkeypatch.setattr(lower, "WORK", 50)
     yield
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     structure.forget()
     threads.set_num_threads(before)
 

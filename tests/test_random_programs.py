@@ -389,11 +389,11 @@ def test_stitching_trees_changes_no_bit(p):
 @pytest.fixture
 def _small_tasks(monkeypatch):
     """Every kernel is cut into many tasks, so that threads share it."""
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     structure.forget()
     monkeypatch.setattr(lower, "WORK", 50)
     yield
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     structure.forget()
 
 

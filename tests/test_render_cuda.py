@@ -274,8 +274,8 @@ class Planned:
 def planned(outputs: list[Value], name: str) -> Planned:
     """As `evaluate` does for values that are looked at."""
     roots = evaluate._plain_roots(outputs)
-    cone = evaluate.cone_of(roots)
-    leaves, key, slots = evaluate._describe(cone, roots, [], False)
+    cone = evaluate.cones.cone_of(roots)
+    leaves, key, slots = evaluate.cones.describe(cone, roots, [], False)
     executable = evaluate._make(cone, leaves, roots, [], key, False)
     names = [f"{name}_{k}" for k in range(len(executable.plan.steps))]
     return Planned(executable, cone, leaves, slots, names)

@@ -59,7 +59,7 @@ def computed(f, shape, dtype="f4") -> list[np.ndarray]:
 
 def one_by_one(monkeypatch, f, shape, dtype="f4") -> list[np.ndarray]:
     """The same without chains and with nothing kept: every kernel walks all rows before the next one begins."""
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     structure.forget()
     before = set(execute._codes)
     with monkeypatch.context() as m:
@@ -67,7 +67,7 @@ def one_by_one(monkeypatch, f, shape, dtype="f4") -> list[np.ndarray]:
         m.setattr("wengert.compiler.keep.ROOM", -1)
         out = computed(f, shape, dtype)
         assert not any(" = kept" in text for text in execute._codes.keys() - before)
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     structure.forget()
     return out
 
@@ -106,7 +106,7 @@ def test_threads_and_the_interpreter_compute_the_same(f):
             found.append(computed(f, shape))
     finally:
         threads.set_num_threads(before)
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     torch.config.tier = "0"
     found.append(computed(f, shape))
     assert equal(found[0], found[1])

@@ -37,10 +37,10 @@ def by_loops(monkeypatch, f: Callable[[], list[np.ndarray]]) -> list[np.ndarray]
         m.setattr(blas, "columns", lambda _: 0)
         m.setattr(program, "WINDOWS_FROM", program.NEVER)
         m.setattr(program, "SMALL_PRODUCT", program.NEVER)
-        evaluate._plans.clear()
+        evaluate.forget_plans()
         stitch._patches.clear()
         out = f()
-    evaluate._plans.clear()
+    evaluate.forget_plans()
     stitch._patches.clear()
     return out
 
@@ -62,8 +62,8 @@ CHAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def operand(x: torch.Tensor) -> tuple[list[program.Op], int]:
     """The operations of a program that computes x, and x among them."""
     v = tensor_value(x)
-    cone = evaluate.cone_of([v])
-    leaves, _, _ = evaluate._describe(cone, [v], [], False)
+    cone = evaluate.cones.cone_of([v])
+    leaves, _, _ = evaluate.cones.describe(cone, [v], [], False)
     made = program.build(cone, leaves, [v.index], [], blas.suits)
     return made.ops, made.outputs[0]
 

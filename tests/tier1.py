@@ -13,7 +13,7 @@ from wengert.runtime import evaluate
 def compiled_first():
     with torch.configure(tier="1"):
         yield
-    evaluate._plans.clear()
+    evaluate.forget_plans()
 
 
 def numbers(*shape: int, seed: int = 0, dtype: str = "f4") -> np.ndarray:

@@ -1,8 +1,7 @@
 """Evaluation on demand: from the values that somebody looks at, back to what is stored, and forward again by a plan.
 
-A *cone* is what the wanted values are computed from and is not stored yet. Its structure is the key of a plan:
-primitives, static parameters, shapes, dtypes, who reads whom, and which of its values are *held* from outside (a
-handle, a node of the graph, pending work elsewhere). Numbers, slice bounds and buffers are data.
+A *cone* is what the wanted values are computed from and is not stored yet; its description is the key of a plan
+(`cones`).
 """
 
 from __future__ import annotations
@@ -13,34 +12,29 @@ import threading
 import time
 from collections.abc import Iterator
 from operator import attrgetter
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wengert.config import config
-from wengert.dtypes import decode, dtype, float32
+from wengert.dtypes import decode, dtype
 from wengert.errors import TooLarge
 from wengert.lazy import lazy
 from wengert.ops import source
 from wengert.ops.movement import RESHAPE
-from wengert.ops.source import FULL
-from wengert.record.primitive import ALIAS, LEAF, WRITERS, Composite
+from wengert.record.primitive import ALIAS, Composite
 from wengert.record.value import (
-    ALONE,
     LightValue,
     Recorder,
     Value,
     counters,
     evaluator,
     fill,
-    references,
     regions,
     thread,
 )
-from wengert.runtime import reference, trace
+from wengert.runtime import cones, reference, trace
 from wengert.runtime.buffers import allocate, from_array
-from wengert.runtime.light import let_go
 
 if TYPE_CHECKING:
     from wengert.compiler.plan import Plan
@@ -61,12 +55,12 @@ PLANNED_UP_TO = 5000  # entries; larger ones are stitched for good
 TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
-_by_seq, _prim = attrgetter("seq"), attrgetter("prim")
+_prim = attrgetter("prim")
 _plans: dict[tuple, Executable] = {}
+_known: dict[tuple, cones.Known] = {}  # by size, first and last operation: the last one of these
 _spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
 _sizes: dict[int, int] = {}  # operations of programs that might be planned, by hashes of what they are
 _planned: dict[int, bool] = {}  # hashes of the operations of programs that have plans, or are about to
-_generation = 0
 
 
 class _Planning:
@@ -109,12 +103,12 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
             if backend == "cpu":
                 roots = _plain_roots(wanted)
                 also = _related(wanted, roots)
-                cone = cone_of([*roots, *also])
+                cone = cones.cone_of([*roots, *also])
                 if len(cone) >= least:  # else what was recorded lately is gone, or evaluated: there is nothing to cut
                     _count(r, cone, wanted, store_held)
                     _flush(cone, wanted, roots, also, store_held)
             elif backend == "reference":
-                cone = cone_of(wanted)
+                cone = cones.cone_of(wanted)
                 if len(cone) >= least:
                     _count(r, cone, wanted, store_held)
                     reference.evaluate(cone)
@@ -134,65 +128,25 @@ def _count(r: Recorder, cone: list[Value], wanted: list[Value], store_held: bool
         r.start = min(r.start + len(cone), max([v.seq for v in wanted]))
 
 
-def cone_of(wanted: list[Value]) -> list[Value]:
-    """The pending values that `wanted` are computed from, in recording order (without recursion)."""
-    global _generation
-    _generation += 1
-    generation = _generation
-    cone: list[Value] = []
-    stack = list(wanted)
-    while stack:
-        v = stack.pop()
-        if v.mark != generation and v.data is None:
-            v.mark = generation
-            cone.append(v)
-            stack.extend(v.inputs)
-    cone.sort(key=_by_seq)
-    for v in cone:
-        if v.prim in WRITERS:
-            return _writes_late(cone)
-    return cone
-
-
-def _writes_late(cone: list[Value]) -> list[Value]:
-    """The cone with each write just before the first that reads it, hence after others that still read what it
-    overwrites.
-    """
-    out: list[Value] = []
-    waiting: dict[Value, None] = {}
-    for v in [*cone, None]:
-        if v is not None and v.prim.writes:
-            waiting[v] = None
-            continue
-        if not waiting and v is not None:
-            out.append(v)
-            continue
-        stack = [v] if v is not None else list(reversed(waiting))
-        while stack:
-            top = stack[-1]
-            before = [x for x in top.inputs if x in waiting]
-            if before:
-                stack += before
-                continue
-            stack.pop()
-            if top is v or top in waiting:
-                out.append(top)
-                waiting.pop(top, None)
-    return out
-
-
 def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: list[Value], store_held: bool) -> None:
     demanded = [] if store_held else roots
     if cone and not _stitched(cone, demanded, also):
-        leaves, key, slots = _describe(cone, demanded, also, store_held)
+        simple = not store_held and not regions and trace.active is None
+        recognised = _recognised(cone, demanded, also) if simple else None
+        if recognised is not None:
+            found, leaves, slots = recognised
+        else:
+            leaves, key, slots = cones.describe(cone, demanded, also, store_held)
+            found = _plans.get(key)
         if trace.active is not None:
             trace.evaluating(cone, len(leaves))
-        found = _plans.get(key)
         if found is not None:
             counters.plans_hit += 1
+            if simple and recognised is None:
+                _remember(found, cone, leaves, demanded, also, key)
         elif not _stitched(cone, demanded, also, key):
             del leaves  # which would count as holding them
-            leaves, key, slots = _describe(cone, demanded, also, store_held)  # positions have changed
+            leaves, key, slots = cones.describe(cone, demanded, also, store_held)  # positions have changed
             found = _make(cone, leaves, demanded, also, key, store_held)
             found.behind = config.tier == "auto"
         if found is not None and found.behind and not found.arrived():
@@ -202,13 +156,13 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
             else:
                 found.behind = False
                 del leaves
-                leaves, key, slots = _describe(cone, demanded, also, store_held)
+                leaves, key, slots = cones.describe(cone, demanded, also, store_held)
         if found is not None:
             try:
                 outputs = found.run([x.data for x in leaves], slots)
             except TooLarge as e:
                 if also:  # perhaps it fits without what nobody asked for yet
-                    cone[:] = cone_of(roots)
+                    cone[:] = cones.cone_of(roots)
                     return _flush(cone, wanted, roots, [], store_held)
                 positions = {r.index - len(leaves) for r in roots}
                 raise too_large.explained(e, cone, found.plan, positions) from None
@@ -217,6 +171,33 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
                 fill(cone[position - n], buffer)
     for v in cone if store_held else wanted:
         _share(v)
+
+
+def _recognised(
+    cone: list[Value], roots: list[Value], also: list[Value]
+) -> tuple[Executable | None, list[Value], list] | None:
+    """The plan, the leaves and the numbers of a program that was evaluated lately; None for others."""
+    known = _known.get((len(cone), cone[0].prim, cone[-1].prim))
+    if known is None:
+        return None
+    found = known.recognise(cone, roots, also)
+    return None if found is None else (known.plan, *found)
+
+
+def _remember(
+    plan: Executable, cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple
+) -> None:
+    if plan.known is None:
+        plan.known = cones.Known(cone, leaves, roots, also, key, plan)
+    _known[len(cone), cone[0].prim, cone[-1].prim] = plan.known
+    if len(_known) > PLANS:
+        del _known[next(iter(_known))]
+
+
+def forget_plans() -> None:
+    """Plan again what comes next."""
+    _plans.clear()
+    _known.clear()
 
 
 def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
@@ -287,19 +268,11 @@ def _operations(cone: list[Value]) -> int:
 
 def _patched(cone: list[Value], roots: list[Value], also: list[Value], trees: bool) -> bool:
     """Run a program operation by operation, unless it has what should be planned, or needs too much memory."""
-    global _generation
-    _generation += 1
-    run = stitch.Stitcher(cone, [*roots, *also], trees, _generation, _donatable)
+    run = stitch.Stitcher(cone, [*roots, *also], trees, cones.new_mark(), cones.donatable)
     if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
         return False
     run.run()
     return True
-
-
-def _flags(key: tuple, leaves: int, cone: int, wanted: int) -> tuple[tuple, tuple]:
-    """By cone position, whether a value is held, and by leaf, whether its memory may be taken over."""
-    end = len(key) - wanted
-    return key[end - leaves - cone : end - leaves], key[end - leaves : end]
 
 
 def plan_of(values: list[Value]) -> Plan | None:
@@ -313,8 +286,8 @@ def planned(values: list[Value]) -> tuple[Plan | None, list[Value]]:
         roots = _plain_roots([v for v in values if v.data is None])
         if not roots:
             return None, []
-        cone = cone_of(roots)
-        leaves, key, _ = _describe(cone, roots, [], False)
+        cone = cones.cone_of(roots)
+        leaves, key, _ = cones.describe(cone, roots, [], False)
         return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan, cone
 
 
@@ -343,98 +316,6 @@ def _share(v: Value) -> None:
         fill(x, v.data)
 
 
-def _describe(
-    cone: list[Value], roots: list[Value], also: list[Value], store_held: bool
-) -> tuple[list[Value], tuple, list]:
-    """The leaves of a cone, the key of its plan, and its numbers. Sets `index` of every value: leaves first."""
-    global _generation
-    _generation += 1
-    generation = _generation
-    leaves: list[Value] = []
-    for v in cone:  # what a value reads comes before it
-        for x in v.inputs:
-            if x.mark != generation:
-                x.mark = generation
-                x.index = len(leaves)
-                leaves.append(x)
-        v.mark = generation
-    at = len(leaves)
-    first = at
-    uses = [0] * (at + len(cone))
-    key: list[Any] = [store_held]
-    for x in leaves:
-        key.append(x.shape)
-        key.append(x.dtype)
-    slots: list[Any] = []
-    for v in cone:
-        v.index = at
-        at += 1
-        key.append(v.prim)
-        key.append(v.shape)
-        key.append(v.dtype)
-        if v.static:
-            key.append(v.static)
-        for x in v.inputs:
-            i = x.index
-            uses[i] += 1
-            key.append(i)
-        if v.slots:
-            slots += v.slots
-            if v.prim is FULL and body.is_static(v.slots[0]):
-                key.append(v.slots)
-    v = x = None  # type: ignore[assignment]  # a value that a variable still names would count as held
-    held = []
-    for k, n in enumerate(references(cone), start=first):
-        used = uses[k]
-        held.append(n > ALONE + used)
-    pinned: set[int] = set()
-    if regions or store_held:
-        pinned = let_go(cone, held)
-        if store_held:
-            _hold_what_is_shown(cone, held, first)
-    key += held
-    for k, n in enumerate(references(leaves)):
-        used = uses[k]
-        key.append(n <= ALONE + used and k not in pinned and _donatable(leaves[k]))
-    for v in roots:
-        key.append(v.index)
-    for v in also:
-        key.append(-1 - v.index)
-    return leaves, tuple(key), slots
-
-
-def _hold_what_is_shown(cone: list[Value], held: list[bool], n: int) -> None:
-    """A held reshape or alias of one of the cone, whose values have the indices from n, shows its memory: that is
-    stored, and shared when it is there."""
-    for k in range(len(cone) - 1, -1, -1):
-        v = cone[k]
-        if held[k] and (v.prim is RESHAPE or v.prim is ALIAS) and v.inputs[0].index >= n:
-            held[k] = False
-            held[v.inputs[0].index - n] = True
-
-
-def _donatable(v: Value) -> bool:
-    """Whether only leaf v can see its memory: no other value, and no array over the same block."""
-    if _of_data(v) > _ALONE:
-        return False
-    block = v.data.block
-    return block.kept is None and getrefcount(block.array.base) <= 2
-
-
-def _of_data(v: Value) -> int:
-    return getrefcount(v.data)
-
-
-def _alone() -> int:
-    """How many references `_of_data` finds to a buffer that only one value has."""
-    v = Value(LEAF, (), (), (), float32)
-    v.data = object()
-    return _of_data(v)
-
-
-_ALONE = _alone()
-
-
 def _make(
     cone: list[Value], leaves: list[Value], roots: list[Value], also: list[Value], key: tuple, store_held: bool
 ) -> Executable:
@@ -442,7 +323,7 @@ def _make(
     begin = trace.start()
     built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also], blas.suits)
     n = len(leaves)
-    is_held, donatable = _flags(key, n, len(cone), len(roots) + len(also))
+    is_held, donatable = cones.flags(key, n, len(cone), len(roots) + len(also))
     held = [False] * len(built.ops)
     for k, flag in enumerate(is_held):
         held[built.of_value[n + k]] = flag

@@ -4,7 +4,7 @@ from wengert.runtime.buffers cimport Block, Buffer
 
 
 cdef class Executable:
-    cdef public object plan, cells, program, joined, views
+    cdef public object plan, cells, program, joined, views, known
     cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large
     cdef public bint parallel, compiled, behind
     cdef public Py_ssize_t program_address, joined_address, slab, demand, entries

@@ -267,6 +267,7 @@ class Executable:
         self.calls = [k for k, step in enumerate(plan.steps) if isinstance(step, LibraryCall)]
         self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
         self.compiled = all(c is None for c in self.codes)
+        self.known: Any = None  # how the program is recognised, once it ran again
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
         self.entries = len(plan.ops) - len(plan.leaves)
         self._results()
