@@ -10,9 +10,10 @@ from wengert.dtypes import dtype
 from wengert.factories import LEGACY, Legacy
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
+from wengert.record.primitive import passed
 from wengert.record.value import Value
 from wengert.storage import twin
-from wengert.tensor import Tensor, _operand, make, passed, tensor_value
+from wengert.tensor import Tensor, _operand, make, tensor_value
 
 # -- products --
 

@@ -14,9 +14,9 @@ from wengert.dtypes import dtype
 from wengert.messages import DETACH_VIEW, NON_LEAF_GRAD
 from wengert.record.graph import AccumulateGrad, Node, wrap
 from wengert.record.hooks import RemovableHandle, add
-from wengert.record.primitive import alias, frozen
+from wengert.record.primitive import alias, frozen, stamp
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, stamp, value
+from wengert.tensor import Tensor, handle, value
 
 _NEEDS_GRAD = "cannot register a hook on a tensor that doesn't require gradient"
 

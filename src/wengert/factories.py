@@ -19,12 +19,12 @@ from wengert.ops.movement import reshape
 from wengert.ops.source import FULL, iota, stored
 from wengert.ops.source import full as full_value
 from wengert.record.graph import AccumulateGrad
-from wengert.record.primitive import alias
+from wengert.record.primitive import alias, stamp
 from wengert.record.value import InferenceValue, Value, thread
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
-from wengert.tensor import Tensor, handle, make, stamp, tensor_value, value
+from wengert.tensor import Tensor, handle, make, tensor_value, value
 
 _frame = sys._getframe
 

@@ -14,10 +14,11 @@ from wengert.dtypes import dtype
 from wengert.factories import dtype_in, made
 from wengert.lenses import Bits, Conjugate, Joined, Pairs, Part
 from wengert.ops.source import full
+from wengert.record.primitive import stamp
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
 from wengert.storage import Lens, Memory
-from wengert.tensor import Tensor, handle, stamp, tensor_value, value
+from wengert.tensor import Tensor, handle, tensor_value, value
 
 _frame = sys._getframe
 

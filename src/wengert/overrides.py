@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from wengert.record.primitive import passed
 from wengert.storage import twin
-from wengert.tensor import NUMBERS, Tensor, passed, tensor_value
+from wengert.tensor import NUMBERS, Tensor, tensor_value
 
 
 class _State(threading.local):

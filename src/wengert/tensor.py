@@ -28,11 +28,11 @@ from wengert.messages import (
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.batching import check_write, renoded
-from wengert.ops.elementwise import ADD, DIV, MUL, SUB
+from wengert.ops.elementwise import ADD, DIV, MUL, SUB, alike, beside_number
 from wengert.ops.indexing import assign, select
 from wengert.ops.source import FULL, full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
-from wengert.record.primitive import ALIAS, Elementwise, alias, hung
+from wengert.record.primitive import Elementwise, alias, hung, stamp, stamp_result
 from wengert.record.value import InferenceValue, Value, as_inference, record, thread
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, twin
@@ -44,22 +44,11 @@ NUMBERS = (int, float, complex, np.number, np.bool_)
 
 def make(v: Value) -> Tensor:
     """A handle on v; what v was called for is the line that called our caller."""
-    stamp(v, _frame(2))
-    if v.node is not None and v.prim is ALIAS and v.inputs and v.inputs[0].code is None:
-        stamp(v.inputs[0], _frame(2))  # v is the twin of a result that its own rule saves
-    return handle(v)
-
-
-passed: set[int] = set()  # the codes of wrappers around functions: not the calls that users made
-
-
-def stamp(v: Value, frame: Any) -> None:
-    """Note in v, and in its node, the call that recorded it."""
-    while id(frame.f_code) in passed:
-        frame = frame.f_back
-    v.code, v.lasti = frame.f_code, frame.f_lasti
-    if v.node is not None:
-        v.node.code, v.node.lasti = v.code, v.lasti
+    stamp_result(v, _frame(2))
+    t = _new(Tensor)
+    t._v = v
+    t._store = None
+    return t
 
 
 def handle(v: Value) -> Tensor:
@@ -130,34 +119,22 @@ def binary(
     return forward, reflected
 
 
-def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value], category: int) -> Callable:
-    """The method of a common operator, with a short path for equal shapes and dtypes, and for floats.
-
-    `category`: the lowest category of dtypes that the primitive takes as they are.
-    """
+def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value]) -> Callable:
+    """The method of a common operator, with a short path for tensors of one dtype, and for numbers."""
 
     def method(self: Tensor, other: Any) -> Tensor:
         a = self._v if self._store is None else self._current()
-        d = a.dtype
         if type(other) is Tensor:
             b = other._v if other._store is None else other._current()
-            if d is b.dtype and a.shape == b.shape and d.category >= category:
-                v = record(prim, (a, b), (), a.shape, d)
-            else:
-                v = op(a, b)
-        elif d.is_floating_point and (type(other) is float or type(other) is int):
-            v = record(prim, (a, Value(FULL, (), (), (), d.wide, (other,))), (), a.shape, d)
+            v = alike(prim, a, b) or op(a, b)
+        elif type(other) is float or type(other) is int:
+            v = beside_number(prim, a, other) or op(a, other)
         elif (b := _operand(other)) is None:
             return self._foreign(method, other)
         else:
             v = op(a, b)
-        frame = _frame(1)  # as `stamp` and `handle`, without the calls
-        v.code = code = frame.f_code
-        v.lasti = last = frame.f_lasti
-        if (n := v.node) is not None:
-            n.code = code
-            n.lasti = last
-        t = _new(Tensor)
+        stamp(v, _frame(1))
+        t = _new(Tensor)  # as `handle`, without the call
         t._v = v
         t._store = None
         return t
@@ -525,10 +502,10 @@ class Tensor:
 
     # -- arithmetic --
 
-    __add__ = arithmetic("add", ADD, ew.add, 1)
-    __sub__ = arithmetic("sub", SUB, ew.sub, 1)
-    __mul__ = arithmetic("mul", MUL, ew.mul, 1)
-    __truediv__ = arithmetic("truediv", DIV, ew.div, 2)
+    __add__ = arithmetic("add", ADD, ew.add)
+    __sub__ = arithmetic("sub", SUB, ew.sub)
+    __mul__ = arithmetic("mul", MUL, ew.mul)
+    __truediv__ = arithmetic("truediv", DIV, ew.div)
     __radd__ = binary("add", ew.add, None, ADD)[1]
     __rmul__ = binary("mul", ew.mul, None, MUL)[1]
     __rsub__ = binary("sub", ew.sub, "RsubBackward1", SUB)[1]

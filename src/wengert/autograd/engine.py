@@ -125,14 +125,17 @@ def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> li
     """The nodes to run, in recording order: those that lead from a root to a target (or anywhere)."""
     seen: set[Node] = set()
     stack = [n for n in roots if n is not None]
+    low, high = 1 << 62, 0
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
+            seq = node.seq
+            low, high = min(low, seq), max(high, seq)
             for e in node.edges:
-                if e is not None and e not in seen:
+                if e is not None:
                     stack.append(e)
-    order = sorted(seen, key=_by_seq)
+    order = _sorted(seen, low, high)
     if targets is not None:
         wanted = seen.intersection(targets)
         for node in order:
@@ -145,6 +148,18 @@ def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> li
     else:
         _check_freed(order)
     return order
+
+
+def _sorted(nodes: set[Node], low: int, high: int) -> list[Node]:
+    """Nodes with numbers from low to high in recording order."""
+    if high - low >= 4 * len(nodes):
+        return sorted(nodes, key=_by_seq)
+    places: list[Node | None] = [None] * (high - low + 1)
+    for n in nodes:
+        if places[n.seq - low] is not None:  # two of one number
+            return sorted(nodes, key=_by_seq)
+        places[n.seq - low] = n
+    return [n for n in places if n is not None]
 
 
 def _check_freed(nodes: list[Node]) -> None:

@@ -6,5 +6,7 @@ from wengert.record.value cimport Value, record
 
 @cython.locals(x=Value, y=Value, d=dtype)
 cpdef alike(object prim, object a, object b)
+@cython.locals(d=dtype)
+cpdef beside_number(object prim, Value x, object number)
 cpdef add(object a, object b)
 cpdef sub(object a, object b)

@@ -13,3 +13,7 @@ cdef class Rules:
     inputs=tuple, a=Value, b=Value, x=Value, rules=Rules, save=tuple, node=Node, mask=Py_ssize_t
 )
 cpdef attach(object self, Value v)
+
+@cython.locals(n=Node)
+cpdef stamp(Value v, object frame)
+cpdef stamp_result(Value v, object frame)

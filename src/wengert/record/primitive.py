@@ -131,6 +131,28 @@ def attach(self: Primitive, v: Value) -> Value:
     return v
 
 
+passed: set[int] = set()  # the codes of wrappers around functions: not the calls that users made
+
+
+def stamp(v: Value, frame: Any) -> None:
+    """Note in v, and in its node, the call that recorded it."""
+    code = frame.f_code
+    while id(code) in passed:
+        frame = frame.f_back
+        code = frame.f_code
+    v.code, v.lasti = code, frame.f_lasti
+    n = v.node
+    if n is not None:
+        n.code, n.lasti = code, v.lasti
+
+
+def stamp_result(v: Value, frame: Any) -> None:
+    """The same, and in the result that v is the twin of, if its own rule saves that."""
+    stamp(v, frame)
+    if v.prim is ALIAS and v.node is not None and v.inputs and v.inputs[0].code is None:
+        stamp(v.inputs[0], frame)
+
+
 class Primitive:
     """One operation. `reference(*arrays, *static)` in NumPy defines what it computes (with `slots` as a last argument
     for the kinds that have any: movements, embeddings); a source is called with (shape, dtype, slots).

@@ -24,10 +24,10 @@ cdef class Known:
     cdef public object plan
 
     @cython.locals(
-        v=Value, x=Value, mark=Py_ssize_t, first=Py_ssize_t, at=Py_ssize_t, i=Py_ssize_t, leaves=list, slots=list,
-        reads=tuple, entry=tuple, inputs=tuple, same=bint
+        v=Value, x=Value, mark=Py_ssize_t, first=Py_ssize_t, at=Py_ssize_t, i=Py_ssize_t, k=Py_ssize_t, leaves=list, slots=list,
+        reads=tuple, entry=tuple, inputs=tuple, prim=object, dt=object, shape=tuple, static=tuple
     )
     cpdef recognise(self, list cone, list roots, list also)
-    @cython.locals(n=Py_ssize_t, limit=Py_ssize_t, x=Value)
+    @cython.locals(n=Py_ssize_t, limit=Py_ssize_t, k=Py_ssize_t, counts=list, x=Value)
     cpdef bint _held_alike(self, list cone, list leaves)
     cpdef bint _asked(self, list roots, list also)

@@ -214,18 +214,21 @@ class Known:
     def recognise(self, cone: list[Value], roots: list[Value], also: list[Value]) -> tuple[list[Value], list] | None:
         """The leaves and numbers of the same program, whose values get their `index`, or None for another one."""
         mark = new_mark()
-        first = at = len(self.leaves)
+        first = len(self.leaves)
         leaves: list[Value] = []
         slots: list[Any] = []
         if len(cone) != len(self.cone):
             return None
-        for v, reads, entry in zip(cone, self.reads, self.cone):
+        for at in range(first, first + len(cone)):
+            v, reads, entry = cone[at - first], self.reads[at - first], self.cone[at - first]
             prim, shape, dt, static, number = entry
             inputs = v.inputs
-            same = v.prim is prim and v.dtype is dt and v.shape == shape and v.static == static
-            if not same or len(inputs) != len(reads):
+            if v.prim is not prim or v.dtype is not dt or len(inputs) != len(reads):
                 return None
-            for x, i in zip(inputs, reads):
+            if (v.shape is not shape and v.shape != shape) or (v.static is not static and v.static != static):
+                return None
+            for k in range(len(reads)):
+                x, i = inputs[k], reads[k]
                 if x.mark != mark:
                     if i != len(leaves) or (x.shape, x.dtype) != self.leaves[i]:
                         return None
@@ -234,18 +237,19 @@ class Known:
                 elif x.index != i:
                     return None
             v.mark, v.index = mark, at
-            at += 1
             if v.slots:
                 if prim is FULL and _number(v) != number:
                     return None
                 slots += v.slots
-        if at - first != len(cone) or len(leaves) != first:
+        if len(leaves) != first:
             return None
         v = x = None  # type: ignore[assignment]  # as in `describe`
         return (leaves, slots) if self._held_alike(cone, leaves) and self._asked(roots, also) else None
 
     def _held_alike(self, cone: list[Value], leaves: list[Value]) -> bool:
-        for n, limit, held in zip(references(cone), self.limits, self.held):
+        counts = references(cone)
+        for k in range(len(cone)):
+            n, limit, held = counts[k], self.limits[k], self.held[k]
             if (n > limit) is not held:
                 return False
         for x, n, limit, donated in zip(leaves, references(leaves), self.leaf_limits, self.donated):
