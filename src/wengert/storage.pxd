@@ -1,7 +1,11 @@
 # Types of storage.py, for the compiled core.
 cimport cython
 from wengert.ops cimport movement
+from wengert.record.graph cimport Node
 from wengert.record.value cimport Value, record
+
+
+cdef class Storage
 
 
 cdef class Slice:
@@ -18,6 +22,10 @@ cdef class Reshape:
 
 cpdef tuple compose(tuple lenses, tuple more)
 cpdef get(tuple lenses, Value v)
+@cython.locals(out=Value, n=Node)
+cpdef view_of(Value v, tuple lenses, object name)
+@cython.locals(n=Node)
+cpdef bint joined(Value v, Value base, Storage s, Py_ssize_t lenses)
 cpdef twin(Value v)
 cpdef bits(Value v)
 

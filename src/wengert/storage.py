@@ -273,6 +273,27 @@ def get(lenses: tuple[Lens, ...], v: Value) -> Value:
     return v
 
 
+def view_of(v: Value, lenses: tuple[Lens, ...], name: str) -> Value:
+    """What the lenses show of v, as a result of the operation of that name."""
+    out = get(lenses, v)
+    n = out.node
+    if n is not None:
+        n.label = name
+    return out
+
+
+def joined(v: Value, base: Value, s: Storage, lenses: int) -> bool:
+    """Make v, which so many lenses show of `base`, the value of a view in storage s. Returns whether it needs a storage
+    of its own."""
+    as_inference(v, base)  # a view is an inference tensor if its base is
+    n = v.node
+    if n is None:
+        return s.value.node is not None
+    if lenses > 1:
+        n.bounds = (base.node,)
+    return False
+
+
 def derived(lenses: tuple[Lens, ...], v: Value) -> Value:
     """What a view of v shows: it differentiates as its base does, in both modes, whoever looks."""
     grad, thread.recorder.grad = thread.recorder.grad, True

@@ -202,10 +202,7 @@ class Tensor:
         """The view that `lenses` show of this tensor, with value v, for the call in `frame`."""
         t = _new(Tensor)
         s = self._store or self._storage()
-        as_inference(v, self._v)  # a view is an inference tensor if its base is
-        if len(lenses) > 1 and v.node is not None:
-            v.node.bounds = (self._v.node,)
-        if v.node is None and s.value.node is not None:
+        if storage.joined(v, self._v, s, len(lenses)):
             s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
             s.untracked = True
             if v.dual is not None:
@@ -461,15 +458,11 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         v = self._v if self._store is None else self._current()
         m = indexing.meaning(v.shape, index)
+        lenses = m.lenses
         if m.picks:
-            return make(select(storage.get(m.lenses, v), m.picks))
-        if not m.lenses:
-            out = twin(v)
-        else:
-            out = storage.get(m.lenses, v)
-            if out.node is not None:
-                out.node.label = m.name
-        return self._through(m.lenses, out, _frame(1))
+            return make(select(storage.get(lenses, v), m.picks))
+        out = storage.view_of(v, lenses, m.name) if lenses else twin(v)
+        return self._through(lenses, out, _frame(1))
 
     def __setitem__(self, index: Any, x: Any) -> None:
         v = self._v if self._store is None else self._current()

@@ -70,7 +70,8 @@ def backward(
                 " use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    if any(level.alive for level in thread.recorder.levels):
+    levels = thread.recorder.levels
+    if levels and any(level.alive for level in levels):
         raise RuntimeError(IN_TRANSFORM)
     roots = [_root(t) for t in _listed(tensors)]
     targets = None if inputs is None else _inputs(inputs)
