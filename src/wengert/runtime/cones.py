@@ -230,7 +230,7 @@ class Known:
             for k in range(len(reads)):
                 x, i = inputs[k], reads[k]
                 if x.mark != mark:
-                    if i != len(leaves) or (x.shape, x.dtype) != self.leaves[i]:
+                    if i != len(leaves) or i >= first or (x.shape, x.dtype) != self.leaves[i]:
                         return None
                     x.mark, x.index = mark, i
                     leaves.append(x)
