@@ -313,7 +313,7 @@ class _Walk:
 
     def visit(self, node: Node, total: Scaled | None) -> Scaled | None:
         """Do what there is to do at a node. Returns what its rules are still to be run on, if anything."""
-        hooks = node.hooks
+        hooks = None if node.hooks is NOTHING else node.hooks
         if isinstance(node, Stop):
             self.store()
             node.act()
@@ -363,7 +363,7 @@ class _Walk:
         hooks = node.hooks
         if not self.accumulates:
             return
-        if not hooks:
+        if hooks is NOTHING or not hooks:
             self.leaves.append((node, value))
             return
         (changed,) = self.call(calls.pre_hooks, hooks, [value])
@@ -377,7 +377,7 @@ class _Walk:
         if tensor is not None:
             with _accumulating:
                 wrap["accumulate"](tensor, value, self.create_graph)
-            for hook in list(node.hooks.after.values()) if node.hooks else ():
+            for hook in list(node.hooks.after.values()) if node.hooks is not NOTHING else ():
                 if hook(tensor) is not None:
                     raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
