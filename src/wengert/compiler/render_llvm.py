@@ -510,10 +510,7 @@ class _Renderer(Apart):
                 self._block(Block([item]))
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
-        then = list(now)
-        for names in inside:
-            self.names = names
-            then = [self._fold(n, acc) for n, acc in zip(loop.reduces, then, strict=True)]
+        then = [self._fold_all(n, acc, inside) for n, acc in zip(loop.reduces, now, strict=True)]
         self.names = outside
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {copies}")
@@ -535,6 +532,21 @@ class _Renderer(Apart):
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
+
+    def _fold_all(self, n: Node, now: str, inside: list[dict[int, str]]) -> str:
+        """The accumulator after the elements of one turn, whose names are given. A maximum is the same in any order, and
+        takes long: elements meet before they meet the accumulator, for which the next turn waits."""
+        if n.attr[0] == "maximum":
+            found = []
+            for self.names in inside:
+                found.append(self._operand(n.args[0], self._width(n)))
+            while len(found) > 1:
+                pairs = [self._combine("maximum", n, found[k : k + 2], self._fresh) for k in range(0, len(found) - 1, 2)]
+                found = pairs + found[2 * len(pairs) :]
+            return self._combine("maximum", n, [now, *found], self._fresh)
+        for self.names in inside:
+            now = self._fold(n, now)
+        return now
 
     def _fold(self, n: Node, now: str) -> str:
         lanes = self._width(n)
