@@ -15,6 +15,7 @@ from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 
 # Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
 MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
+LINE = 64  # bytes that come together from memory
 MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8", 1, "i8")}
 
 
@@ -191,6 +192,8 @@ class Rows:
             if guard is not None:
                 mask = self._let(f"and <{lanes} x i1> {mask}, {self._operand(guard, lanes)}")
             p = self._pointer(a, base)
+            if n.id in self.k.ahead:
+                self._ask(p, self.k.ahead[n.id], lanes * size)
             vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
             # As a call, not as a load: the last rows must not read past the buffer.
             value = self._let(
@@ -204,6 +207,13 @@ class Rows:
             return value
         zero = "0" if lanes == 1 else "zeroinitializer"
         return self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {value}, {zero}")
+
+    def _ask(self, p: str, ahead: int, nbytes: int) -> None:
+        """Ask for as many bytes as are read here, further on."""
+        for line in range(0, nbytes, LINE):
+            at = self._let(f"add i64 {self._cell(ahead)}, {line}")
+            q = self._let(f"getelementptr i8, ptr {p}, i64 {at}")
+            self._emit(f"call void @llvm.prefetch.p0(ptr {q}, i32 0, i32 2, i32 1)")
 
     def _load_one(self, a: Address, n: Node, base: str, guard: Node | None) -> str:
         """One element for all rows; where the guard holds nowhere, element 0 is read instead and not used."""

@@ -303,9 +303,9 @@ class Executable:
         template += [len(chain.members), chain.strips, chain.together, 0, end - first, len(chain.brought), len(local)]
         for k, (turns, rows) in enumerate(chain.members, chain.first):
             template += [0, cells[k - chain.first] - first, turns, self.steps[k][1] * (chain.together if rows else 1)]
-        for op, nbytes in chain.brought.items():
+        for op, (nbytes, once) in chain.brought.items():
             self.pointers.append((len(template), self.plan.buffer_of[op], 0))
-            template += [0, nbytes]
+            template += [0, nbytes, once]
         for cell, nbytes in local:
             template += [cell - first, nbytes]
         return at, cells, chain

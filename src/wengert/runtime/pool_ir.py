@@ -290,9 +290,9 @@ done:
 
 ; Tasks of a chain (`compiler.strips`): %args are the number of members, the strips, how many of them make a task, the
 ; cells of the members and how many these are, the numbers of arrays that are asked for and of local pointers; then for
-; each member [kernel, its first cell, its tasks in each strip, its tasks], for each array [address, bytes in a strip],
-; and for each local pointer [its cell, bytes in a strip]. The call has cells of its own, whose local pointers move back
-; by a strip where rows go on by one.
+; each member [kernel, its first cell, its tasks in each strip, its tasks], for each array [address, bytes in a strip,
+; whether a member asks for those of the next strip], and for each local pointer [its cell, bytes in a strip]. The call
+; has cells of its own, whose local pointers move back by a strip where rows go on by one.
 define void @chain(ptr %args, i64 %lo, i64 %hi) "frame-pointer"="all" {
 entry:
   %strips.p = getelementptr i64, ptr %args, i64 1
@@ -310,9 +310,9 @@ entry:
   %arrays = load i64, ptr %arrays.n
   %locals = load i64, ptr %locals.n
   %members4 = mul i64 %members, 4
-  %arrays2 = mul i64 %arrays, 2
+  %arrays3 = mul i64 %arrays, 3
   %array.p = getelementptr i64, ptr %member.p, i64 %members4
-  %local.p = getelementptr i64, ptr %array.p, i64 %arrays2
+  %local.p = getelementptr i64, ptr %array.p, i64 %arrays3
   %own = alloca i64, i64 %count, align 64
   %bytes = mul i64 %count, 8
   call void @llvm.memcpy.p0.p0.i64(ptr align 8 %own, ptr align 8 %given, i64 %bytes, i1 false)
@@ -327,13 +327,18 @@ strip:
   br i1 %asks, label %array, label %work
 array:
   %b = phi i64 [0, %strip], [%b1, %asked]
-  %b2 = mul i64 %b, 2
-  %from.p = getelementptr i64, ptr %array.p, i64 %b2
+  %b3 = mul i64 %b, 3
+  %from.p = getelementptr i64, ptr %array.p, i64 %b3
   %size.p = getelementptr i64, ptr %from.p, i64 1
   %from.0 = load ptr, ptr %from.p
+  %once.p = getelementptr i64, ptr %from.p, i64 2
   %size = load i64, ptr %size.p
+  %once = load i64, ptr %once.p
   %skip = mul i64 %size, %s
-  br label %line
+  %new = icmp eq i64 %s, %first
+  %every = icmp eq i64 %once, 0
+  %ask = or i1 %new, %every
+  br i1 %ask, label %line, label %asked
 line:
   %l = phi i64 [0, %array], [%l1, %line]
   %place = add i64 %skip, %l
