@@ -127,17 +127,20 @@ class Rows:
         return a.coefficient(self.k.lane) if self.k.lane is not None and self.lanes > 1 else ("=", 0)
 
     def _pack(self, n: Node, slot: int, count: str) -> str:
-        """The buffer of this slot with `count` elements of all rows, from the loop's present one on."""
-        a, lanes = self.k.addresses[n.id], self.lanes
-        function = llvm_pack.name(n.dtype, lanes)
+        """The buffer of this slot with `count` elements of all rows, from the loop's present one on. Node n is what is
+        read, or the product of two reads."""
+        loads, lanes = [n] if n.op == "load" else list(n.args), self.lanes
+        function = llvm_pack.name(n.dtype, lanes, len(loads))
         self.packs.add(function)
         to = f"%apart{slot}"
         room = f"{to} = alloca [{llvm_pack.COLUMNS * lanes} x double], align 64"  # of any dtype
         if room not in self.scratch:
             self.scratch.append(room)
-        p, step = self._pointer(a, self._sum(a.offset, a.coefficients)), self._plain(self._lane_step(a))
-        rows = f"ptr {p}, i64 {step}, i64 {self.few}"
-        self._emit(f"call void @{function}({rows}, ptr {to}, i64 {lanes}, i64 {count})")
+        given = ""
+        for a in [self.k.addresses[x.id] for x in loads]:
+            p, step = self._pointer(a, self._sum(a.offset, a.coefficients)), self._plain(self._lane_step(a))
+            given += f"ptr {p}, i64 {step}, "
+        self._emit(f"call void @{function}({given}i64 {self.few}, ptr {to}, i64 {lanes}, i64 {count})")
         return to
 
     def _make_room(self) -> None:
@@ -162,16 +165,16 @@ class Rows:
         return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(n, slot, r)}, align 16")
 
     def _load_packed(self, n: Node) -> str:
-        """The rows of the loop's present element, side by side."""
+        """The rows of the loop's present element, side by side; nothing for what is read within a packed product."""
         to, first, r = self.packed[n.id]
+        if not to:
+            return ""
         at = self._let(f"mul i64 {self._let(f'sub i64 {self.counters[r]}, {first}')}, {self.lanes}")
         t = MEMORY[n.dtype][0]
         p = self._let(f"getelementptr {t}, ptr {to}, i64 {at}")
         return self._let(f"load <{self.lanes} x {t}>, ptr {p}, align 4")
 
     def _load(self, n: Node) -> str:
-        if n.id in self.packed:
-            return self._load_packed(n)
         a = self.k.addresses[n.id]
         t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
