@@ -123,7 +123,6 @@ class Kernel:
         self.sizes, self.part = self.sizes | {self.parts: len(self.cells) - 2}, len(self.cells) - 1
         self.text = Printer(self).text()
 
-
     def reach(self, buffer: int, nbytes: int) -> bool:
         """Let loads of this buffer, in a kernel without loops, ask for what lies so many bytes ahead; whether there are
         such loads."""
@@ -131,9 +130,7 @@ class Kernel:
             return False
         loads = [x for x in self.row.items if isinstance(x, Node) and x.op == "load" and guard_of(x) is None]
         places = [(n.id, self.addresses[n.id]) for n in loads]
-        found = [
-            i for i, a in places if self.cells[a.pointer][1] == buffer and a.coefficient(self.lane) == ("=", 1)
-        ]
+        found = [i for i, a in places if self.cells[a.pointer][1] == buffer and a.coefficient(self.lane) == ("=", 1)]
         if found:
             self.cells.append(("int", nbytes))
             self.ahead = self.ahead | {found[0]: len(self.cells) - 1}

@@ -553,15 +553,14 @@ class _Renderer(Apart):
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
 
     def _fold_all(self, n: Node, now: str, inside: list[dict[int, str]]) -> str:
-        """The accumulator after the elements of one turn, whose names are given. A maximum is the same in any order, and
-        takes long: elements meet before they meet the accumulator, for which the next turn waits."""
+        """The accumulator after the elements of one turn, whose names are given. A maximum is the same in any
+        order, and takes long: elements meet before the accumulator, for which the next turn waits, comes in."""
         if n.attr[0] == "maximum":
             found = []
             for self.names in inside:
                 found.append(self._operand(n.args[0], self._width(n)))
             while len(found) > 1:
-                pairs = [self._combine("maximum", n, found[k : k + 2], self._fresh) for k in range(0, len(found) - 1, 2)]
-                found = pairs + found[2 * len(pairs) :]
+                found[:2] = [self._combine("maximum", n, found[:2], self._fresh)]
             return self._combine("maximum", n, [now, *found], self._fresh)
         for self.names in inside:
             now = self._fold(n, now)
