@@ -120,7 +120,9 @@ def test_a_virtual_operand_is_never_stored(columns, monkeypatch):
 def rows(shape: tuple[int, int], dtype: str) -> list[torch.Tensor]:
     x = torch.tensor(numbers(*shape, dtype=dtype))
     gain = torch.tensor(numbers(shape[1], seed=1, dtype=dtype))
-    return [x.sum(1), x.amax(1), (x * gain).sum(1), torch.softmax(x, 1), torch.var(x, 1), x.flip(0).sum(1)]
+    y = torch.tensor(numbers(*shape, seed=2, dtype=dtype))
+    products = [(x * y).sum(1), (x * y + x).sum(1), (x * x * y.flip(0)).sum(1), (x * y).sum(1) / (x * y).amax(1)]
+    return [x.sum(1), x.amax(1), (x * gain).sum(1), torch.softmax(x, 1), torch.var(x, 1), x.flip(0).sum(1), *products]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -146,6 +148,29 @@ def test_packing_for_every_width(vector_bytes):
         text = render(kernel, vector_bytes)
         assert "call void @wengert_pack_" in text
         assert jit.emit(text)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_products_are_packed_where_nothing_else_reads_their_factors(vector_bytes):
+    x, y = torch.tensor(numbers(50, 90)), torch.tensor(numbers(50, 90, seed=1))
+    for f, count in (((x * y).sum(1), 1), ((x * y + x).sum(1), 0), ((x * x).sum(1), 0), ((x * y[0]).sum(1), 0)):
+        (kernel,) = steps(f)
+        text = render(kernel, vector_bytes)
+        assert text.count("call void @wengert_multiply_") == count
+        assert (text.count("call void @wengert_pack_") > 0) == (count == 0)
+        assert jit.emit(text)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 33, 300])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_maximum_finds_numbers_that_are_none_and_the_sign_of_zero(n, dtype):
+    """In whatever order elements meet: row k has it at place k."""
+    for base, found in ((1.0, np.nan), (-0.0, 0.0), (-np.inf, -3.0)):
+        x = np.full((n, n), base, dtype)
+        np.fill_diagonal(x, found)
+        got = torch.tensor(x).amax(1).numpy()
+        np.testing.assert_array_equal(got, np.full(n, found, dtype))
+        assert not np.signbit(got).any() or found < 0
 
 
 TURNS = {

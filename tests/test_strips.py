@@ -149,6 +149,46 @@ def test_all_kernels_of_a_softmax_and_its_gradient_are_one_chain():
     assert len(chain.members) == len(found.steps) > 1
 
 
+def test_what_only_a_chain_reads_stays_in_the_cache():
+    """The softmax inside is dear, and a sum of each row and what waits for it read it: it is stored, each strip in the
+    same place, and its exponentials are computed twice, not five times. Both sums over rows are one kernel."""
+    found = plan(recorded(both, (4096, 1024)))
+    (chain,) = found.chains
+    assert [n for n in chain.local.values() if n > 4 * 4096 // chain.strips] == [4096 * 1024 * 4 // chain.strips]
+    members = found.steps[chain.first : chain.first + len(chain.members)]
+    assert sum(s.text.count("exp(") for s in members) == 2
+    assert sum("parts of" in s.text for s in members) == 1
+
+
+def test_what_a_chain_reads_across_rows_is_asked_for():
+    """Before its first strip all of it, and then the next strip by a member that reads it in order."""
+    found = plan(recorded(both, (4096, 1024)))
+    (chain,) = found.chains
+    assert list(chain.brought.values()) == [(4096 * 1024 * 4 // chain.strips, True)] * 2
+    members = found.steps[chain.first : chain.first + len(chain.members)]
+    assert sum(s.text.count(" bytes ahead") for s in members) == 2
+
+
+def test_what_others_read_has_a_place_for_each_row():
+    """A product of the softmax with a matrix comes after the chain."""
+    w = torch.tensor(numbers(64, 64, seed=3))
+
+    def f(x, scale, shift):
+        y = torch.softmax(x, -1)
+        return layer_norm(y, scale, shift) + y @ w
+
+    found = plan(recorded(f, (2048, 64)))
+    (chain,) = found.chains
+    assert chain.made
+    assert all(n == 4 * 2048 // chain.strips for n in chain.local.values())  # numbers of each row
+    y = recorded(f, (2048, 64))[0].detach().numpy()
+    x = numbers(2048, 64).astype("f8")
+    p = np.exp(x) / np.exp(x).sum(1)[:, None]
+    scale, shift = numbers(64, seed=1), numbers(64, seed=2)
+    normed = (p - p.mean(1)[:, None]) / np.sqrt(p.var(1)[:, None] + 1e-5) * scale + shift
+    np.testing.assert_allclose(y, normed + p @ numbers(64, 64, seed=3), atol=1e-4)
+
+
 def test_few_rows_are_left_to_threads():
     """Rows of which each is a task's work would be fewer than threads."""
     assert not plan(recorded(softmax, (16, 8192))).chains
@@ -215,8 +255,14 @@ def test_rows_that_do_not_fit_keep_only_what_is_dear():
     """Long rows, up to the room on a thread's stack: then exponentials alone, and then nothing."""
 
     def text(columns: int) -> str:
-        found = plan(recorded(both, (1024, columns))[:2])
-        return next(s.text for s in found.steps if " maximum= " in s.text)
+        x, g = torch.tensor(numbers(1024, columns)), torch.tensor(numbers(1024, columns, seed=1))
+        e = (x - x.amax(1, keepdim=True)).exp()
+        e = e / e.sum(1, keepdim=True)
+        g = e * g
+        e = ((e - g.sum(1, keepdim=True)) * g).sum(1)
+        del g
+        (step,) = plan([e]).steps  # where nobody holds what is between
+        return step.text
 
     some = ROOM // VECTOR[0]
     assert text(some // 4).count(" = kept") > text(some).count(" = kept") > 0
@@ -246,6 +292,23 @@ def test_what_is_saved_for_backward_is_not_lent():
     y.detach().numpy()[:] = 0
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.exp(numbers(300, 300)), rtol=1e-6)
+
+
+def test_numpy_gets_one_copy_of_what_is_saved_for_backward():
+    """The tensor moves to the copy, which is compared with nothing: later arrays show it as it is."""
+    x = torch.tensor(numbers(300, 300), requires_grad=True)
+    y = x.exp()
+    a = y.detach().numpy()
+    place = a.__array_interface__["data"][0]
+    a[0, 0] = 5
+    del a
+    assert y[0, 0].item() == 5
+    assert y.data_ptr() == place
+    (g,) = torch.autograd.grad(y.sum(), x)
+    np.testing.assert_allclose(g.numpy(), np.exp(numbers(300, 300)), rtol=1e-6)
+    again = y.detach().numpy()
+    assert again.__array_interface__["data"][0] == place
+    assert again[0, 0] == 5
 
 
 def test_views_see_what_was_written_into_an_array_that_is_gone():

@@ -356,8 +356,8 @@ def bits(v: Value) -> np.ndarray:
 class Memory:
     """Numbers that storages of different histories share. While NumPy holds them too they are in `array`; `value` is
     what was last seen there: a copy, so that what was recorded stays as it was. A large value that nothing recorded
-    reads is *lent*: the array shows its memory, and the copy is made when somebody reads it while NumPy still can
-    write. `base` is then what keeps that memory for all arrays that show it.
+    reads is *lent*, or else a copy of it: the array shows its memory, and (another) copy is made when somebody reads it
+    while NumPy still can write. `base` is then what keeps that memory for all arrays that show it.
     """
 
     __slots__ = ("array", "base", "first", "lent", "tick", "value", "version")
@@ -396,7 +396,10 @@ class Memory:
         self.current()
         if self.array is None:
             x = bits(self.value)
-            self.lent = x.nbytes >= LENT and self._is_unread(asking)
+            self.lent = x.nbytes >= LENT
+            if self.lent and not self._is_unread(asking):
+                self.value = snapshot(x, self.value.dtype)
+                x = bits(self.value)
             self.base = np.frombuffer(x.reshape(-1).data, x.dtype) if self.lent else None
             self.array = x.copy() if self.base is None else self.base.reshape(x.shape)
         return self.array
@@ -408,6 +411,7 @@ class Memory:
         storages = [asking] if first is None or first is asking else [asking, first]
         tensors = [t for s in storages if (t := s.owner()) is not None]
         holders = [self.value, *[s.value for s in storages], *[t._v for t in tensors]]
+        settle([v for v in holders if v.data is None and v.prim is ALIAS])  # these share the buffer then
         buffer, names = self.value.data, [id(v) for v in holders]
         for v, n in zip(holders, references(holders)):  # each is held where it was found, and once more in the list
             if v.__class__ is not Value or v.data is not buffer or n > ALONE - 1 + 2 * names.count(id(v)):

@@ -59,6 +59,8 @@ class Fuser:
             tuple, list[Fused]
         ] = {}  # by (level, outer sizes); flat reductions also by (level, length)
 
+        self._sums: dict[tuple, list[Fused]] = {}  # over rows, by outer sizes
+
     def place(self) -> list[Fused]:
         """The anchors in groups, each of which is a kernel or a call, in the order in which they run."""
         groups: list[Fused] = []
@@ -209,7 +211,7 @@ class Fuser:
             elif self.ops[j].kind in CALLS:
                 aligned[j] = False
         if op.leading:
-            anchor.level = 1  # beside sums over the same rows that wait for something about each row
+            anchor.level = self._level_of_sums(anchor)
         joins = op.kind not in ALONE
         for j, yes in aligned.items():
             level = self.level(j)
@@ -224,6 +226,12 @@ class Fuser:
             self.readers.setdefault(base, []).append(anchor.op)
         for j, _ in loads:
             self.readers.setdefault(j, []).append(anchor.op)
+
+    def _level_of_sums(self, anchor: Anchor) -> int:
+        """Sums over rows wait for others that read the same rows and wait for something about each row."""
+        sources = self.selection.sources[anchor.op]
+        levels = [g.level for g in self._sums.get(anchor.outer, ()) if g.sources & sources]
+        return max(levels, default=1)
 
     def level(self, i: int) -> int:
         found = self.anchors.get(i)
@@ -290,6 +298,8 @@ class Fuser:
             self._groups_at.setdefault((anchor.level, anchor.outer), []).append(g)
         if op.lanes:
             self._groups_at.setdefault((anchor.level, op.length), []).append(g)
+        if op.leading:
+            self._sums.setdefault(anchor.outer, []).append(g)
 
     def _flat_length(self, g: Fused) -> int:
         first = self.ops[g.members[0].op]

@@ -15,6 +15,7 @@ from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 
 # Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
 MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
+LINE = 64  # bytes that come together from memory
 MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8", 1, "i8")}
 
 
@@ -126,17 +127,20 @@ class Rows:
         return a.coefficient(self.k.lane) if self.k.lane is not None and self.lanes > 1 else ("=", 0)
 
     def _pack(self, n: Node, slot: int, count: str) -> str:
-        """The buffer of this slot with `count` elements of all rows, from the loop's present one on."""
-        a, lanes = self.k.addresses[n.id], self.lanes
-        function = llvm_pack.name(n.dtype, lanes)
+        """The buffer of this slot with `count` elements of all rows, from the loop's present one on. Node n is what is
+        read, or the product of two reads."""
+        loads, lanes = [n] if n.op == "load" else list(n.args), self.lanes
+        function = llvm_pack.name(n.dtype, lanes, len(loads))
         self.packs.add(function)
         to = f"%apart{slot}"
         room = f"{to} = alloca [{llvm_pack.COLUMNS * lanes} x double], align 64"  # of any dtype
         if room not in self.scratch:
             self.scratch.append(room)
-        p, step = self._pointer(a, self._sum(a.offset, a.coefficients)), self._plain(self._lane_step(a))
-        rows = f"ptr {p}, i64 {step}, i64 {self.few}"
-        self._emit(f"call void @{function}({rows}, ptr {to}, i64 {lanes}, i64 {count})")
+        given = ""
+        for a in [self.k.addresses[x.id] for x in loads]:
+            p, step = self._pointer(a, self._sum(a.offset, a.coefficients)), self._plain(self._lane_step(a))
+            given += f"ptr {p}, i64 {step}, "
+        self._emit(f"call void @{function}({given}i64 {self.few}, ptr {to}, i64 {lanes}, i64 {count})")
         return to
 
     def _make_room(self) -> None:
@@ -161,16 +165,16 @@ class Rows:
         return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(n, slot, r)}, align 16")
 
     def _load_packed(self, n: Node) -> str:
-        """The rows of the loop's present element, side by side."""
+        """The rows of the loop's present element, side by side; nothing for what is read within a packed product."""
         to, first, r = self.packed[n.id]
+        if not to:
+            return ""
         at = self._let(f"mul i64 {self._let(f'sub i64 {self.counters[r]}, {first}')}, {self.lanes}")
         t = MEMORY[n.dtype][0]
         p = self._let(f"getelementptr {t}, ptr {to}, i64 {at}")
         return self._let(f"load <{self.lanes} x {t}>, ptr {p}, align 4")
 
     def _load(self, n: Node) -> str:
-        if n.id in self.packed:
-            return self._load_packed(n)
         a = self.k.addresses[n.id]
         t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
@@ -191,6 +195,8 @@ class Rows:
             if guard is not None:
                 mask = self._let(f"and <{lanes} x i1> {mask}, {self._operand(guard, lanes)}")
             p = self._pointer(a, base)
+            if n.id in self.k.ahead:
+                self._ask(p, self.k.ahead[n.id], lanes * size)
             vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
             # As a call, not as a load: the last rows must not read past the buffer.
             value = self._let(
@@ -204,6 +210,13 @@ class Rows:
             return value
         zero = "0" if lanes == 1 else "zeroinitializer"
         return self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {value}, {zero}")
+
+    def _ask(self, p: str, ahead: int, nbytes: int) -> None:
+        """Ask for as many bytes as are read here, further on."""
+        for line in range(0, nbytes, LINE):
+            at = self._let(f"add i64 {self._cell(ahead)}, {line}")
+            q = self._let(f"getelementptr i8, ptr {p}, i64 {at}")
+            self._emit(f"call void @llvm.prefetch.p0(ptr {q}, i32 0, i32 2, i32 1)")
 
     def _load_one(self, a: Address, n: Node, base: str, guard: Node | None) -> str:
         """One element for all rows; where the guard holds nowhere, element 0 is read instead and not used."""

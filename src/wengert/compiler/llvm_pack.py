@@ -2,7 +2,8 @@
 
 A load whose rows are `step` apart, inside a loop that walks each row element by element, would be one scalar load for
 each row and turn. Instead `pack` brings COLUMNS elements of all rows at once into a buffer that holds, for each
-element, the rows side by side: squares of registers are transposed by shuffles.
+element, the rows side by side: squares of registers are transposed by shuffles. Where a loop reads two such arrays for
+their product only, the products are transposed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from wengert.compiler.lower import TILE
 COLUMNS = TILE  # elements of each row that are packed at once
 AHEAD = 2 * TILE  # elements ahead that are asked for: processors do not foresee so many rows at once
 PACKED = ("f32", "f64")
-NAMES = ("wengert_pack_f32_8", "wengert_pack_f32_4", "wengert_pack_f64_4")
+KINDS = ("f32_8", "f32_4", "f64_4")
+NAMES = tuple(f"wengert_{what}_{kind}" for what in ("pack", "multiply") for kind in KINDS)
 
 # Rows from `rows` on repeat row 0; `lanes` is a multiple of the square's side.
 _TEXT = """
-define void @NAME(ptr %from, i64 %step, i64 %rows, ptr %to, i64 %lanes, i64 %columns) nounwind {
+define void @NAME(GIVEN, i64 %rows, ptr %to, i64 %lanes, i64 %columns) nounwind {
 entry:
   %whole = and i64 %columns, -SIDE
   br label %group
@@ -56,32 +58,50 @@ def side(dtype: str, lanes: int) -> int:
     return next((s for s in ((8, 4) if dtype == "f32" else (4,)) if lanes % s == 0), 0) if dtype in PACKED else 0
 
 
-def name(dtype: str, lanes: int) -> str:
-    """The function that packs rows of `dtype`, as kernels call it."""
-    return f"wengert_pack_{dtype}_{side(dtype, lanes)}"
+def name(dtype: str, lanes: int, arrays: int) -> str:
+    """The function that packs rows of one array of `dtype`, or the products of two, as kernels call it."""
+    return f"wengert_{('pack', 'multiply')[arrays - 1]}_{dtype}_{side(dtype, lanes)}"
+
+
+def declare(name: str) -> str:
+    return f"declare void @{name}({'ptr, i64, ' * len(_arrays(name))}i64, ptr, i64, i64)\n"
+
+
+def _arrays(name: str) -> tuple[str, ...]:
+    return ("a", "b") if name.startswith("wengert_multiply") else ("a",)
 
 
 def define(name: str) -> str:
     """The module of a function that packs rows. Kernels share it: it takes longer to compile than most of them."""
     dtype, size = name.split("_")[-2], int(name.split("_")[-1])
-    t = SCALARS[dtype]
+    t, arrays = SCALARS[dtype], _arrays(name)
     vector = f"<{size} x {t}>"
     pointers, square, column = [], [], []
     for i in range(size):
         pointers += [f"  %r{i} = add i64 %r, {i}", f"  %in{i} = icmp slt i64 %r{i}, %rows"]
-        pointers += [f"  %at{i} = mul i64 %r{i}, %step", f"  %row{i} = select i1 %in{i}, i64 %at{i}, i64 0"]
-        pointers += [f"  %p{i} = getelementptr {t}, ptr %from, i64 %row{i}"]
-        square += [f"  %q{i} = getelementptr {t}, ptr %p{i}, i64 %c", f"  %x{i} = load {vector}, ptr %q{i}, align 4"]
-        square += [f"  %ahead{i} = getelementptr {t}, ptr %q{i}, i64 {AHEAD}"]
-        square += [f"  call void @llvm.prefetch.p0(ptr %ahead{i}, i32 0, i32 3, i32 1)"]
-        column += [f"  %e{i} = getelementptr {t}, ptr %p{i}, i64 %d", f"  %y{i} = load {t}, ptr %e{i}, align 4"]
-        column += [*_place(f"f{i}", "%d", f"%r{i}", t), f"  store {t} %y{i}, ptr %f{i}, align 4"]
-    lines, turned = _transposed([f"%x{i}" for i in range(size)], vector)
+        for x in arrays:
+            pointers += [f"  %{x}.at{i} = mul i64 %r{i}, %{x}.step"]
+            pointers += [f"  %{x}.row{i} = select i1 %in{i}, i64 %{x}.at{i}, i64 0"]
+            pointers += [f"  %{x}.p{i} = getelementptr {t}, ptr %{x}, i64 %{x}.row{i}"]
+            square += [f"  %{x}.q{i} = getelementptr {t}, ptr %{x}.p{i}, i64 %c"]
+            square += [f"  %{x}.x{i} = load {vector}, ptr %{x}.q{i}, align 4"]
+            square += [f"  %{x}.ahead{i} = getelementptr {t}, ptr %{x}.q{i}, i64 {AHEAD}"]
+            square += [f"  call void @llvm.prefetch.p0(ptr %{x}.ahead{i}, i32 0, i32 3, i32 1)"]
+            column += [f"  %{x}.e{i} = getelementptr {t}, ptr %{x}.p{i}, i64 %d"]
+            column += [f"  %{x}.y{i} = load {t}, ptr %{x}.e{i}, align 4"]
+        if len(arrays) > 1:
+            square += [f"  %x{i} = fmul {vector} %a.x{i}, %b.x{i}"]
+            column += [f"  %y{i} = fmul {t} %a.y{i}, %b.y{i}"]
+        y = f"%y{i}" if len(arrays) > 1 else f"%a.y{i}"
+        column += [*_place(f"f{i}", "%d", f"%r{i}", t), f"  store {t} {y}, ptr %f{i}, align 4"]
+    rows = [f"%x{i}" if len(arrays) > 1 else f"%a.x{i}" for i in range(size)]
+    lines, turned = _transposed(rows, vector)
     square += lines
     for i, x in enumerate(turned):
         square += [f"  %c{i} = add i64 %c, {i}", *_place(f"to{i}", f"%c{i}", "%r", t)]
         square += [f"  store {vector} {x}, ptr %to{i}, align 4"]
-    text = _TEXT.replace("NAME", name).replace("SIDE", str(size))
+    given = ", ".join(f"ptr %{x}, i64 %{x}.step" for x in arrays)
+    text = _TEXT.replace("NAME", name).replace("SIDE", str(size)).replace("GIVEN", given)
     for what, body in (("POINTERS", pointers), ("SQUARE", square), ("COLUMN", column)):
         text = text.replace(what, "\n".join(body))
     return text + "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n"

@@ -99,6 +99,7 @@ class Kernel:
     slots: int  # of what loops of a row keep for each other
     parts: Range | None = None  # an outer range over parts of its loop, which go on from what is stored
     part: int = 0  # cell: elements in a part
+    ahead: dict[int, int] = field(default_factory=dict)  # of load nodes, by id, cell: bytes from there to what is next
     text: str = ""
 
     @property
@@ -121,6 +122,20 @@ class Kernel:
         self.cells += [("int", 1), ("int", self.cells[self.sizes[loop.range]][1])]
         self.sizes, self.part = self.sizes | {self.parts: len(self.cells) - 2}, len(self.cells) - 1
         self.text = Printer(self).text()
+
+    def reach(self, buffer: int, nbytes: int) -> bool:
+        """Let loads of this buffer, in a kernel without loops, ask for what lies so many bytes ahead; whether there are
+        such loads."""
+        if self.lane is None or self.turned is not None or any(isinstance(x, Loop) for x in self.row.items):
+            return False
+        loads = [x for x in self.row.items if isinstance(x, Node) and x.op == "load" and guard_of(x) is None]
+        places = [(n.id, self.addresses[n.id]) for n in loads]
+        found = [i for i, a in places if self.cells[a.pointer][1] == buffer and a.coefficient(self.lane) == ("=", 1)]
+        if found:
+            self.cells.append(("int", nbytes))
+            self.ahead = self.ahead | {found[0]: len(self.cells) - 1}
+            self.text = Printer(self).text()
+        return bool(found)
 
 
 def kernel(expressed: Expressed, structure: Structure, stored: tuple[int, ...]) -> Kernel:
@@ -447,6 +462,7 @@ class Printer:
                 self.lines.append(f"{pad}{place} {item.fold}= {self._name(item.node)}{guard}")
             else:
                 note = f", kept {kept.fills[item.id]}" if item.id in kept.fills else ""
+                note += f", @{self.k.ahead[item.id]} bytes ahead" if item.id in self.k.ahead else ""
                 self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}{note}")
 
     def _loop(self, loop: Loop, depth: int) -> None:

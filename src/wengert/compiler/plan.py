@@ -292,6 +292,11 @@ class _Planner:
         temporaries, arena = _arena(
             [(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use]
         )
+        for c in found:
+            outside = {
+                at[i] for k, step in enumerate(steps) if spans.get(k, (k,))[0] != c.first for i in _operations(step)
+            }
+            c.local = {i: n for i, n in c.made.items() if at[i] == i and i not in kept and i not in outside}
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, at[i]) for i in self.outputs if self.ops[i].value >= 0]
         return Plan(steps, at, leaves, results, temporaries, arena, outputs, found, self.ops)

@@ -86,7 +86,7 @@ class _Renderer(Apart):
         lines = ["entry:", *self.scratch, *self.lines]
         body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in lines)
         functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
-        functions += "".join(f"declare void @{name}(ptr, i64, i64, ptr, i64, i64)\n" for name in sorted(self.packs))
+        functions += "".join(llvm_pack.declare(name) for name in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
@@ -284,6 +284,8 @@ class _Renderer(Apart):
         self._write_rows()
 
     def _node(self, n: Node) -> str:
+        if n.id in self.packed:
+            return self._load_packed(n)
         if n.op == "arg":
             return self._cell(self.k.arguments[n.id])
         if n.op == "index":
@@ -444,7 +446,9 @@ class _Renderer(Apart):
         end = self._let(f"call i64 @llvm.smin.i64(i64 {far}, i64 {stop})")
         count = self._let(f"sub i64 {end}, {j}")
         self.counters[loop.range] = j
-        self.packed = {n.id: (self._pack(n, slot, count), j, loop.range) for slot, n in enumerate(apart)}
+        packed = self._multiplied(loop, apart)
+        self.packed = {n.id: (self._pack(n, slot, count), j, loop.range) for slot, n in enumerate(packed)}
+        self.packed |= {n.id: ("", j, loop.range) for n in apart if n not in packed}
         then = self._fold_some(loop, j, end, types, now)
         self.packed = {}
         more = self._let(f"icmp slt i64 {end}, {stop}")
@@ -463,6 +467,21 @@ class _Renderer(Apart):
         known = loop.kept.spared | set(loop.kept.reads)
         loads = [n for n in loop.nodes if n.op == "load" and guard_of(n) is None and n.id not in known]
         return [n for n in loads if llvm_pack.side(n.dtype, self.lanes) and self._walks(n, loop.range)]
+
+    def _multiplied(self, loop: Loop, apart: list[Node]) -> list[Node]:
+        """What is packed of such loads: the product of two of them, where nothing else reads these."""
+        readers: dict[int, list[Node]] = {}
+        for n in [*loop.nodes, *loop.reduces]:
+            for a in n.args:
+                readers.setdefault(a.id, []).append(n)
+        out = list(apart)
+        for n in apart:
+            product = readers[n.id][0]
+            if product.op != "mul" or product in out or n.id in loop.kept.fills:
+                continue
+            if all(a in apart and a.id not in loop.kept.fills and len(readers[a.id]) == 1 for a in product.args):
+                out = [product if x is n else x for x in out if x is n or x not in product.args]
+        return out
 
     def _walks(self, n: Node, r: Range) -> bool:
         a = self.k.addresses[n.id]
@@ -510,10 +529,7 @@ class _Renderer(Apart):
                 self._block(Block([item]))
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
-        then = list(now)
-        for names in inside:
-            self.names = names
-            then = [self._fold(n, acc) for n, acc in zip(loop.reduces, then, strict=True)]
+        then = [self._fold_all(n, acc, inside) for n, acc in zip(loop.reduces, now, strict=True)]
         self.names = outside
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {copies}")
@@ -535,6 +551,20 @@ class _Renderer(Apart):
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
+
+    def _fold_all(self, n: Node, now: str, inside: list[dict[int, str]]) -> str:
+        """The accumulator after the elements of one turn, whose names are given. A maximum is the same in any
+        order, and takes long: elements meet before the accumulator, for which the next turn waits, comes in."""
+        if n.attr[0] == "maximum":
+            found = []
+            for self.names in inside:
+                found.append(self._operand(n.args[0], self._width(n)))
+            while len(found) > 1:
+                found[:2] = [self._combine("maximum", n, found[:2], self._fresh)]
+            return self._combine("maximum", n, [now, *found], self._fresh)
+        for self.names in inside:
+            now = self._fold(n, now)
+        return now
 
     def _fold(self, n: Node, now: str) -> str:
         lanes = self._width(n)

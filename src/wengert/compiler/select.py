@@ -71,6 +71,7 @@ class Selection:
         self._uses = [0] * n  # readers, through movement
         self._scattered: set[int] = set()
         self._multiplied: set[int] = set()  # what products read again and again
+        self._folded: set[int] = set()  # what long reductions read
         self._spread: set[int] = set()  # what an embedding reads that is computed from what lies apart
         self._heavy = 0  # bits of elementary functions
         self._mark_reads()
@@ -112,6 +113,8 @@ class Selection:
                 if overlaps[a] and self.ops[a].numel > self.ops[root[a]].numel:
                     self._uses[root[a]] += 1  # an element is read at several places
                 a = root[a]
+                if op.kind == "reduce" and op.length > UNROLL:
+                    self._folded.add(a)
                 if op.fold == "fma" and op.numel * op.length >= config.virtual_ratio * self.ops[a].numel:
                     self._multiplied.add(a)
                 if op.kind == "gather" and op.numel > self.ops[a].numel:
@@ -297,6 +300,8 @@ class Selection:
             return True
         if i in self._multiplied and self.cost[i] >= ELEMENTARY_FROM:
             return True
+        if i in self._folded and self._uses[i] > 2 and self.cost[i] >= ELEMENTARY_FROM and op.numel >= LARGE:
+            return True  # a kernel for the reduction, and others for what waits for it
         if self._uses[i] > 1 and (
             self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
         ):

@@ -292,13 +292,22 @@ class Executable:
 
     def _chain(self, chain: Chain, template: list[int]) -> tuple[int, list[int], Chain]:
         """The cells of a chain, but for addresses (see `pool_ir`): where they begin, and those of its members."""
-        cells = []
+        cells, local = [], []
         for k, (_, rows) in enumerate(chain.members, chain.first):
-            cells.append(self.steps[k][3] if not rows else self._parted(self.plan.steps[k], rows, template))
+            step: Any = self.plan.steps[k]
+            cells.append(self.steps[k][3] if not rows else self._parted(step, rows, template))
+            pointers = [(cells[-1] + j, cell[1]) for j, cell in enumerate(step.cells) if cell[0] == "pointer"]
+            local += [(at, chain.local[op]) for at, op in pointers if op in chain.local]
+        first, end = min(cells), max(at + len(self.plan.steps[k].cells) for k, at in enumerate(cells, chain.first))  # type: ignore[union-attr]
         at = len(template)
-        template += [len(chain.members), chain.strips, chain.together]
+        template += [len(chain.members), chain.strips, chain.together, 0, end - first, len(chain.brought), len(local)]
         for k, (turns, rows) in enumerate(chain.members, chain.first):
-            template += [0, 0, turns, self.steps[k][1] * (chain.together if rows else 1)]
+            template += [0, cells[k - chain.first] - first, turns, self.steps[k][1] * (chain.together if rows else 1)]
+        for op, (nbytes, once) in chain.brought.items():
+            self.pointers.append((len(template), self.plan.buffer_of[op], 0))
+            template += [0, nbytes, once]
+        for cell, nbytes in local:
+            template += [cell - first, nbytes]
         return at, cells, chain
 
     def _parted(self, k: Any, rows: int, template: list[int]) -> int:
@@ -317,10 +326,8 @@ class Executable:
         self.members: list[tuple[int, int]] = []  # (cell, step)
         for at, cells, chain in reversed(chains):
             first, count = chain.first, len(chain.members)
-            for k in range(count):
-                cell = at + 3 + 4 * k
-                self.members.append((cell, first + k))
-                self.cells[cell + 1] = base + 8 * cells[k]
+            self.cells[at + 3] = base + 8 * min(cells)
+            self.members += [(at + threads.CHAIN_HEAD + 4 * k, first + k) for k in range(count)]
             rows[first : first + count] = [[0, base + 8 * at, chain.tasks, chain.grain]]
             self.row_of[first + 1 :] = [first] * (count - 1) + [k - count + 1 for k in self.row_of[first + count :]]
         self.joined = np.array(rows, np.int64) if chains else self.program

@@ -21,7 +21,7 @@ import platform
 import threading
 
 from wengert.runtime import jit
-from wengert.runtime.pool_ir import POOL_BYTES, SPIN_OFFSET, THREADS_OFFSET, pool_ir
+from wengert.runtime.pool_ir import CHAIN_HEAD, POOL_BYTES, SPIN_OFFSET, THREADS_OFFSET, pool_ir
 
 SPIN_NANOSECONDS = 40_000
 
@@ -185,4 +185,4 @@ atexit.register(shutdown)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
-__all__ = ["get_num_threads", "run_program", "set_num_threads", "shutdown"]
+__all__ = ["CHAIN_HEAD", "get_num_threads", "run_program", "set_num_threads", "shutdown"]
