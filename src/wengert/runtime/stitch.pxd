@@ -16,6 +16,7 @@ cdef class _Part:
     cdef public tuple key
     cdef public list operands, slots
     cdef public Py_ssize_t depth, size
+    cdef public bint crossed
 
 
 cdef class Stitcher:
@@ -37,6 +38,8 @@ cdef class Stitcher:
     cpdef bint _moves_once(self, Value v)
     @cython.locals(part=_Part)
     cpdef _promote(self, Value x)
+    @cython.locals(n=Py_ssize_t)
+    cpdef bint _copies(self, Value x, _Part part, object reader)
     cpdef bint _dies(self, Py_ssize_t o)
     @cython.locals(
         parts=list, root=list, key=list, operands=list, before=list, x=Value, part=_Part, i=Py_ssize_t,

@@ -17,11 +17,12 @@ import numpy as np
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
-from wengert.ops.movement import RESHAPE
+from wengert.ops.movement import PERMUTE, RESHAPE
 from wengert.record.primitive import (
     ALIAS,
     LEAF,
     Composite,
+    Contraction,
     Elementwise,
     Embed,
     Fused,
@@ -39,6 +40,7 @@ from wengert.runtime.light import let_go
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
+SMALL = 1 << 10  # elements of the operand of a product that is copied rather than read in another order
 DEPTH = 8  # movements that a patch reads through; longer chains are cut by a copy
 CELLS = 1 << 15  # of one native call
 REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again within a run
@@ -119,12 +121,15 @@ def _by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndar
 
 class _Part:
     """A value that is computed where it is read: its structure, what it reads, its numbers, the number of movements in
-    a row and of elementwise operations."""
+    a row and of elementwise operations, and whether its axes are in another order."""
 
-    __slots__ = ("depth", "key", "operands", "size", "slots")
+    __slots__ = ("crossed", "depth", "key", "operands", "size", "slots")
 
-    def __init__(self, key: tuple, operands: list[int], slots: list, depth: int, size: int = 0) -> None:
+    def __init__(
+        self, key: tuple, operands: list[int], slots: list, depth: int, size: int = 0, crossed: bool = False
+    ) -> None:
         self.key, self.operands, self.slots, self.depth, self.size = key, operands, slots, depth, size
+        self.crossed = crossed
 
 
 class _Entry:
@@ -251,10 +256,11 @@ class Stitcher:
                 self.root[i] = root
                 self.kept[root] |= self.kept[i]
                 return True
-            part = _Part((prim, v.static, v.shape, x.shape, x.dtype), [root], list(v.slots), 1)
+            part = _Part((prim, v.static, v.shape, x.shape, x.dtype), [root], list(v.slots), 1, 0, prim is PERMUTE)
         elif at.depth < DEPTH:
             key = (prim, v.static, v.shape, at.key)
-            part = _Part(key, at.operands, [*at.slots, *v.slots], at.depth + 1, at.size)
+            crossed = at.crossed or prim is PERMUTE
+            part = _Part(key, at.operands, [*at.slots, *v.slots], at.depth + 1, at.size, crossed)
         else:
             return False
         if self.kept[i] or self.overwritten:
@@ -289,6 +295,14 @@ class Stitcher:
             self.parts[v.index] = None
             self._inline(v, _roles[v.prim])
 
+    def _copies(self, x: Value, part: _Part, reader: Primitive) -> bool:
+        """Whether a value in another order is copied rather than read where it lies: elsewhere each operation that reads
+        it so would be one more kernel to compile."""
+        n = _numel(x.shape)
+        if n > sum([_numel(self.values[o].shape) for o in part.operands]):
+            return False
+        return n <= (SMALL if isinstance(reader, Contraction) else BLOWN_UP if _roles[reader] >= POINT else 0)
+
     def _dies(self, o: int) -> bool:
         """Whether nobody needs the value after this run."""
         return not self.kept[o] and (o < len(self.cone) or self.donatable[o - len(self.cone)])
@@ -306,6 +320,10 @@ class Stitcher:
             if part is not None and part.size and role < POINT:
                 self._promote(x)
                 part = parts[i]
+            if part is not None and part.crossed and not self.trees and self._copies(x, part, prim):
+                parts[i] = None
+                self._step(x, MOVE)
+                part = None
             if part is None:
                 key += (x.shape, x.dtype)
                 operands.append(root[i])
