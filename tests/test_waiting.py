@@ -53,7 +53,7 @@ def kernels(monkeypatch) -> list[Kernel]:
     """The kernels that are executed for the first time meanwhile."""
     found: list[Kernel] = []
     real = execute.code_of
-    monkeypatch.setattr(execute, "code_of", lambda k: found.append(k) or real(k))
+    monkeypatch.setattr(execute, "code_of", lambda k, quick=False: found.append(k) or real(k, quick))
     monkeypatch.setattr(evaluate, "_plans", {})
     monkeypatch.setattr(execute, "_codes", {})
     return found

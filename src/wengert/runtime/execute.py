@@ -38,10 +38,11 @@ AGAIN = 4  # what was interpreted is expected to come this many times again
 
 
 class KernelCode:
-    """The machine code of one loop form, once there is any."""
+    """The machine code of one loop form, once there is any. `quick`: code that is made in a quarter of the time will do."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, quick: bool = False) -> None:
+        self.kernel, self.quick = kernel, quick
+        self.key = f"quick {kernel.text}" if quick else kernel.text
         self.address = 0
         self.spent = 0.0  # seconds of interpreting so far
         self.queued = False
@@ -52,7 +53,7 @@ class KernelCode:
         """Whether to compile before running: interpreting takes `seconds`."""
         if config.tier in ("0", "1"):
             return config.tier == "1"
-        compiling = 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
+        compiling = (0.008 + 1.5e-4 * self.kernel.nodes) / (4 if self.quick else 1) + (0 if jit.is_loaded() else LLVM)
         return AGAIN * self.spent + seconds > compiling
 
     def compile(self, wait: bool = True) -> None:
@@ -70,13 +71,16 @@ class KernelCode:
             self._making.release()
 
     def _compile(self) -> None:
-        found = jit.load_cached(self.kernel.text)
+        found = self._cached()
         if found is None:
-            found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.kernel.text)
+            found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.key, self.quick)
             counters.kernels_compiled += 1
         else:
             counters.kernels_loaded += 1
         self.address = found.address("kernel")
+
+    def _cached(self) -> jit.Code | None:
+        return jit.load_cached(self.kernel.text) or (jit.load_cached(self.key) if self.quick else None)
 
     def there(self) -> bool:
         """Whether there is code, here or on disk, that can run now."""
@@ -84,7 +88,7 @@ class KernelCode:
             return bool(self.address)
         if not self.looked_up:
             self.looked_up = True
-            if jit.load_cached(self.kernel.text) is not None:
+            if self._cached() is not None:
                 self.compile()
         return bool(self.address)
 
@@ -206,7 +210,7 @@ class Background:
 
 background = Background()
 atexit.register(background.stop)
-_codes: dict[str, KernelCode] = {}
+_codes: dict[tuple[str, bool], KernelCode] = {}
 
 
 def _after_fork_in_child() -> None:
@@ -225,18 +229,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def code_of(kernel: Kernel) -> KernelCode:
-    found = _codes.get(kernel.text)
+def code_of(kernel: Kernel, quick: bool = False) -> KernelCode:
+    found = _codes.get((kernel.text, quick))
     if found is None:
-        found = _codes[kernel.text] = KernelCode(kernel)
+        found = _codes[kernel.text, quick] = KernelCode(kernel, quick)
     return found
 
 
-class Executable:
-    """A plan with its cells: what is the same at each run is filled in once."""
+def work_of(kernel: Kernel) -> float:
+    """Operations on elements, about, in a run."""
+    rows = 1.0
+    for r in kernel.outer:
+        rows *= kernel.cells[kernel.sizes[r]][1]
+    return kernel.work * rows
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+
+class Executable:
+    """A plan with its cells: what is the same at each run is filled in once. `quick`: its code may be made in haste."""
+
+    def __init__(self, plan: Plan, quick: bool = False) -> None:
+        self.plan, self.quick = plan, quick
         self.codes: list[KernelCode | None] = []
         self.pointers: list[tuple[int, int, int]] = []  # (cell, buffer, byte offset)
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
@@ -253,7 +265,7 @@ class Executable:
                 self.codes.append(None)
                 self.steps.append((0, 0, 1, first))
             else:
-                self.codes.append(code_of(step))
+                self.codes.append(code_of(step, quick))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
         chains = [self._chain(chain, template) for chain in plan.chains]
@@ -479,10 +491,7 @@ class Executable:
     def _seconds(self, k: Any) -> float:
         """About how long interpreting a kernel takes."""
         sizes = {r: k.cells[cell][1] for r, cell in k.sizes.items()}
-        rows = 1.0
-        for r in k.outer:
-            rows *= sizes[r]
-        return tier0.seconds(k, sizes, k.work * rows)
+        return tier0.seconds(k, sizes, work_of(k))
 
     def _call(self, step: Any, buffers: dict[int, Buffer]) -> None:
         """Perform a library call. What it raises is passed on; nothing has been given to a value by then."""

@@ -4,9 +4,10 @@ from wengert.record.value cimport Value, references
 
 
 cdef class Patch:
-    cdef public object made, arena, numbers, affine
+    cdef public object made, better, arena, numbers, affine
     cdef public list cells, pointers, temporaries, rows, addresses
     cdef public bint overwrites, parallel
+    cdef public Py_ssize_t left, often
 
     @cython.locals(cell=Py_ssize_t, k=Py_ssize_t)
     cpdef fill(self, object cells, Py_ssize_t first, list address, list operands, object result, object scratch)
@@ -16,7 +17,6 @@ cdef class _Part:
     cdef public tuple key
     cdef public list operands, slots
     cdef public Py_ssize_t depth, size
-    cdef public bint crossed
 
 
 cdef class Stitcher:
@@ -38,8 +38,6 @@ cdef class Stitcher:
     cpdef bint _moves_once(self, Value v)
     @cython.locals(part=_Part)
     cpdef _promote(self, Value x)
-    @cython.locals(n=Py_ssize_t)
-    cpdef bint _copies(self, Value x, _Part part, object reader)
     cpdef bint _dies(self, Py_ssize_t o)
     @cython.locals(
         parts=list, root=list, key=list, operands=list, before=list, x=Value, part=_Part, i=Py_ssize_t,

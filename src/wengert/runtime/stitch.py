@@ -16,13 +16,13 @@ import numpy as np
 
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
+from wengert.compiler.lower import Kernel
 from wengert.config import config
 from wengert.ops.movement import PERMUTE, RESHAPE
 from wengert.record.primitive import (
     ALIAS,
     LEAF,
     Composite,
-    Contraction,
     Elementwise,
     Embed,
     Fused,
@@ -35,18 +35,19 @@ from wengert.record.primitive import (
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
-from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
+from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of, work_of
 from wengert.runtime.light import let_go
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
-SMALL = 1 << 10  # elements of the operand of a product that is copied rather than read in another order
 DEPTH = 8  # movements that a patch reads through; longer chains are cut by a copy
 CELLS = 1 << 15  # of one native call
 REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again within a run
 CHUNK = 1 << 16  # bytes taken at once for temporaries, at least
 PATCHES = 1 << 14  # kept
 PATIENCE = 32  # patches that are interpreted before LLVM is loaded
+HASTE = 1e-10  # seconds that code made in haste loses with an operation on an element, about
+BETTER = 1e-2  # seconds that are lost before better code is made
 
 STEP, MOVE, RENAME, SOURCE, PAD, WRITE, CALL, POINT, FOLD = range(1, 10)  # what is done with an operation
 TREE = 16  # elementwise operations in one patch, when patches are trees
@@ -76,6 +77,8 @@ class Patch:
         self.rows = [(8 * at, tasks, grain) for _, tasks, grain, at in made.steps]
         self.parallel = any(tasks > grain for _, tasks, grain in self.rows)
         self.addresses: list[int] = []  # of the kernels, once all have code
+        self.left = self.often = max(1, int(BETTER / (HASTE * max(_work(made.plan), 1)))) if made.quick else 0
+        self.better: Executable | None = None
 
     def ready(self) -> bool:
         """Whether all its kernels have code."""
@@ -92,6 +95,17 @@ class Patch:
             for code in self.made.codes:
                 if code is not None:
                     code.want()
+
+    def improve(self) -> None:
+        """It ran often with code that was made in haste: have better code made, and take it once it is there."""
+        if self.better is None:
+            self.better = Executable(self.made.plan)
+            self.better.want()
+        if self.better.arrived() and self.better.ready():
+            self.made = self.better
+            self.ready()
+        else:
+            self.left = self.often
 
     def fill(self, cells: Any, first: int, address: list[int], operands: list[int], result: int, scratch: int) -> None:
         """Write addresses into the cells from `first` on."""
@@ -121,15 +135,12 @@ def _by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndar
 
 class _Part:
     """A value that is computed where it is read: its structure, what it reads, its numbers, the number of movements in
-    a row and of elementwise operations, and whether its axes are in another order."""
+    a row and of elementwise operations."""
 
-    __slots__ = ("crossed", "depth", "key", "operands", "size", "slots")
+    __slots__ = ("depth", "key", "operands", "size", "slots")
 
-    def __init__(
-        self, key: tuple, operands: list[int], slots: list, depth: int, size: int = 0, crossed: bool = False
-    ) -> None:
+    def __init__(self, key: tuple, operands: list[int], slots: list, depth: int, size: int = 0) -> None:
         self.key, self.operands, self.slots, self.depth, self.size = key, operands, slots, depth, size
-        self.crossed = crossed
 
 
 class _Entry:
@@ -245,6 +256,8 @@ class Stitcher:
             return True
         if role == PAD and set(v.static[0]) - {1}:
             return False
+        if prim is PERMUTE and not self.trees and _numel(v.shape) <= BLOWN_UP:
+            return False  # read where it lies, it would make each operation that reads it one more kernel to compile
         (x,) = v.inputs
         at = self.parts[x.index]
         if at is not None and at.size and (self.kept[i] or not self._moves_once(v)):
@@ -256,11 +269,10 @@ class Stitcher:
                 self.root[i] = root
                 self.kept[root] |= self.kept[i]
                 return True
-            part = _Part((prim, v.static, v.shape, x.shape, x.dtype), [root], list(v.slots), 1, 0, prim is PERMUTE)
+            part = _Part((prim, v.static, v.shape, x.shape, x.dtype), [root], list(v.slots), 1)
         elif at.depth < DEPTH:
             key = (prim, v.static, v.shape, at.key)
-            crossed = at.crossed or prim is PERMUTE
-            part = _Part(key, at.operands, [*at.slots, *v.slots], at.depth + 1, at.size, crossed)
+            part = _Part(key, at.operands, [*at.slots, *v.slots], at.depth + 1, at.size)
         else:
             return False
         if self.kept[i] or self.overwritten:
@@ -295,14 +307,6 @@ class Stitcher:
             self.parts[v.index] = None
             self._inline(v, _roles[v.prim])
 
-    def _copies(self, x: Value, part: _Part, reader: Primitive) -> bool:
-        """Whether a value in another order is copied rather than read where it lies: elsewhere each operation that reads
-        it so would be one more kernel to compile."""
-        n = _numel(x.shape)
-        if n > sum([_numel(self.values[o].shape) for o in part.operands]):
-            return False
-        return n <= (SMALL if isinstance(reader, Contraction) else BLOWN_UP if _roles[reader] >= POINT else 0)
-
     def _dies(self, o: int) -> bool:
         """Whether nobody needs the value after this run."""
         return not self.kept[o] and (o < len(self.cone) or self.donatable[o - len(self.cone)])
@@ -320,10 +324,6 @@ class Stitcher:
             if part is not None and part.size and role < POINT:
                 self._promote(x)
                 part = parts[i]
-            if part is not None and part.crossed and not self.trees and self._copies(x, part, prim):
-                parts[i] = None
-                self._step(x, MOVE)
-                part = None
             if part is None:
                 key += (x.shape, x.dtype)
                 operands.append(root[i])
@@ -543,6 +543,9 @@ class _Calls:
             made.run_kernels(0, len(made.steps), False)
             patch.interpreted()
             return
+        patch.left -= 1
+        if patch.left == 0:
+            patch.improve()
         cells = self.cells
         first = len(cells)
         if first + len(patch.cells) > CELLS:
@@ -603,8 +606,13 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
     return Patch(
-        Executable(made), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None
+        Executable(made, _work(made) * HASTE < BETTER / 8), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None
     )
+
+
+def _work(plan: Any) -> float:
+    """Operations on elements, about, in its kernels."""
+    return sum([work_of(k) for k in plan.steps if isinstance(k, Kernel)])
 
 
 def _keep(key: tuple, patch: Patch) -> Patch:
