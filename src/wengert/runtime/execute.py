@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
 import os
 import queue
 import sys
@@ -32,13 +33,13 @@ from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
 LLVM = 0.1  # seconds that loading it takes
-
-
 AGAIN = 4  # what was interpreted is expected to come this many times again
+HASTE = 1e-10  # seconds that code made in haste loses with an operation on an element, about
+BETTER = 1e-2  # seconds that are lost before better code is made
 
 
 class KernelCode:
-    """The machine code of one loop form, once there is any. `quick`: code that is made in a quarter of the time will do."""
+    """The machine code of one loop form, once there is any. `quick`: code that is made in haste will do."""
 
     def __init__(self, kernel: Kernel, quick: bool = False) -> None:
         self.kernel, self.quick = kernel, quick
@@ -55,6 +56,15 @@ class KernelCode:
             return config.tier == "1"
         compiling = (0.008 + 1.5e-4 * self.kernel.nodes) / (4 if self.quick else 1) + (0 if jit.is_loaded() else LLVM)
         return AGAIN * self.spent + seconds > compiling
+
+    def before(self, seconds: float, work: float) -> KernelCode | None:
+        """What to compile before a run with so much work, which takes `seconds` if it is interpreted: nothing if that
+        takes less, and code made in haste if it loses little until there is better."""
+        if self.quick or config.tier in ("0", "1") or not hasty(work):
+            return self if self.pays(seconds) else None
+        code = code_of(self.kernel, True)
+        code.spent = self.spent / AGAIN  # it is needed only until there is better
+        return code if code.there() or code.pays(seconds) else None
 
     def compile(self, wait: bool = True) -> None:
         """Compile, unless that is done. If another thread is at it, wait and compile others meanwhile, or return."""
@@ -145,10 +155,12 @@ _turns = _Turns()
 
 
 class Background:
-    """Threads that compile kernels in the order of their requests: one for each processor but that of the caller."""
+    """Threads that compile kernels in the order of their requests, what takes little time first: one for each
+    processor but that of the caller."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[KernelCode | None] = queue.SimpleQueue()
+        self._queue: queue.PriorityQueue[tuple[int, int, KernelCode | None]] = queue.PriorityQueue()
+        self._number = itertools.count()
         self._threads: list[threading.Thread] = []
         self._stopped = False
         self._open = 0  # requests that are not done
@@ -164,10 +176,13 @@ class Background:
                 thread = threading.Thread(target=self._work, name="wengert-compiler", daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        self._queue.put(code)
+        self._put(code)
+
+    def _put(self, code: KernelCode | None) -> None:
+        self._queue.put((0 if code is None else 1 if code.quick else 2, next(self._number), code))
 
     def _work(self) -> None:
-        while (code := self._queue.get()) is not None and not self._stopped:
+        while (code := self._queue.get()[-1]) is not None and not self._stopped:
             self._compile(code)
 
     def _compile(self, code: KernelCode) -> None:
@@ -182,11 +197,11 @@ class Background:
     def help(self) -> bool:
         """Compile the next kernel of the queue on this thread, if there is one."""
         try:
-            code = self._queue.get_nowait()
+            code = self._queue.get_nowait()[-1]
         except queue.Empty:
             return False
         if code is None:
-            self._queue.put(code)
+            self._put(code)
             return False
         self._compile(code)
         return True
@@ -203,7 +218,7 @@ class Background:
         """
         self._stopped = True
         for _ in self._threads:
-            self._queue.put(None)
+            self._put(None)
         for thread in self._threads:
             thread.join()
 
@@ -236,19 +251,29 @@ def code_of(kernel: Kernel, quick: bool = False) -> KernelCode:
     return found
 
 
-def work_of(kernel: Kernel) -> float:
-    """Operations on elements, about, in a run."""
+def work_of(kernel: Any) -> float:
+    """Operations on elements, about, in a run; 0 for a step that is no kernel."""
+    if not isinstance(kernel, Kernel):
+        return 0.0
     rows = 1.0
     for r in kernel.outer:
         rows *= kernel.cells[kernel.sizes[r]][1]
     return kernel.work * rows
 
 
+def hasty(work: float) -> bool:
+    """Whether code made in haste will do for the first runs."""
+    return AGAIN * HASTE * work < BETTER / 2
+
+
 class Executable:
-    """A plan with its cells: what is the same at each run is filled in once. `quick`: its code may be made in haste."""
+    """A plan with its cells: what is the same at each run is filled in once. `quick`: if it is small, its code is made
+    in haste, and better code pays after `patience` runs."""
 
     def __init__(self, plan: Plan, quick: bool = False) -> None:
-        self.plan, self.quick = plan, quick
+        work = sum([work_of(step) for step in plan.steps])
+        self.plan, self.quick = plan, quick and hasty(work)
+        self.patience = max(1, int(BETTER / (HASTE * max(work, 1))))
         self.codes: list[KernelCode | None] = []
         self.pointers: list[tuple[int, int, int]] = []  # (cell, buffer, byte offset)
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
@@ -265,7 +290,7 @@ class Executable:
                 self.codes.append(None)
                 self.steps.append((0, 0, 1, first))
             else:
-                self.codes.append(code_of(step, quick))
+                self.codes.append(code_of(step, self.quick))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
         chains = [self._chain(chain, template) for chain in plan.chains]
@@ -455,24 +480,28 @@ class Executable:
         return not self.behind
 
     def ready(self) -> bool:
-        """Whether all kernels are compiled; their addresses are then part of the program for good.
+        """Whether all kernels have code; once that is the best, it is part of the program for good.
 
         What takes longer to interpret than to compile is compiled now, on several threads.
         """
         missing = self._missing()
-        late = [c for _, c, seconds in missing if not c.there() and c.pays(seconds)]
+        used = [c if c.there() else c.before(seconds, work_of(self.plan.steps[k])) for k, c, seconds in missing]
+        late = [c for c in used if c is not None and not c.address]
         for code in late[1:]:
             code.want()
         for code in late:
             code.compile(wait=False)
         for code in late:
             code.compile()
-        for k, code, _ in missing:
-            self.program[k, 0] = code.address
-        self.compiled = all(code.address for _, code, _ in missing)
-        if self.compiled:
+        for (k, best, _), found in zip(missing, used, strict=True):
+            if found is not None:
+                self.program[k, 0] = found.address
+                best.want()
+        self.compiled = all(found is best for (_, best, _), found in zip(missing, used, strict=True))
+        complete = None not in used
+        if complete:
             self._address_members()
-        return self.compiled
+        return complete
 
     def expect(self) -> None:
         """It will run soon: have those of its kernels compiled in the background that `ready` would not interpret."""
@@ -481,10 +510,10 @@ class Executable:
                 code.want()
 
     def _missing(self) -> list[tuple[int, KernelCode, float]]:
-        """The kernels whose code the program does not have: step, code, seconds to interpret it."""
+        """The kernels whose best code the program does not have: step, code, seconds to interpret it."""
         out = []
         for k, code in enumerate(self.codes):
-            if code is not None and not self.program[k, 0]:
+            if code is not None and not (code.address and self.program[k, 0] == code.address):
                 out.append((k, code, 0.0 if code.address else self._seconds(self.plan.steps[k])))
         return out
 

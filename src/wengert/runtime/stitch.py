@@ -16,7 +16,6 @@ import numpy as np
 
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
-from wengert.compiler.lower import Kernel
 from wengert.config import config
 from wengert.ops.movement import PERMUTE, RESHAPE
 from wengert.record.primitive import (
@@ -35,7 +34,7 @@ from wengert.record.primitive import (
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
-from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of, work_of
+from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
 from wengert.runtime.light import let_go
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
@@ -46,8 +45,6 @@ REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again w
 CHUNK = 1 << 16  # bytes taken at once for temporaries, at least
 PATCHES = 1 << 14  # kept
 PATIENCE = 32  # patches that are interpreted before LLVM is loaded
-HASTE = 1e-10  # seconds that code made in haste loses with an operation on an element, about
-BETTER = 1e-2  # seconds that are lost before better code is made
 
 STEP, MOVE, RENAME, SOURCE, PAD, WRITE, CALL, POINT, FOLD = range(1, 10)  # what is done with an operation
 TREE = 16  # elementwise operations in one patch, when patches are trees
@@ -77,7 +74,7 @@ class Patch:
         self.rows = [(8 * at, tasks, grain) for _, tasks, grain, at in made.steps]
         self.parallel = any(tasks > grain for _, tasks, grain in self.rows)
         self.addresses: list[int] = []  # of the kernels, once all have code
-        self.left = self.often = max(1, int(BETTER / (HASTE * max(_work(made.plan), 1)))) if made.quick else 0
+        self.left = self.often = made.patience if made.quick else 0
         self.better: Executable | None = None
 
     def ready(self) -> bool:
@@ -606,13 +603,9 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
     return Patch(
-        Executable(made, _work(made) * HASTE < BETTER / 8), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None
+        Executable(made, True),
+        v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None,
     )
-
-
-def _work(plan: Any) -> float:
-    """Operations on elements, about, in its kernels."""
-    return sum([work_of(k) for k in plan.steps if isinstance(k, Kernel)])
 
 
 def _keep(key: tuple, patch: Patch) -> Patch:
