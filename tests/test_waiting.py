@@ -272,7 +272,8 @@ def test_what_is_dear_to_interpret_is_compiled_before_it_runs(kernels, monkeypat
 def forget(monkeypatch):
     """As if this process had no code yet, and no disk."""
     monkeypatch.setenv("WENGERT_CACHE", "0")
-    for module, table in ((stitch, "_patches"), (execute, "_codes"), (jit, "_codes"), (evaluate, "_plans")):
+    evaluate.forget_plans()
+    for module, table in ((stitch, "_patches"), (execute, "_codes"), (jit, "_codes")):
         monkeypatch.setattr(module, table, {})
 
 
@@ -347,7 +348,7 @@ def test_a_plan_runs_with_code_made_in_haste_until_there_is_better(monkeypatch):
         assert all(not code.quick for code in made.codes if code is not None)
         assert kernel_sum() == first
     with torch.configure(backend="cpu", tier="0", eager=False):
-        evaluate._plans.clear()
+        evaluate.forget_plans()
         assert kernel_sum() == first
 
 

@@ -274,6 +274,7 @@ class Executable:
         work = sum([work_of(step) for step in plan.steps])
         self.plan, self.quick = plan, quick and hasty(work)
         self.patience = max(1, int(BETTER / (HASTE * max(work, 1))))
+        self.better: Executable | None = None
         self.codes: list[KernelCode | None] = []
         self.pointers: list[tuple[int, int, int]] = []  # (cell, buffer, byte offset)
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
@@ -479,6 +480,13 @@ class Executable:
         self.behind = any(code is not None and not code.address for code in self.codes)
         return not self.behind
 
+    def improved(self) -> Executable | None:
+        """The same with better code, once there is some: it is asked for at the first call."""
+        if self.better is None:
+            self.better = Executable(self.plan)
+            self.better.want()
+        return self.better if self.better.arrived() and self.better.ready() else None
+
     def ready(self) -> bool:
         """Whether all kernels have code; once that is the best, it is part of the program for good.
 
@@ -568,6 +576,14 @@ def views_of(cells: Any) -> tuple[Any, Any, Any]:
     """Cells seen as integers, doubles and floats."""
     ints = memoryview(cells)
     return ints, ints.cast("B").cast("d"), ints.cast("B").cast("f")
+
+
+def by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
+    """Cells that follow from slice bounds: those to which the same is added, and what it is added to."""
+    found: dict[tuple, list[tuple[int, int]]] = {}
+    for cell, const, terms in affine:
+        found.setdefault(terms, []).append((cell, const))
+    return [(t, *np.array(cells, np.int64).T) for t, cells in found.items()]
 
 
 def fill_numbers(numbers: list[tuple[int, int, int, str]], slots: Any, ints: Any, f64: Any, f32: Any, at: int) -> None:
