@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import itertools
+import math
 import os
 import queue
 import sys
@@ -255,10 +256,7 @@ def work_of(kernel: Any) -> float:
     """Operations on elements, about, in a run; 0 for a step that is no kernel."""
     if not isinstance(kernel, Kernel):
         return 0.0
-    rows = 1.0
-    for r in kernel.outer:
-        rows *= kernel.cells[kernel.sizes[r]][1]
-    return kernel.work * rows
+    return kernel.work * math.prod([kernel.cells[kernel.sizes[r]][1] for r in kernel.outer])
 
 
 def hasty(work: float) -> bool:
@@ -506,10 +504,9 @@ class Executable:
                 self.program[k, 0] = found.address
                 best.want()
         self.compiled = all(found is best for (_, best, _), found in zip(missing, used, strict=True))
-        complete = None not in used
-        if complete:
+        if None not in used:
             self._address_members()
-        return complete
+        return None not in used
 
     def expect(self) -> None:
         """It will run soon: have those of its kernels compiled in the background that `ready` would not interpret."""
