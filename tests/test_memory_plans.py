@@ -9,7 +9,7 @@ import pytest
 
 from wengert import dtypes
 from wengert.autograd import engine
-from wengert.compiler import structure
+from wengert.compiler import fuse, structure
 from wengert.compiler.fuse import Fuser
 from wengert.compiler.lower import Kernel
 from wengert.config import configure
@@ -436,10 +436,10 @@ def test_what_grows_from_step_to_step_is_not_computed_anew_in_each():
 
     few, many = _nodes(states(24)), _nodes(states(72))
     assert sum(many) < 3.3 * sum(few)
-    assert max(many) <= max(few)
+    assert max(max(_nodes(states(n))) for n in (72, 144, 288)) <= 1.5 * fuse.NODES
 
 
-def test_products_that_are_written_out_and_added_up_are_stored_now_and_then():
+def test_small_products_that_are_added_up_are_stored_now_and_then():
     """Gradients of a weight that every step uses."""
 
     def added(steps):
@@ -450,8 +450,8 @@ def test_products_that_are_written_out_and_added_up_are_stored_now_and_then():
         return [total]
 
     few, many = _nodes(added(80)), _nodes(added(240))
-    assert max(many) <= 1.1 * max(few)
     assert sum(many) < 3.3 * sum(few)
+    assert max(max(_nodes(added(n))) for n in (240, 480)) <= 1.5 * fuse.NODES
 
 
 def test_a_long_epilogue_is_not_written_out_for_each_component():

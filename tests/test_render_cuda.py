@@ -153,7 +153,7 @@ def integers() -> list[Value]:
 
 def halves(d: dtypes.dtype) -> list[Value]:
     x, y = constant(Draw(F32).normal(3001) * 3, d), constant(np.array(wild(F32).data.array((3001,), F32)), d)
-    table = constant(Draw(F32).normal(12, 300), d)  # too few rows for a product that is no loop
+    table = constant(Draw(F32).normal(7, 300), d)  # too few rows for a product that is no loop
     flat = [x * 0.3 + y, ew.exp(x), ew.cast(y, F32), ew.cast(wild(F32, seed=3), d), ew.cast(y, dtypes.int16)]
     return [*flat, reduction.sum(x), reduction.sum(table, 1), composite.matmul(table, movement.transpose(table))]
 

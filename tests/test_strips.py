@@ -66,7 +66,7 @@ def one_by_one(monkeypatch, f, shape, dtype="f4") -> list[np.ndarray]:
         m.setattr("wengert.compiler.plan.chains", lambda steps, *_: (list(range(len(steps))), []))
         m.setattr("wengert.compiler.keep.ROOM", -1)
         out = computed(f, shape, dtype)
-        assert not any(" = kept" in text for text in execute._codes.keys() - before)
+        assert not any(" = kept" in text for text, _ in execute._codes.keys() - before)
     evaluate.forget_plans()
     structure.forget()
     return out

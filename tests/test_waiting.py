@@ -53,7 +53,7 @@ def kernels(monkeypatch) -> list[Kernel]:
     """The kernels that are executed for the first time meanwhile."""
     found: list[Kernel] = []
     real = execute.code_of
-    monkeypatch.setattr(execute, "code_of", lambda k: found.append(k) or real(k))
+    monkeypatch.setattr(execute, "code_of", lambda k, quick=False: found.append(k) or real(k, quick))
     monkeypatch.setattr(evaluate, "_plans", {})
     monkeypatch.setattr(execute, "_codes", {})
     return found
@@ -266,7 +266,142 @@ def test_what_is_dear_to_interpret_is_compiled_before_it_runs(kernels, monkeypat
         assert torch.counters.snapshot()["tier0_run"] > after["tier0_run"]
 
 
+# ---------------------------------------------------------------------------------------------------- in haste
+
+
+def forget(monkeypatch):
+    """As if this process had no code yet, and no disk."""
+    monkeypatch.setenv("WENGERT_CACHE", "0")
+    evaluate.forget_plans()
+    for module, table in ((stitch, "_patches"), (execute, "_codes"), (jit, "_codes")):
+        monkeypatch.setattr(module, table, {})
+
+
+def made_in_haste() -> int:
+    return sum(bool(code.address) for (_, quick), code in execute._codes.items() if quick)
+
+
+def made_well() -> int:
+    return sum(bool(code.address) for (_, quick), code in execute._codes.items() if not quick)
+
+
+def operations(x):
+    """Several that LLVM treats in ways of its own: calls, masks, comparisons, sums, products, rows that lie apart."""
+    y = torch.where(x > 0, x.sin(), x.exp()) + x.T.tanh() * x.abs().amax(1)
+    return y @ x, y.sum(0), (y / (y * y + 1)).cumsum(1)
+
+
+def test_operations_run_with_code_made_in_haste_and_with_better_code_once_they_ran_often(monkeypatch):
+    forget(monkeypatch)
+    x = torch.randn(23, 23, generator=torch.Generator().manual_seed(0))
+    with torch.configure(backend="cpu", tier="0", eager=False):
+        expected = [y.numpy().tobytes() for y in operations(x)]
+    forget(monkeypatch)
+    monkeypatch.setattr(execute, "BETTER", 1e-6)
+    monkeypatch.setattr(execute, "hasty", lambda work: True)
+    monkeypatch.setattr(stitch, "PATIENCE", 0)
+    jit.host()
+    with torch.configure(backend="cpu", tier="stitched", eager=False):
+        for k in range(120):
+            assert [y.numpy().tobytes() for y in operations(x)] == expected
+            execute.background.finish()
+            if k == 3:
+                assert made_in_haste() > 8
+    assert made_well() > 5
+    assert sum(not p.made.quick for p in stitch._patches.values()) > 5
+    for p in stitch._patches.values():
+        if not p.made.quick:
+            assert p.addresses == [code.address for code in p.made.codes]
+
+
+def test_large_operations_wait_for_good_code(monkeypatch):
+    forget(monkeypatch)
+    monkeypatch.setattr(execute, "HASTE", 1e-6)
+    x = torch.rand(300, 300)
+    jit.host()
+    with torch.configure(backend="cpu", tier="stitched", eager=False):
+        x.cumsum(1).logsumexp(0).numpy()
+    execute.background.finish()
+    assert made_well() > 0
+    assert made_in_haste() == 0
+
+
+def test_a_plan_runs_with_code_made_in_haste_until_there_is_better(monkeypatch):
+    """What nobody could interpret in time is compiled in haste, and well behind it: the bits are equal."""
+    forget(monkeypatch)
+    monkeypatch.setattr(execute, "HASTE", 1e-12)
+    x, y = torch.rand(700, 3), torch.rand(600, 3)
+    jit.host()
+
+    def kernel_sum():
+        return (-((x[:, None] - y[None]) ** 2).sum(-1)).exp().sum(1).numpy().tobytes()
+
+    with torch.configure(backend="cpu", tier="auto", eager=False):
+        first = kernel_sum()
+        assert made_in_haste() > 0
+        execute.background.finish()
+        (made,) = [e for e in evaluate._plans.values() if not e.compiled]
+        assert kernel_sum() == first
+        assert made.compiled
+        addresses = [code.address for code in made.codes if code is not None]
+        assert addresses
+        assert all(not code.quick for code in made.codes if code is not None)
+        assert kernel_sum() == first
+    with torch.configure(backend="cpu", tier="0", eager=False):
+        evaluate.forget_plans()
+        assert kernel_sum() == first
+
+
+def test_what_takes_little_time_is_compiled_first(kernels, monkeypatch):
+    """Requests wait until the thread that compiles is free: then those made in haste come first."""
+    with torch.configure(tier="0"):
+        for k in range(6):
+            (torch.ones(40 + k) * 1.25**k + k).exp().numpy()
+            (torch.ones(40 + k, 3) - k).abs().cumsum(k % 2).numpy()
+    some = list({k.text: k for k in kernels}.values())[:4]
+    background = execute.Background()
+    monkeypatch.setattr(background, "_threads", [threading.current_thread()] * jit.AT_ONCE)  # nobody takes them
+    codes = [execute.KernelCode(k, quick) for k in some for quick in (False, True)]
+    for code in codes:
+        background.submit(code)
+    order = [background._queue.get_nowait()[-1] for _ in codes]
+    assert order == [c for c in codes if c.quick] + [c for c in codes if not c.quick]
+
+
 # ---------------------------------------------------------------------------------------------------- small kernels
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: x.sum(0), lambda x: x.amax(0), lambda x: (x.T @ x).tanh(), lambda x: x.softmax(0)]
+)
+def test_short_reductions_of_all_lengths_share_their_kernels(make, kernels):
+    """Sizes of batches from 5 on."""
+    with torch.configure(tier="0"):
+        for n in (5, 15, 7, 12, 11, 14):
+            make(torch.rand(n, 70)).numpy()
+    found = [k.text for k in kernels]
+    assert len(set(found)) == len(found) // 6
+
+
+def test_a_reduction_in_a_loop_is_written_out(kernels):
+    """The coordinates of a pair: what is read of them stays in registers."""
+    with torch.configure(tier="0"):
+        x, y = torch.rand(300, 10), torch.rand(300, 10)
+        (-((x[:, None] - y[None]) ** 2).sum(-1)).exp().sum(1).numpy()
+    assert max(k.text.count("for ") for k in kernels) == 1
+
+
+def test_operands_in_another_order_are_no_kernels_of_their_own(monkeypatch):
+    """The first times; once they come again they are read where they lie."""
+    forget(monkeypatch)
+    x, y = torch.rand(12, 12), torch.rand(12, 12)
+    with torch.configure(backend="cpu", tier="stitched", eager=False):
+        for f in (torch.sin, torch.neg, torch.abs, torch.exp):
+            (f(x) * y).numpy()
+        before = len(execute._codes)
+        for f in (torch.sin, torch.neg, torch.abs, torch.exp):
+            np.testing.assert_array_equal((f(x.T) * y.T).numpy(), (f(x) * y).numpy().T)
+    assert len(execute._codes) == before + 1
 
 
 def bias_gradient():

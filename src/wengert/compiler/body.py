@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from wengert.compiler import complex as cplx
 from wengert.compiler import division
 from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range, forget_indices
-from wengert.compiler.program import UNROLL, Op
+from wengert.compiler.program import SHORT, UNROLL, Op
 from wengert.record.primitive import Composite, Expression, Part
 from wengert.shapes import contiguous_strides, reshape_index
 
@@ -293,7 +293,7 @@ class Body:
         return [(op.args[-1], index, guard, depth, False)], lambda x: x
 
     def _reduce(self, i: int, op: Op, index: Index, guard: Node | None, depth: int) -> tuple[list[Key], Callable]:
-        if op.length <= UNROLL and not op.partial:
+        if op.length <= (UNROLL if depth else SHORT) and not op.partial:
             needs = [k for d in range(op.length) for k in self._body_keys(op, index, Affine(d), guard, depth)]
             return needs, lambda *x: self._unrolled(op, x)
         r, at, out = self._reduced_range(op, index, depth)

@@ -42,14 +42,16 @@ from wengert.record.value import Value
 from wengert.shapes import Shape, broadcast, numel
 
 CHUNK, LANES, SPLIT = 8192, 32, 1024
-UNROLL = 16  # a reduction up to this length is written out
+UNROLL = 16  # a reduction within a loop is written out up to this length
+SHORT = 4  # others up to this one: their loops are kernels for all lengths, such as sizes of batches
 TALL = 1 << 18  # elements of a matrix from which sums over its rows are cut at their blocks
 CALLS = ("gemm", "library")  # kinds that are no kernels: steps of a plan that read stored operations
 ALONE = ("write", "scatter", "scan")  # kinds that share their kernel with no other
 GEMM_FROM = 65  # a complex product with every extent at least this, and so many multiplications, goes to BLAS
 GEMM_WORK = 1 << 20  # with fewer, OpenBLAS may take routines whose bits depend on the layout of the operands
-# Least extent and multiplications of a product that is no loop, though not for BLAS: over windows, and others.
-WINDOWS_FROM, SMALL_PRODUCT, NEVER = (4, 1 << 12), (16, 1 << 15), (1 << 62, 1 << 62)
+# Least extents (of the result, along k) and multiplications of a product that is no loop, though not for BLAS: over
+# windows, and others.
+WINDOWS_FROM, SMALL_PRODUCT, NEVER = (4, 4, 1 << 12), (8, 16, 1 << 15), (1 << 62, 0, 0)
 
 
 @dataclass
@@ -205,10 +207,10 @@ def _is_placed(ops: list[Op], args: tuple[int, ...], d: dtype, shape: Shape, k: 
     if not d.is_floating_point or _cut(k, numel(shape)):
         return False
     if any(over_windows(ops, a) for a in args) and all(ops[a].dtype is d for a in args):
-        least, work = WINDOWS_FROM
+        least, deep, work = WINDOWS_FROM
     else:
-        least, work = NEVER if dense else SMALL_PRODUCT
-    return min(m, n, k) >= least and m * n * k >= work
+        least, deep, work = NEVER if dense else SMALL_PRODUCT
+    return min(m, n) >= least and k >= deep and m * n * k >= work
 
 
 def over_windows(ops: list[Op], a: int) -> bool:

@@ -9,7 +9,7 @@ recomputing costs less than a round trip through memory that may not even hold t
 from __future__ import annotations
 
 from wengert.compiler.expr import ELEMENTARY
-from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand, over_windows
+from wengert.compiler.program import ALONE, CALLS, SHORT, UNROLL, Op, Program, library_operand, over_windows
 from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
@@ -292,7 +292,7 @@ class Selection:
             return True
         if self.virtual[i] or op.inline or op.kind in ("movement", "full", "iota"):
             return False
-        if op.kind == "reduce" and (op.length > UNROLL or op.partial):
+        if op.kind == "reduce" and (op.length > SHORT or op.partial):
             return True
         if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
             return True

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
+import math
 import os
 import queue
 import sys
@@ -32,16 +34,17 @@ from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
 LLVM = 0.1  # seconds that loading it takes
-
-
 AGAIN = 4  # what was interpreted is expected to come this many times again
+HASTE = 1e-10  # seconds that code made in haste loses with an operation on an element, about
+BETTER = 1e-2  # seconds that are lost before better code is made
 
 
 class KernelCode:
-    """The machine code of one loop form, once there is any."""
+    """The machine code of one loop form, once there is any. `quick`: code that is made in haste will do."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, quick: bool = False) -> None:
+        self.kernel, self.quick = kernel, quick
+        self.key = f"quick {kernel.text}" if quick else kernel.text
         self.address = 0
         self.spent = 0.0  # seconds of interpreting so far
         self.queued = False
@@ -52,8 +55,17 @@ class KernelCode:
         """Whether to compile before running: interpreting takes `seconds`."""
         if config.tier in ("0", "1"):
             return config.tier == "1"
-        compiling = 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
+        compiling = (0.008 + 1.5e-4 * self.kernel.nodes) / (4 if self.quick else 1) + (0 if jit.is_loaded() else LLVM)
         return AGAIN * self.spent + seconds > compiling
+
+    def before(self, seconds: float, work: float) -> KernelCode | None:
+        """What to compile before a run with so much work, which takes `seconds` if it is interpreted: nothing if that
+        takes less, and code made in haste if it loses little until there is better."""
+        if self.quick or config.tier in ("0", "1") or not hasty(work):
+            return self if self.pays(seconds) else None
+        code = code_of(self.kernel, True)
+        code.spent = self.spent / AGAIN  # it is needed only until there is better
+        return code if code.there() or code.pays(seconds) else None
 
     def compile(self, wait: bool = True) -> None:
         """Compile, unless that is done. If another thread is at it, wait and compile others meanwhile, or return."""
@@ -70,13 +82,16 @@ class KernelCode:
             self._making.release()
 
     def _compile(self) -> None:
-        found = jit.load_cached(self.kernel.text)
+        found = self._cached()
         if found is None:
-            found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.kernel.text)
+            found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.key, self.quick)
             counters.kernels_compiled += 1
         else:
             counters.kernels_loaded += 1
         self.address = found.address("kernel")
+
+    def _cached(self) -> jit.Code | None:
+        return jit.load_cached(self.kernel.text) or (jit.load_cached(self.key) if self.quick else None)
 
     def there(self) -> bool:
         """Whether there is code, here or on disk, that can run now."""
@@ -84,7 +99,7 @@ class KernelCode:
             return bool(self.address)
         if not self.looked_up:
             self.looked_up = True
-            if jit.load_cached(self.kernel.text) is not None:
+            if self._cached() is not None:
                 self.compile()
         return bool(self.address)
 
@@ -141,10 +156,12 @@ _turns = _Turns()
 
 
 class Background:
-    """Threads that compile kernels in the order of their requests: one for each processor but that of the caller."""
+    """Threads that compile kernels in the order of their requests, what takes little time first: one for each
+    processor but that of the caller."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[KernelCode | None] = queue.SimpleQueue()
+        self._queue: queue.PriorityQueue[tuple[int, int, KernelCode | None]] = queue.PriorityQueue()
+        self._number = itertools.count()
         self._threads: list[threading.Thread] = []
         self._stopped = False
         self._open = 0  # requests that are not done
@@ -160,10 +177,13 @@ class Background:
                 thread = threading.Thread(target=self._work, name="wengert-compiler", daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        self._queue.put(code)
+        self._put(code)
+
+    def _put(self, code: KernelCode | None) -> None:
+        self._queue.put((0 if code is None else 1 if code.quick else 2, next(self._number), code))
 
     def _work(self) -> None:
-        while (code := self._queue.get()) is not None and not self._stopped:
+        while (code := self._queue.get()[-1]) is not None and not self._stopped:
             self._compile(code)
 
     def _compile(self, code: KernelCode) -> None:
@@ -178,11 +198,11 @@ class Background:
     def help(self) -> bool:
         """Compile the next kernel of the queue on this thread, if there is one."""
         try:
-            code = self._queue.get_nowait()
+            code = self._queue.get_nowait()[-1]
         except queue.Empty:
             return False
         if code is None:
-            self._queue.put(code)
+            self._put(code)
             return False
         self._compile(code)
         return True
@@ -199,14 +219,14 @@ class Background:
         """
         self._stopped = True
         for _ in self._threads:
-            self._queue.put(None)
+            self._put(None)
         for thread in self._threads:
             thread.join()
 
 
 background = Background()
 atexit.register(background.stop)
-_codes: dict[str, KernelCode] = {}
+_codes: dict[tuple[str, bool], KernelCode] = {}
 
 
 def _after_fork_in_child() -> None:
@@ -225,18 +245,34 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def code_of(kernel: Kernel) -> KernelCode:
-    found = _codes.get(kernel.text)
+def code_of(kernel: Kernel, quick: bool = False) -> KernelCode:
+    found = _codes.get((kernel.text, quick))
     if found is None:
-        found = _codes[kernel.text] = KernelCode(kernel)
+        found = _codes[kernel.text, quick] = KernelCode(kernel, quick)
     return found
 
 
-class Executable:
-    """A plan with its cells: what is the same at each run is filled in once."""
+def work_of(kernel: Any) -> float:
+    """Operations on elements, about, in a run; 0 for a step that is no kernel."""
+    if not isinstance(kernel, Kernel):
+        return 0.0
+    return kernel.work * math.prod([kernel.cells[kernel.sizes[r]][1] for r in kernel.outer])
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+
+def hasty(work: float) -> bool:
+    """Whether code made in haste will do for the first runs."""
+    return AGAIN * HASTE * work < BETTER / 2
+
+
+class Executable:
+    """A plan with its cells: what is the same at each run is filled in once. `quick`: if it is small, its code is made
+    in haste, and better code pays after `patience` runs."""
+
+    def __init__(self, plan: Plan, quick: bool = False) -> None:
+        work = sum([work_of(step) for step in plan.steps])
+        self.plan, self.quick = plan, quick and hasty(work)
+        self.patience = max(1, int(BETTER / (HASTE * max(work, 1))))
+        self.better: Executable | None = None
         self.codes: list[KernelCode | None] = []
         self.pointers: list[tuple[int, int, int]] = []  # (cell, buffer, byte offset)
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
@@ -253,7 +289,7 @@ class Executable:
                 self.codes.append(None)
                 self.steps.append((0, 0, 1, first))
             else:
-                self.codes.append(code_of(step))
+                self.codes.append(code_of(step, self.quick))
                 self._kernel(step, template)
                 self.steps.append((0, step.tasks, step.grain, first))
         chains = [self._chain(chain, template) for chain in plan.chains]
@@ -442,25 +478,35 @@ class Executable:
         self.behind = any(code is not None and not code.address for code in self.codes)
         return not self.behind
 
+    def improved(self) -> Executable | None:
+        """The same with better code, once there is some: it is asked for at the first call."""
+        if self.better is None:
+            self.better = Executable(self.plan)
+            self.better.want()
+        return self.better if self.better.arrived() and self.better.ready() else None
+
     def ready(self) -> bool:
-        """Whether all kernels are compiled; their addresses are then part of the program for good.
+        """Whether all kernels have code; once that is the best, it is part of the program for good.
 
         What takes longer to interpret than to compile is compiled now, on several threads.
         """
         missing = self._missing()
-        late = [c for _, c, seconds in missing if not c.there() and c.pays(seconds)]
+        used = [c if c.there() else c.before(seconds, work_of(self.plan.steps[k])) for k, c, seconds in missing]
+        late = [c for c in used if c is not None and not c.address]
         for code in late[1:]:
             code.want()
         for code in late:
             code.compile(wait=False)
         for code in late:
             code.compile()
-        for k, code, _ in missing:
-            self.program[k, 0] = code.address
-        self.compiled = all(code.address for _, code, _ in missing)
-        if self.compiled:
+        for (k, best, _), found in zip(missing, used, strict=True):
+            if found is not None:
+                self.program[k, 0] = found.address
+                best.want()
+        self.compiled = all(found is best for (_, best, _), found in zip(missing, used, strict=True))
+        if None not in used:
             self._address_members()
-        return self.compiled
+        return None not in used
 
     def expect(self) -> None:
         """It will run soon: have those of its kernels compiled in the background that `ready` would not interpret."""
@@ -469,20 +515,17 @@ class Executable:
                 code.want()
 
     def _missing(self) -> list[tuple[int, KernelCode, float]]:
-        """The kernels whose code the program does not have: step, code, seconds to interpret it."""
+        """The kernels whose best code the program does not have: step, code, seconds to interpret it."""
         out = []
         for k, code in enumerate(self.codes):
-            if code is not None and not self.program[k, 0]:
+            if code is not None and not (code.address and self.program[k, 0] == code.address):
                 out.append((k, code, 0.0 if code.address else self._seconds(self.plan.steps[k])))
         return out
 
     def _seconds(self, k: Any) -> float:
         """About how long interpreting a kernel takes."""
         sizes = {r: k.cells[cell][1] for r, cell in k.sizes.items()}
-        rows = 1.0
-        for r in k.outer:
-            rows *= sizes[r]
-        return tier0.seconds(k, sizes, k.work * rows)
+        return tier0.seconds(k, sizes, work_of(k))
 
     def _call(self, step: Any, buffers: dict[int, Buffer]) -> None:
         """Perform a library call. What it raises is passed on; nothing has been given to a value by then."""
@@ -530,6 +573,14 @@ def views_of(cells: Any) -> tuple[Any, Any, Any]:
     """Cells seen as integers, doubles and floats."""
     ints = memoryview(cells)
     return ints, ints.cast("B").cast("d"), ints.cast("B").cast("f")
+
+
+def by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
+    """Cells that follow from slice bounds: those to which the same is added, and what it is added to."""
+    found: dict[tuple, list[tuple[int, int]]] = {}
+    for cell, const, terms in affine:
+        found.setdefault(terms, []).append((cell, const))
+    return [(t, *np.array(cells, np.int64).T) for t, cells in found.items()]
 
 
 def fill_numbers(numbers: list[tuple[int, int, int, str]], slots: Any, ints: Any, f64: Any, f32: Any, at: int) -> None:

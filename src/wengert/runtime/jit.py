@@ -146,8 +146,9 @@ def load_cached(key: str) -> Code | None:
         return _codes[key]
 
 
-def compile_ir(text: str, key: str) -> Code:
-    """Compile and load the module `text`, or return what is already there under `key`.
+def compile_ir(text: str, key: str, quick: bool = False) -> Code:
+    """Compile and load the module `text`, or return what is already there under `key`. `quick`: in a quarter of the
+    time, for code that needs one to two and a half times as long, which the key must tell.
 
     Raises:
         InternalCompilerError: the text does not parse or verify, or calls a function that the process does not have.
@@ -159,15 +160,15 @@ def compile_ir(text: str, key: str) -> Code:
         making = _making.setdefault(key, threading.Lock())
     with making:  # another thread that makes the same is waited for
         if key not in _codes:
-            _make(text, key)
+            _make(text, key, quick)
     with _lock:
         _making.pop(key, None)
     return _codes[key]
 
 
-def _make(text: str, key: str) -> None:
+def _make(text: str, key: str, quick: bool) -> None:
     start, begin = time.perf_counter(), trace.start()
-    payload = emit(text)
+    payload = emit(text, quick=quick)
     with _lock:
         missing = _missing(payload)
         if missing:
@@ -179,7 +180,7 @@ def _make(text: str, key: str) -> None:
     objects.write_object(_file_name(key), payload)
 
 
-def emit(text: str, assembly: bool = False) -> Any:
+def emit(text: str, assembly: bool = False, quick: bool = False) -> Any:
     """Verify and optimise the module `text`; return its object as bytes, or its assembly as text.
 
     Several threads may do so at once: each module has a context of its own, and each thread a target machine. llvmlite
@@ -188,12 +189,20 @@ def emit(text: str, assembly: bool = False) -> Any:
     target = host()
     with _emitting, llvm.create_context() as context:
         with _parse(text if "target datalayout" in text else target.header + text, context) as module:
-            machine = getattr(_local, "machine", None)
-            if machine is None:
-                machine = _local.machine = _target_machine(target.triple, target.cpu, target.features)
-                _kept.append(machine)
+            machine = _machine(target, quick)
             _optimise(module, machine)
             return machine.emit_assembly(module) if assembly else _object(module, machine)
+
+
+def _machine(target: Host, quick: bool) -> Any:
+    """The target machine of this thread."""
+    name = "quick" if quick else "full"
+    machine = getattr(_local, name, None)
+    if machine is None:
+        machine = _target_machine(target.triple, target.cpu, target.features, 0 if quick else 2)
+        setattr(_local, name, machine)
+        _kept.append(machine)
+    return machine
 
 
 def _object(module: Any, machine: Any) -> bytes:
@@ -226,9 +235,9 @@ def _parse(text: str, context: Any) -> Any:
     return module
 
 
-def _target_machine(triple: str, cpu: str, features: str) -> Any:
+def _target_machine(triple: str, cpu: str, features: str, level: int = 2) -> Any:
     target = llvm.Target.from_triple(triple)
-    return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small", jit=True)
+    return target.create_target_machine(cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small", jit=True)
 
 
 def _optimise(module: Any, machine: Any) -> None:

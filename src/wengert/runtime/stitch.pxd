@@ -7,6 +7,7 @@ cdef class Patch:
     cdef public object made, arena, numbers, affine
     cdef public list cells, pointers, temporaries, rows, addresses
     cdef public bint overwrites, parallel
+    cdef public Py_ssize_t left
 
     @cython.locals(cell=Py_ssize_t, k=Py_ssize_t)
     cpdef fill(self, object cells, Py_ssize_t first, list address, list operands, object result, object scratch)

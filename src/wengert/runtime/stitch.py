@@ -17,7 +17,7 @@ import numpy as np
 from wengert.compiler import body, program
 from wengert.compiler import plan as planner
 from wengert.config import config
-from wengert.ops.movement import RESHAPE
+from wengert.ops.movement import PERMUTE, RESHAPE
 from wengert.record.primitive import (
     ALIAS,
     LEAF,
@@ -34,7 +34,7 @@ from wengert.record.primitive import (
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
-from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
+from wengert.runtime.execute import SLAB, Executable, by_terms, fill_numbers, views_of
 from wengert.runtime.light import let_go
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
@@ -59,7 +59,7 @@ class Patch:
     def __init__(self, made: Executable, constants: Any = None) -> None:
         self.made = made
         self.arena = made.plan.arena
-        self.numbers, self.affine = made.numbers, _by_terms(made.affine)
+        self.numbers, self.affine = made.numbers, by_terms(made.affine)
         if constants is not None:  # numbers that are the same at every run
             self.fill_slots(made.views, 0, constants)
             self.numbers, self.affine = [], []
@@ -74,6 +74,7 @@ class Patch:
         self.rows = [(8 * at, tasks, grain) for _, tasks, grain, at in made.steps]
         self.parallel = any(tasks > grain for _, tasks, grain in self.rows)
         self.addresses: list[int] = []  # of the kernels, once all have code
+        self.left = made.patience if made.quick else 0  # runs until better code pays
 
     def ready(self) -> bool:
         """Whether all its kernels have code."""
@@ -91,6 +92,13 @@ class Patch:
                 if code is not None:
                     code.want()
 
+    def improve(self) -> None:
+        """It ran often with code made in haste: take better code once there is some."""
+        better = self.made.improved()
+        self.left = 0 if better else self.made.patience
+        self.made = better or self.made
+        self.ready()
+
     def fill(self, cells: Any, first: int, address: list[int], operands: list[int], result: int, scratch: int) -> None:
         """Write addresses into the cells from `first` on."""
         for cell, k, at in self.pointers:
@@ -107,14 +115,6 @@ class Patch:
                 views[0][first + cells[0]] = consts[0] + shift
             else:
                 np.frombuffer(views[0], np.int64)[cells + first] = consts + shift
-
-
-def _by_terms(affine: list[tuple[int, int, tuple]]) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
-    """Cells that follow from slice bounds: those to which the same is added, and what it is added to."""
-    found: dict[tuple, list[tuple[int, int]]] = {}
-    for cell, const, terms in affine:
-        found.setdefault(terms, []).append((cell, const))
-    return [(t, *np.array(cells, np.int64).T) for t, cells in found.items()]
 
 
 class _Part:
@@ -240,6 +240,8 @@ class Stitcher:
             return True
         if role == PAD and set(v.static[0]) - {1}:
             return False
+        if prim is PERMUTE and not self.trees and _numel(v.shape) <= BLOWN_UP:
+            return False  # read where it lies, it would make each operation that reads it one more kernel to compile
         (x,) = v.inputs
         at = self.parts[x.index]
         if at is not None and at.size and (self.kept[i] or not self._moves_once(v)):
@@ -525,6 +527,9 @@ class _Calls:
             made.run_kernels(0, len(made.steps), False)
             patch.interpreted()
             return
+        patch.left -= 1
+        if patch.left == 0:
+            patch.improve()
         cells = self.cells
         first = len(cells)
         if first + len(patch.cells) > CELLS:
@@ -584,13 +589,11 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     if key[-1] is True:
         donatable[0] = True
     made = planner.make(built, numbers, [False] * len(built.ops), False, donatable)
-    return Patch(
-        Executable(made), v.slots if isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots) else None
-    )
+    fixed = isinstance(v.prim, Composite | Fused) and built.slots == len(v.slots)
+    return Patch(Executable(made, True), v.slots if fixed else None)
 
 
 def _keep(key: tuple, patch: Patch) -> Patch:
     if len(_patches) >= PATCHES:
         del _patches[next(iter(_patches))]
-    _patches[key] = patch
-    return patch
+    return _patches.setdefault(key, patch)

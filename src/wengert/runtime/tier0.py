@@ -393,7 +393,7 @@ def _native_fold(op: str, dtype: str, acc: Any, body: list[np.ndarray], length: 
 def _load(key: tuple) -> Callable:
     op, dtype, arg_dtypes = key
     text = _block_function(op, dtype, arg_dtypes)
-    code = jit.load_cached(f"tier0 {key}") or jit.compile_ir(text, f"tier0 {key}")
+    code = jit.load_cached(f"tier0 {key}") or jit.compile_ir(text, f"tier0 {key}", quick=True)
     signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (1 + len(arg_dtypes)), ctypes.c_ssize_t)
     _functions[key] = found = signature(code.address("block"))
     return found
