@@ -27,7 +27,7 @@ from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, jit, panels, threads, tier0, trace
+from wengert.runtime import blas, filling, jit, panels, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
@@ -271,6 +271,9 @@ class Executable:
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
         self.entries = len(plan.ops) - len(plan.leaves)
         self._results()
+        given = [b for b, _ in (*plan.leaves, *self.large)] + [b for b, _, _ in self.small]
+        many = len(self.pointers) + len(self.affine) >= filling.MANY
+        self.filling = filling.Filling(given, plan.temporaries, self.pointers, self.affine) if many else None
 
     def _kernel(self, k: Kernel, template: list[int]) -> None:
         for cell in k.cells:
@@ -401,23 +404,20 @@ class Executable:
             for b, offset, nbytes in self.small:
                 buffers[b] = buffer = Buffer(block, offset, nbytes)
                 address[b] = buffer.address
+        base = 0
         if plan.arena:
             arena = pool.take(plan.arena)  # lives until the end of this run
             base = arena.address
-            for b, offset in plan.temporaries:
-                address[b] = base + offset
-                if self.calls:
+            if self.calls:
+                for b, offset in plan.temporaries:
                     op = plan.ops[b]
                     buffers[b] = Buffer(arena, offset, op.numel * op.dtype.bytes)
-        ints = self.views[0]
-        for cell, b, offset in self.pointers:
-            ints[cell] = address[b] + offset
+        if self.filling is not None:
+            self.filling.write(self.cells, address, base, slots)
+        else:
+            self._fill(address, base, slots)
         if self.numbers:
             fill_numbers(self.numbers, slots, *self.views, 0)
-        for cell, const, terms in self.affine:
-            for slot, c in terms:
-                const += c * slots[slot]
-            ints[cell] = const
         ready = self.compiled or self.ready()
         first = 0
         for k in self.calls:
@@ -430,6 +430,18 @@ class Executable:
         counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
         return [(position, buffers[b]) for position, b in plan.outputs]  # type: ignore[misc]
+
+    def _fill(self, address: list[int], arena: int, slots: Sequence[Any]) -> None:
+        """Write addresses, and what follows from slice bounds, into the cells, one by one."""
+        ints = self.views[0]
+        for b, offset in self.plan.temporaries:
+            address[b] = arena + offset
+        for cell, b, offset in self.pointers:
+            ints[cell] = address[b] + offset
+        for cell, const, terms in self.affine:
+            for slot, c in terms:
+                const += c * slots[slot]
+            ints[cell] = const
 
     def want(self) -> None:
         """Have all its kernels compiled in the background."""
