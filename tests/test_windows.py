@@ -92,8 +92,8 @@ def test_what_no_table_can_say_is_stored(move):
 
 def by_panels(step: panels.Step, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     cells = np.array(step.cells, np.int64)
-    tall, wide = (b, a) if step.swapped else (a, b)
-    cells[:3] = [x.ctypes.data for x in (tall, wide, c)]
+    cells[0] = c.ctypes.data
+    cells[panels.FIRST_TERM :][:2] = [x.ctypes.data for x in ((b, a) if step.swapped else (a, b))]
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(step.kernel)
     half = step.tasks // 2
     call(cells.ctypes.data, half, step.tasks)

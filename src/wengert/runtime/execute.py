@@ -20,7 +20,7 @@ import numpy as np
 
 from wengert.compiler.lower import Kernel
 from wengert.compiler.places import Places
-from wengert.compiler.plan import Gemm, LibraryCall, Plan
+from wengert.compiler.plan import Gemm, LibraryCall, Plan, Start
 from wengert.compiler.render_llvm import render
 from wengert.compiler.strips import Chain
 from wengert.config import config
@@ -346,7 +346,7 @@ class Executable:
 
     def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
         if g.places is not None:
-            return self._placed(g, g.places, template, (0, 0))
+            return self._placed(g, g.places, template, g.terms)
         (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
         left = blas.operand(0, g.m, g.k, a_row, a_col, a_batch)
         right = blas.operand(0, g.k, g.n, b_row, b_col, b_batch)
@@ -355,7 +355,7 @@ class Executable:
         step = blas.gemm_step(g.dtype.np, left, right, 0, g.m, g.n, g.k, g.batch)
         if panels.suits(g.dtype.np, left, g.m, g.n, g.k, step.tasks):
             places = panels.even(left, g.m, g.k, g.batch), panels.even(right, g.k, g.n, g.batch)
-            return self._placed(g, places, template, (a_at, b_at))
+            return self._placed(g, places, template, (((a, a_at, ()), (b, b_at, ())),))
         first = len(template)
         template.extend(step.cells)
         for k, (op, at) in enumerate(((a, a_at), (b, b_at), (g.op, 0))):
@@ -363,16 +363,22 @@ class Executable:
         return step.kernel, step.tasks, step.grain
 
     def _placed(
-        self, g: Gemm, places: tuple[Places, Places], template: list[int], at: tuple[int, int]
+        self, g: Gemm, places: tuple[Places, Places], template: list[int], terms: tuple[tuple[Start, Start], ...]
     ) -> tuple[int, int, int]:
-        """A product that reads its operands, which begin at these elements, through tables."""
-        step = panels.step(g.dtype.np, *places, g.m, g.n, g.k)
+        """A product, or a sum of some, that reads its operands through tables."""
+        step = panels.step(g.dtype.np, *places, g.m, g.n, g.k, len(terms))
         self.tables += step.tables
         first = len(template)
         template.extend(step.cells)
-        operands = [(g.left[0], at[0]), (g.right[0], at[1])]
-        for k, (op, start) in enumerate((*(reversed(operands) if step.swapped else operands), (g.op, 0))):
-            self.pointers.append((first + k, self.plan.buffer_of[op], start * g.dtype.bytes))
+        self.pointers.append((first, self.plan.buffer_of[g.op], 0))
+        at = first + panels.FIRST_TERM
+        for pair in terms:
+            for k, (op, start, slots) in enumerate(reversed(pair) if step.swapped else pair):
+                self.pointers.append((at + k, self.plan.buffer_of[op], 0))
+                template[at + 2 + k] = start
+                if slots:
+                    self.affine.append((at + 2 + k, start, slots))
+            at += panels.PER_TERM
         return step.kernel, step.tasks, step.grain
 
     def _results(self) -> None:
