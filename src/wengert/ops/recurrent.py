@@ -73,9 +73,11 @@ def lstm_gates(
 
 @composite
 def _spread(g: Value, k: int, shape: Shape) -> Value:
-    """Zeros of `shape` with g as the k-th gate. A choice by number, of which a kernel writes out all gates at once."""
-    number = reshape(iota(shape[-2], dtypes.int64), (shape[-2], 1))
-    return where(eq(number, k), reshape(g, (*g.shape[:-1], 1, g.shape[-1])), 0)
+    """Zeros of `shape` with g as the k-th gate: a choice by number, so that a kernel writes out all gates at once. The
+    numbers begin with -1, because those up to 2 are part of kernels, and choices between them are made by the compiler.
+    """
+    number = reshape(iota(shape[-2], dtypes.int64, start=-1), (shape[-2], 1))
+    return where(eq(number, k - 1), reshape(g, (*g.shape[:-1], 1, g.shape[-1])), 0)
 
 
 @composite(vjp={"gates": lambda g, k, shape: _spread(g, k, shape)})
