@@ -15,6 +15,7 @@ from wengert.config import config
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
 UNROLLED_CAP = 512  # the same for unrolled reductions, whose operands are repeated for each element
+SUMMED_CAP = 32  # and of those that are added up, step by step: many kernels are one then
 UNROLL_FROM = 8  # shorter ones repeat little
 NESTED_CAP = 64  # elements of reductions in each other that are written out
 NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
@@ -310,7 +311,10 @@ class Selection:
             self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
         ):
             return True
-        return self.size(self.inlined[i]) > KERNEL_CAP or UNROLL * self.size(self.unrolled[i]) > UNROLLED_CAP
+        written_out = UNROLL * self.size(self.unrolled[i])
+        if op.prim.name == "add" and written_out > SUMMED_CAP:
+            return True
+        return self.size(self.inlined[i]) > KERNEL_CAP or written_out > UNROLLED_CAP
 
 
 def _turned_often(ops: list[Op]) -> set[int]:
