@@ -31,7 +31,7 @@ class Places(NamedTuple):
 
     def alike(self, other: Places) -> bool:
         """Whether they differ in where they begin only."""
-        return all(np.array_equal(x, y) for x, y in zip(self[:3], other[:3], strict=True))
+        return all(x is y or np.array_equal(x, y) for x, y in zip(self[:3], other[:3], strict=True))
 
 
 @dataclass(eq=False)

@@ -8,6 +8,7 @@ over the buffer of what it overwrites when nobody reads that later; otherwise it
 from __future__ import annotations
 
 import itertools
+from bisect import insort
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -359,10 +360,10 @@ def _arena(wanted: list[tuple[int, int, int, int]]) -> tuple[list[tuple[int, int
     for b, nbytes, first, last in sorted(wanted, key=lambda w: -w[1]):
         size = max(-(-nbytes // ALIGN) * ALIGN, ALIGN)
         at = 0
-        for lo, hi, f, l in sorted(placed):
+        for lo, hi, f, l in placed:  # in order
             if f <= last and first <= l and lo < at + size and at < hi:
                 at = hi
-        placed.append((at, at + size, first, last))
+        insort(placed, (at, at + size, first, last))
         out.append((b, at))
         total = max(total, at + size)
     return out, total

@@ -242,6 +242,7 @@ class Executable:
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
         self.affine: list[tuple[int, int, tuple]] = []
         self.tables: list[Any] = []  # that cells point to
+        self._products: dict[tuple, panels.Step] = {}
         template: list[int] = []
         self.steps: list[tuple[int, int, int, int]] = []  # (address or 0, first cell, tasks, grain)
         for step in plan.steps:
@@ -366,8 +367,11 @@ class Executable:
         self, g: Gemm, places: tuple[Places, Places], template: list[int], terms: tuple[tuple[Start, Start], ...]
     ) -> tuple[int, int, int]:
         """A product, or a sum of some, that reads its operands through tables."""
-        step = panels.step(g.dtype.np, *places, g.m, g.n, g.k, len(terms))
-        self.tables += step.tables
+        key = (g.dtype, g.m, g.n, g.k, len(terms), *[t.tobytes() for p in places for t in p[:3]])
+        step = self._products.get(key)
+        if step is None:
+            step = self._products[key] = panels.step(g.dtype.np, *places, g.m, g.n, g.k, len(terms))
+            self.tables += step.tables
         first = len(template)
         template.extend(step.cells)
         self.pointers.append((first, self.plan.buffer_of[g.op], 0))
