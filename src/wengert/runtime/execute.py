@@ -48,12 +48,15 @@ class KernelCode:
         self.looked_up = False  # whether the disk was asked
         self._making = threading.Lock()
 
+    def compiling(self) -> float:
+        """About how many seconds compiling takes."""
+        return 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
+
     def pays(self, seconds: float) -> bool:
         """Whether to compile before running: interpreting takes `seconds`."""
         if config.tier in ("0", "1"):
             return config.tier == "1"
-        compiling = 0.008 + 1.5e-4 * self.kernel.nodes + (0 if jit.is_loaded() else LLVM)
-        return AGAIN * self.spent + seconds > compiling
+        return AGAIN * self.spent + seconds > self.compiling()
 
     def compile(self, wait: bool = True) -> None:
         """Compile, unless that is done. If another thread is at it, wait and compile others meanwhile, or return."""
@@ -270,6 +273,7 @@ class Executable:
         self.compiled = all(c is None for c in self.codes)
         self.known: Any = None  # how the program is recognised, once it ran again
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
+        self.runs = 0  # how often it did before it was planned
         self.entries = len(plan.ops) - len(plan.leaves)
         self._results()
         given = [b for b, _ in (*plan.leaves, *self.large)] + [b for b, _, _ in self.small]
@@ -453,6 +457,14 @@ class Executable:
                 const += c * slots[slot]
             ints[cell] = const
 
+    def finish(self, seconds: float) -> bool:
+        """Compile all its kernels now if that takes at most `seconds`; whether they have code then."""
+        late = [code for code in dict.fromkeys(self.codes) if code is not None and not code.there()]
+        if sum([code.compiling() for code in late]) > seconds:
+            return False
+        _compile(late)
+        return True
+
     def want(self) -> None:
         """Have all its kernels compiled in the background."""
         for code in self.codes:
@@ -470,13 +482,7 @@ class Executable:
         What takes longer to interpret than to compile is compiled now, on several threads.
         """
         missing = self._missing()
-        late = [c for _, c, seconds in missing if not c.there() and c.pays(seconds)]
-        for code in late[1:]:
-            code.want()
-        for code in late:
-            code.compile(wait=False)
-        for code in late:
-            code.compile()
+        _compile([c for _, c, seconds in missing if not c.there() and c.pays(seconds)])
         for k, code, _ in missing:
             self.program[k, 0] = code.address
         self.compiled = all(code.address for _, code, _ in missing)
@@ -546,6 +552,16 @@ class Executable:
         begin = trace.start()
         kind = self._run_step(k)
         trace.step(begin, kind, self.plan, k)
+
+
+def _compile(late: list[KernelCode]) -> None:
+    """Compile these, on several threads."""
+    for code in late[1:]:
+        code.want()
+    for code in late:
+        code.compile(wait=False)
+    for code in late:
+        code.compile()
 
 
 def views_of(cells: Any) -> tuple[Any, Any, Any]:
