@@ -216,6 +216,7 @@ class Stitcher:
     def fits(self) -> bool:
         """Find the steps; False when the program should be planned."""
         self.steps: list[Step] = []
+        self.shown: list[tuple[Value, Value]] = []  # held, with the leaf whose memory it shows
         self.total = 0
         self.writes: list[int] = []
         self.calls = False
@@ -248,6 +249,8 @@ class Stitcher:
         if at is None:
             root = self.root[x.index]
             if role == RENAME:
+                if self.kept[i] and root >= len(self.cone):
+                    self.shown.append((v, self.values[root]))
                 self.root[i] = root
                 self.kept[root] |= self.kept[i]
                 return True
@@ -409,6 +412,8 @@ class Stitcher:
         for v, *_ in self.steps:
             if self.kept[v.index]:
                 fill(v, buffer[v.index])
+        for v, leaf in self.shown:
+            fill(v, leaf.data)
         counters.entries_evaluated += len(self.cone)
 
     def _make_patches(self) -> None:
