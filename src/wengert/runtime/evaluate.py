@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +54,6 @@ PLANNED_UP_TO = 5000  # entries; larger ones are stitched for good
 TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
-_prim = attrgetter("prim")
 _plans: dict[tuple, Executable] = {}
 _known: dict[tuple, cones.Known] = {}  # by size, first and last operation: the last one of these
 _spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
