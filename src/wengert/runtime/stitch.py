@@ -216,7 +216,7 @@ class Stitcher:
     def fits(self) -> bool:
         """Find the steps; False when the program should be planned."""
         self.steps: list[Step] = []
-        self.shown: list[tuple[Value, Value]] = []  # held, with the leaf whose memory it shows
+        self.shown: list[tuple[Value, Value]] = []  # held, with the leaf whose memory it shows, and no history
         self.total = 0
         self.writes: list[int] = []
         self.calls = False
@@ -249,7 +249,7 @@ class Stitcher:
         if at is None:
             root = self.root[x.index]
             if role == RENAME:
-                if self.kept[i] and root >= len(self.cone):
+                if self.kept[i] and x is self.values[root] and root >= len(self.cone) and x.node is None:
                     self.shown.append((v, self.values[root]))
                 self.root[i] = root
                 self.kept[root] |= self.kept[i]
