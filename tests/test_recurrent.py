@@ -185,7 +185,7 @@ def test_a_layer_is_its_cell_along_a_sequence(bias):
     layer, cell = torch.nn.LSTM(8, 6, bias=bias), torch.nn.LSTMCell(8, 6, bias=bias)
     cell.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
     x = torch.tensor(numbers(4, 3, 8))
-    out, (h, c) = layer(x)
+    out, (_, c) = layer(x)
     state = None
     for k in range(4):
         state = cell(x[k], state)

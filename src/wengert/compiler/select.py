@@ -299,7 +299,9 @@ class Selection:
             return False
         if op.kind == "reduce" and (op.length > UNROLL or op.partial):
             return True
-        if (i in self._grown and self.cost[i] and (self.sources[i] or self.cost[i] >= SPREAD_FROM)) or (i in self._scattered and self._uses[i] > 1):
+        if i in self._grown and self.cost[i] and (self.sources[i] or self.cost[i] >= SPREAD_FROM):
+            return True
+        if i in self._scattered and self._uses[i] > 1:
             return True
         if i in self._spread and self.cost[i] >= SPREAD_FROM:
             return True

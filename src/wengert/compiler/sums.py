@@ -3,7 +3,7 @@
 Reverse mode adds such gradients one after the other: ((a @ b + c @ d) + e @ f) + ... Each product is stored and read
 again, and the additions make a kernel that grows with their number. A product by panels adds each block along k to what
 is there already, which is the same addition: one step goes through all products for each tile of the result. The bits
-are those of the additions, because a product of one block is that block added to +0, and what is added to is then no -0.
+are those of the additions: a product of one block is that block added to +0, and what it is added to is never -0.
 """
 
 from __future__ import annotations
