@@ -458,7 +458,7 @@ class Executable:
             ints[cell] = const
 
     def finish(self, seconds: float) -> bool:
-        """Compile all its kernels now if that takes at most `seconds` on all processors. Whether they have code then."""
+        """Compile all its kernels now if that takes at most `seconds` on all processors. Whether they have code."""
         late = [code for code in dict.fromkeys(self.codes) if code is not None and not code.there()]
         if sum([code.compiling() for code in late]) > seconds * threads.processors():
             return False

@@ -558,9 +558,7 @@ class _Calls:
         self.rows, self.cells, self.numbers, self.parallel = [], [], [], False
 
 
-_cells = array(
-    "q", bytes(8 * CELLS)
-)  # of the native call that is being put together; `evaluate` lets one run at a time
+_cells = array("q", bytes(8 * CELLS))  # of the native call that is put together; `evaluate` lets one run at a time
 _cells_address = _cells.buffer_info()[0]
 _views = views_of(_cells)
 
