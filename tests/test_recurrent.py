@@ -8,6 +8,7 @@ import pytest
 from tier1 import compiled_first, numbers  # noqa: F401 -- the fixture applies where its name is
 
 import wengert as torch
+from wengert.compiler import sums
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm, Plan
 from wengert.config import configure
@@ -104,6 +105,17 @@ def test_pairs_stay_virtual_in_a_sum_of_products():
     plan = plan_of(total)
     assert not [s for s in plan.steps if isinstance(s, Gemm) and s.terms]
     assert plan.arena < 200 * 200 * 4
+
+
+def test_a_sum_does_not_keep_more_operands_than_there_is_room_for(monkeypatch):
+    x, w = torch.tensor(numbers(4, 16, 64)), torch.tensor(numbers(4, 16, 64, seed=1))
+    total = lambda: summed([x[k].exp() for k in range(4)], [w[k] for k in range(4)])  # noqa: E731
+    assert len(products(total())[0].terms) == 4
+    together = total().numpy()
+    evaluate.forget_plans()
+    monkeypatch.setattr(sums, "ROOM", 3 * 16 * 64 * 4)
+    assert [len(s.terms) for s in products(total())] == [1] * 4
+    assert total().numpy().tobytes() == together.tobytes()
 
 
 def test_steps_of_an_array_are_read_where_they_lie_wherever_they_begin():

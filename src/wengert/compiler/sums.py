@@ -13,6 +13,7 @@ from wengert.compiler.program import Op, Program
 from wengert.config import config
 
 GONE = "gone"  # the kind of what became part of a sum
+ROOM = 1 << 26  # bytes of operands that one sum may keep
 SOURCES = ("full", "iota")  # which have no size: what is computed from them alone is virtual
 
 
@@ -36,7 +37,7 @@ def join(program: Program, held: list[bool]) -> None:
                 sums[i] = [*longer, *shorter]
     absorbed = {a for i in sums for a in ops[i].args}
     for i, terms in sums.items():
-        if i not in absorbed:
+        if i not in absorbed and _stored_together(ops, terms) <= ROOM:
             _join(ops, i, terms)
 
 
@@ -46,6 +47,17 @@ def _is_term(ops: list[Op], i: int, total: Op, least: list[int]) -> bool:
     if op.kind != "gemm" or not op.placed or op.shape != total.shape or op.length > BLOCK:
         return False
     return all(ops[a].numel < config.virtual_ratio * least[a] for a in op.args)
+
+
+def _stored_together(ops: list[Op], terms: list[int]) -> int:
+    """The bytes of computed operands, which all live until the last product is done."""
+    found = set()
+    for a in [a for k in terms for a in ops[k].args]:
+        while ops[a].kind == "movement":
+            (a,) = ops[a].args
+        if ops[a].kind != "leaf":
+            found.add(a)
+    return sum([ops[a].numel * ops[a].dtype.bytes for a in found])
 
 
 def _least_sources(ops: list[Op]) -> list[int]:
