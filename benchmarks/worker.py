@@ -49,17 +49,16 @@ def repeated(call: Call, budget: float, most: int) -> list[float]:
     return times
 
 
-def measure(call: Call, budget: float, most: int, warm: float = 0) -> tuple[dict[str, Any], Any]:
-    """The first call, a second for its figures, half the budget (or `warm` seconds, if that is more) for warming up,
-    and the calls that count."""
+def measure(call: Call, budget: float, most: int) -> tuple[dict[str, Any], Any]:
+    """The first call, a second for its figures, half the budget for warming up, and the calls that count."""
     gc.collect()
     reset_peak()
     before = resident("VmRSS")
     first, _ = timed(call)
     second, result = timed(call)
     figures = [float(np.linalg.norm(np.asarray(x, np.float64))) for x in result]
-    if second < max(budget / 2, warm):
-        repeated(call, max(budget / 2, warm), most)
+    if second < budget / 2:
+        repeated(call, budget / 2, most)
     times = repeated(call, budget, most) if second < 10 * budget else [second]
     report = {
         "first": first,
@@ -88,7 +87,7 @@ def main() -> None:
     names = MODULES[options.engine]
     seconds, modules = timed(lambda: [importlib.import_module(name) for name in names])
     call = workload.engines[options.engine](modules[0], options.size)
-    report, result = measure(call, options.budget, options.most, workload.warm)
+    report, result = measure(call, options.budget, options.most)
     version = importlib.import_module(names[-1].partition(".")[0]).__version__
     report |= {"version": version, "import": seconds}
     if names[0] == "wengert":

@@ -116,7 +116,7 @@ PAIRS = {
         lambda x: extremes.logsumexp.__wrapped__(x, 1),
         [(3, 5)],
     ),
-    "lstm": (lstm, lstm_plain, [(2, 12), (2, 3)]),
+    "lstm": (lstm, lstm_plain, [(2, 4, 3), (2, 3)]),
     "gru": (recurrent.gru_output, recurrent.gru_output.__wrapped__, [(2, 9), (2, 9), (2, 3)]),
 }
 

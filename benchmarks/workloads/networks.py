@@ -80,7 +80,7 @@ WORKLOADS = [
     ),
     Workload(
         "transformer", "four-layer transformer, 128 wide, batch 8 x 64, one AdamW step", 8, same_lines(transformer),
-        {"wengert": Bound(1.1, ("torch",))}, quick=2, warm=5,
+        {"wengert": Bound(1.1, ("torch",))}, quick=2,
     ),
     Workload(
         "cnn", "small CNN on 32 x 3 x 32 x 32, one step", 32, same_lines(cnn), {"wengert": Bound(1.5, ("torch",))},

@@ -38,8 +38,7 @@ class Workload:
     """`engines` maps a name of `EAGER` or `PEERS` to what makes its call; `bounds` maps wengert and printed to bounds.
 
     `slow` names the engines that take more than a minute: they run only when asked for. `of_first`: the bound is on the
-    first call in a process, with an empty cache, and not on those after it. `warm`: seconds of calls before those that
-    count, at least; plans of large programs are compiled behind for longer than others.
+    first call in a process, with an empty cache, and not on those after it.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Workload:
     quick: int = 0  # the size of a quick run; 0: the same
     slow: tuple[str, ...] = ()
     of_first: bool = False
-    warm: float = 0
     check: Callable[[Any, int], float] | None = None  # the relative error of a result, by a formula in float64
 
 

@@ -147,7 +147,7 @@ WORKLOADS = [
     ),
     Workload(
         "lstm", "LSTM cell over 50 steps (batch 16, 64 wide), gradients", 50, same_lines(lstm),
-        {"wengert": Bound(0.8, ("torch",), aim=0.5)}, quick=10, warm=5,
+        {"wengert": Bound(0.8, ("torch",), aim=0.5)}, quick=10,
     ),
     Workload(
         "unseen", f"{PROGRAMS} programs never seen: {OPERATIONS} operations on 100 elements, forward and backward",

@@ -47,7 +47,7 @@ def flops(step: Step) -> int:
     """Additions, multiplications and other operations on one number, an elementary function counting as one and a
     fused multiply-add as two. A library call's are not known: 0."""
     if isinstance(step, Gemm):
-        return 2 * step.batch * step.m * step.n * step.k
+        return 2 * step.batch * step.m * step.n * step.k * max(len(step.terms), 1)
     if isinstance(step, LibraryCall):
         return 0
     return sum(trips * _weight(n) for n, trips in _walk(step) if isinstance(n, Node))
@@ -63,7 +63,7 @@ def _weight(n: Node) -> int:
 def traffic(plan: Plan, step: Step) -> tuple[int, int]:
     """Bytes (read, written) by a step, if each element is moved once."""
     if isinstance(step, Gemm):
-        return _bytes(plan, step.left[0]) + _bytes(plan, step.right[0]), _bytes(plan, step.op)
+        return sum(_bytes(plan, i) for i in step.reads), _bytes(plan, step.op)
     if isinstance(step, LibraryCall):
         return sum(_bytes(plan, i) for i, _, _ in step.operands), _bytes(plan, step.op)
     loaded: dict[int, int] = {}

@@ -51,7 +51,7 @@ def _numbers_of(parts: Iterable[Part], slot: int) -> dict[int, Any]:
     """The static numbers of the parts of a composite whose slots begin at `slot`."""
     out: dict[int, Any] = {}
     for p in parts:
-        if p.prim.name == "full" or isinstance(p.prim, Expression):
+        if p.prim.name in ("full", "iota") or isinstance(p.prim, Expression):
             out |= {slot + p.slot + k: x for k, x in enumerate(p.slots) if is_static(x)}
     return out
 

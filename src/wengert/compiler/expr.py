@@ -10,6 +10,7 @@ Every operation rounds once, to its own type. `fma` is the only fused operation,
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -234,6 +235,8 @@ def guard_of(n: Node) -> Node | None:
 def _may_be_negative_zero(a: Node) -> bool:
     if a.op in ("abs", "exp") or (a.op == "mul" and a.args[0] is a.args[1]):
         return False
+    if a.op == "add":
+        return all(x.op != "const" or repr(x.attr) == "-0.0" for x in a.args)
     if a.op == "reduce":
         return a.attr[0] == "maximum"
     return not (a.op == "const" and repr(a.attr) != "-0.0")
@@ -338,6 +341,8 @@ class Builder:
         if op in COMMUTATIVE and args[0].id > args[1].id:
             args = (args[1], args[0])
         if op in COMPARISONS:
+            if args[0].op == args[1].op == "const" and args[0].dtype == "i64":
+                return self.const(_COMPARE[op](args[0].attr, args[1].attr), "b1")
             return self.node(op, args, None, "b1")
         return self.node(op, args)
 
@@ -390,6 +395,8 @@ class Builder:
     def _add(self, a: Node, b: Node) -> Node | None:
         if a.op == "const" and a.attr == 0 and (not TYPES[a.dtype][1] or not _may_be_negative_zero(b)):
             return b
+        if a.op == b.op == "const" and a.dtype == "i64" and abs(a.attr + b.attr) < 128:
+            return self.const(a.attr + b.attr, "i64")
         if b.op == "neg":
             return self.op("sub", a, b.args[0])
         if a.op == "neg":
@@ -461,6 +468,7 @@ class Builder:
         return 1, a
 
 
+_COMPARE: dict[str, Callable[[int, int], bool]] = {op: getattr(operator, op) for op in COMPARISONS}
 _SIMPLIFICATIONS: dict[str, Callable[..., Node | None]] = {
     "neg": Builder._neg, "add": Builder._add, "sub": Builder._sub, "mul": Builder._mul, "div": Builder._div,
 }  # fmt: skip

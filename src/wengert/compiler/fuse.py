@@ -188,11 +188,10 @@ class Fuser:
                 return
 
     def _share_narrow(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
-        """Write out the narrow axes of an elementwise result whose last axis fills no vector, if nothing that is read
-        depends on them: what they share is computed once (the gradients of a window's elements)."""
+        """Write out the narrow axes of an elementwise result if nothing that is read depends on them: what they share
+        is computed once (the gradients of a window's elements, and of the gates of a unit)."""
         sizes = [n for n, _ in anchor.axes]
-        last = next((n for n in reversed(sizes) if n != 1), 0)
-        if any(unit != 1 for _, unit in anchor.axes) or not 1 < last <= NARROW or max(sizes) < WIDE // NARROW:
+        if any(unit != 1 for _, unit in anchor.axes) or max(sizes, default=0) < WIDE // NARROW or not loads:
             return
         axes, names, room = list(anchor.axes), _axis_names(anchor), COMPONENTS
         read = {r.name for _, at in loads for r, _ in at.ranges}

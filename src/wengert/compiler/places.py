@@ -20,11 +20,18 @@ from wengert.shapes import contiguous_strides
 
 
 class Places(NamedTuple):
-    """Element (b, i, j) of a batch of matrices is at batch[b] + rows[i] + columns[j]."""
+    """Element (b, i, j) of a batch of matrices is at start + batch[b] + rows[i] + columns[j], and c further on for each
+    number s of `slots`, which are (s, c)."""
 
     batch: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
+    start: int = 0
+    slots: tuple[tuple[int, int], ...] = ()
+
+    def alike(self, other: Places) -> bool:
+        """Whether they differ in where they begin only."""
+        return all(x is y or np.array_equal(x, y) for x, y in zip(self[:3], other[:3], strict=True))
 
 
 @dataclass(eq=False)
@@ -40,7 +47,8 @@ def places_of(ops: list[Op], stored: Sequence[bool], a: int) -> Places:
     """The tables of operand a, which `root_of` finds readable.
 
     Raises:
-        NeedsBuffer: where they depend on what is known only at run time, or a reshape cuts across axes.
+        NeedsBuffer: where more than their start depends on what is known only at run time, or a reshape cuts across
+            axes.
     """
     body = Body(ops, {}, stored, frozenset())
     index: list[Affine] = []
@@ -53,14 +61,14 @@ def places_of(ops: list[Op], stored: Sequence[bool], a: int) -> Places:
         index.append(at)
         axes.append(ranges)
     (node, *_) = body.value(a, tuple(index))
-    if node.op != "load" or node.args or node.attr[1].slots:
+    if node.op != "load" or node.args:
         raise NeedsBuffer(a)
     at = node.attr[1]
     tables = [_table(at, ranges) for ranges in axes]
-    batch = np.full(1, at.const, np.int64)
+    batch = np.zeros(1, np.int64)
     for table in tables[:-2]:
         batch = np.add.outer(batch, table).ravel()
-    return Places(batch, tables[-2], tables[-1])
+    return Places(batch, tables[-2], tables[-1], at.const, at.slots)
 
 
 def root_of(ops: list[Op], stored: Sequence[bool], i: int) -> int:

@@ -8,9 +8,11 @@ over the buffer of what it overwrites when nobody reads that later; otherwise it
 from __future__ import annotations
 
 import itertools
+from bisect import insort
 from dataclasses import dataclass, field
 from typing import Any
 
+from wengert.compiler import sums
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
 from wengert.compiler.expr import Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser, Store, outer_ranges
@@ -27,6 +29,9 @@ from wengert.shapes import Shape
 ALIGN = 64
 
 
+Start = tuple[int, int, tuple[tuple[int, int], ...]]
+
+
 @dataclass
 class Gemm:
     """A dense product for BLAS: (op, row stride, column stride, batch stride, offset) of each operand, in elements."""
@@ -39,7 +44,15 @@ class Gemm:
     n: int
     k: int
     dtype: Any
-    places: tuple[Places, Places] | None = None  # of operands that are read through tables: their strides say nothing
+    # Of operands that are read through tables (their strides say nothing): the tables, and for each product of a sum
+    # where they begin, (op, offset, slots) as in `Places`.
+    places: tuple[Places, Places] | None = None
+    terms: tuple[tuple[Start, Start], ...] = ()
+
+    @property
+    def reads(self) -> list[int]:
+        """The operations whose buffers it reads."""
+        return [s[0] for pair in self.terms or ((self.left, self.right),) for s in pair]
 
 
 @dataclass
@@ -78,6 +91,7 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
     """
     forced: set[int] = set()
     bound()
+    sums.join(program, held)
     shared = Structures(program.ops, numbers), Expresser(program.ops, numbers)
     if any(isinstance(op.prim, Library) for op in program.ops):
         donatable = [False] * len(donatable)  # if the call fails, everything must be as it was
@@ -91,6 +105,7 @@ def make(program: Program, numbers: dict[int, Any], held: list[bool], store_held
 
 
 _strides: dict = table()  # how operands of products lie, by their structures
+_places: dict = table()  # the same of operands that are read through tables
 
 
 class _Planner:
@@ -235,14 +250,38 @@ class _Planner:
         op = self.ops[i]
         m, n, k = op.shape[-2], op.shape[-1], op.length
         if op.placed:
-            places = [places_of(self.ops, self.selection.stored, a) for a in op.args]
-            roots = [(root_of(self.ops, self.selection.stored, a), 0, 0, 0, 0) for a in op.args]
-            return Gemm(i, roots[0], roots[1], len(places[0].batch), m, n, k, op.dtype, (places[0], places[1]))
+            left, right = (self._alike(op.args[side::2]) for side in (0, 1))
+            terms = tuple([(self._start(*x), self._start(*y)) for x, y in zip(left, right, strict=True)])
+            places = left[0][1], right[0][1]
+            roots = [(s[0], 0, 0, 0, 0) for s in terms[0]]
+            return Gemm(i, roots[0], roots[1], len(places[0].batch), m, n, k, op.dtype, places, terms)
         sides = [self._strides(a) for a in op.args]
         batch = 1
         for size in op.shape[:-2]:
             batch *= size
         return Gemm(i, sides[0], sides[1], batch, m, n, k, op.dtype)
+
+    def _alike(self, operands: tuple[int, ...]) -> list[tuple[int, Places]]:
+        """Operands on one side of the products of a sum, with their places, which differ in where they begin only."""
+        found = [(a, self._places(a)) for a in operands]
+        if not all(p.alike(found[0][1]) for _, p in found):
+            raise NeedsBuffer(*[a for a in operands if not self.selection.stored[a]])
+        return found
+
+    def _start(self, a: int, places: Places) -> Start:
+        return root_of(self.ops, self.selection.stored, a), places.start, places.slots
+
+    def _places(self, a: int) -> Places:
+        """The places of operand a, found once for each structure."""
+        stored = self.selection.stored
+        structure = self.structures.read(a) if stored[a] else self.structures.of(a, stored)
+
+        def find() -> Places:
+            found = places_of(self.ops, stored, a)
+            return found._replace(slots=tuple([(structure.slots.index(s), c) for s, c in found.slots]))
+
+        known: Places = remembered(_places, structure.number, structure, find)
+        return known._replace(slots=tuple([(structure.slots[k], c) for k, c in known.slots]))
 
     def _strides(self, a: int) -> tuple[int, int, int, int, int]:
         """How operand a lies in the buffer that it reads: (buffer op, row, column, batch, offset)."""
@@ -310,7 +349,7 @@ def _operations(step: Step) -> list[int]:
     if isinstance(step, Kernel):
         return [cell[1] for cell in step.cells if cell[0] == "pointer"]
     if isinstance(step, Gemm):
-        return [step.op, step.left[0], step.right[0]]
+        return [step.op, *step.reads]
     return [step.op, *[i for i, _, _ in step.operands]]
 
 
@@ -321,10 +360,10 @@ def _arena(wanted: list[tuple[int, int, int, int]]) -> tuple[list[tuple[int, int
     for b, nbytes, first, last in sorted(wanted, key=lambda w: -w[1]):
         size = max(-(-nbytes // ALIGN) * ALIGN, ALIGN)
         at = 0
-        for lo, hi, f, l in sorted(placed):
+        for lo, hi, f, l in placed:  # in order
             if f <= last and first <= l and lo < at + size and at < hi:
                 at = hi
-        placed.append((at, at + size, first, last))
+        insort(placed, (at, at + size, first, last))
         out.append((b, at))
         total = max(total, at + size)
     return out, total

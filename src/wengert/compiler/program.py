@@ -60,7 +60,7 @@ class Op:
     parameter.
     """
 
-    kind: str  # leaf full iota elementwise movement gather reduce embed write scatter scan gemm library
+    kind: str  # leaf full iota elementwise movement gather reduce embed write scatter scan gemm library gone
     prim: Primitive
     args: tuple[int, ...]
     static: tuple

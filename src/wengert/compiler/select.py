@@ -15,6 +15,7 @@ from wengert.config import config
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
 HEAVY = 10
 UNROLLED_CAP = 512  # the same for unrolled reductions, whose operands are repeated for each element
+SUMMED_CAP = 32  # and of those that are added up, step by step: many kernels are one then
 UNROLL_FROM = 8  # shorter ones repeat little
 NESTED_CAP = 64  # elements of reductions in each other that are written out
 NARROW = 64  # an extent of a product below which a loop over pairs does not lose against storing them for BLAS
@@ -29,6 +30,7 @@ COSTS |= dict.fromkeys("erfc erfcx erfinv ndtri lgamma digamma i0 i0e i1 i1e".sp
 COSTS |= dict.fromkeys("copysign nextafter mantissa exponent".split(), 4)
 GATHER = 4  # cost of reading at a place that is data
 SIDE_BY_SIDE = 8  # rows that fill a vector
+OFTEN, FLAT = 4, 64  # products with so few rows, from so many of which a turned matrix that they share is stored
 SPREAD_FROM = 8  # cost from which what an embedding reads is computed before, without its guards
 ELEMENTARY_FROM = 15  # cost of an elementary function
 REPEATED_FROM = (
@@ -74,6 +76,7 @@ class Selection:
         self._folded: set[int] = set()  # what long reductions read
         self._spread: set[int] = set()  # what an embedding reads that is computed from what lies apart
         self._heavy = 0  # bits of elementary functions
+        self._turned = _turned_often(ops)
         self._mark_reads()
         for op in ops:
             if op.base >= 0:
@@ -129,11 +132,13 @@ class Selection:
         self._scattered = {a for a in moved if self._uses[a] > 1}
 
     def _visit(self, i: int, op: Op) -> None:
+        if op.kind == "gone":
+            return
         if op.kind == "leaf":
             self.sources[i] = self.recipe[i] = 1 << i
             self.largest[i] = op.numel
             return
-        if op.kind == "gemm" and not op.dtype.is_complex and self._is_pairwise(op):
+        if op.kind == "gemm" and not op.dtype.is_complex and len(op.args) == 2 and self._is_pairwise(op):
             op.by_loop()
         if self.overwritten:
             self._keep_one_base(i, op)
@@ -288,13 +293,15 @@ class Selection:
         return count >= MANY
 
     def _wants_buffer(self, i: int, op: Op) -> bool:
-        if i in self.forced or op.kind in ALONE or op.kind in CALLS:
+        if i in self.forced or i in self._turned or op.kind in ALONE or op.kind in CALLS:
             return True
         if self.virtual[i] or op.inline or op.kind in ("movement", "full", "iota"):
             return False
         if op.kind == "reduce" and (op.length > SHORT or op.partial):
             return True
-        if (i in self._grown and self.cost[i]) or (i in self._scattered and self._uses[i] > 1):
+        if i in self._grown and self.cost[i] and (self.sources[i] or self.cost[i] >= SPREAD_FROM):
+            return True
+        if i in self._scattered and self._uses[i] > 1:
             return True
         if i in self._spread and self.cost[i] >= SPREAD_FROM:
             return True
@@ -306,4 +313,19 @@ class Selection:
             self.cost[i] >= REPEATED_FROM or self.size(self.inlined[i]) >= REPEATED or self._reads_much(i, op)
         ):
             return True
-        return self.size(self.inlined[i]) > KERNEL_CAP or UNROLL * self.size(self.unrolled[i]) > UNROLLED_CAP
+        written_out = UNROLL * self.size(self.unrolled[i])
+        if op.prim.name == "add" and written_out > SUMMED_CAP:
+            return True
+        return self.size(self.inlined[i]) > KERNEL_CAP or written_out > UNROLLED_CAP
+
+
+def _turned_often(ops: list[Op]) -> set[int]:
+    """The transposed matrices by which many products by panels multiply few rows each (the weights of all steps of a
+    recurrent network): each product would turn them for itself, which takes as long as what it does with them."""
+    counts: dict[int, int] = {}
+    for op in ops:
+        if op.placed and len(op.args) == 2 and op.shape[-2] <= FLAT:
+            a = op.args[1]
+            if ops[a].kind == "movement" and ops[a].prim.name == "permute" and ops[a].numel == op.length * op.shape[-1]:
+                counts[a] = counts.get(a, 0) + 1
+    return {a for a, n in counts.items() if n >= OFTEN}

@@ -10,7 +10,7 @@ from wengert.nn import functional, init
 from wengert.nn.module import Module
 from wengert.nn.parameter import Parameter
 from wengert.ops.dense import linear_onto
-from wengert.ops.recurrent import gru_output, lstm_output, lstm_state
+from wengert.ops.recurrent import gru_output, lstm_gates, lstm_output, lstm_state
 from wengert.publish import namespace
 from wengert.record.value import Value
 from wengert.tensor import Tensor, handle, value
@@ -29,9 +29,9 @@ def _plain(x: Any, h: Any, weight: Any, bias: Any, nonlinearity: str) -> Any:
     return total.tanh() if nonlinearity == "tanh" else total.relu()
 
 
-def _lstm(x: Any, h: Any, c: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
-    """One step of an LSTM."""
-    gates = _onto(x, h, weight, bias)
+def _lstm(input: Any, h: Any, c: Any, *parameters: Any) -> tuple[Any, Any]:
+    """One step of an LSTM: weights, then biases, each by the input and by h."""
+    gates = lstm_gates(value(input), value(h), *[None if p is None else value(p) for p in parameters])
     state = lstm_state(gates, value(c))
     return handle(lstm_output(gates, state)), handle(state)
 
@@ -67,9 +67,12 @@ class _Cell(Module):
         for p in self.parameters():
             init.uniform_(p, -bound, bound)
 
-    def _from_input(self, input: Tensor) -> Any:
+    def _check(self, input: Tensor) -> None:
         if input.dim() not in (1, 2):
             raise ValueError(f"{type(self).__name__}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+
+    def _from_input(self, input: Tensor) -> Any:
+        self._check(input)
         return functional.linear(input, self.weight_ih, self.bias_ih)
 
     def _state(self, input: Tensor, hx: Tensor | None) -> Any:
@@ -113,8 +116,9 @@ class LSTMCell(_Cell):
     gates = 4
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        self._check(input)
         h, c = (self._state(input, None),) * 2 if hx is None else hx
-        return _lstm(self._from_input(input), h, c, self.weight_hh, self.bias_hh)
+        return _lstm(input, h, c, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
 class GRUCell(_Cell):
@@ -285,7 +289,7 @@ class LSTM(_Recurrent):
     gates = 4
 
     def step(self, x: Any, state: tuple, weight: Any, bias: Any) -> tuple:
-        return _lstm(x, state[0], state[1], weight, bias)
+        return _lstm(x, *state, None, weight, None, bias)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         out, (h, c) = self._run(input, hx, 2)

@@ -256,7 +256,7 @@ class Composition:
             return PLAIN
         if found.result < len(values):
             return Call(picks=(found.result,) if found.result >= 0 else ())
-        if len(found.parts) == 1 and found.parts[0].args:
+        if len(found.parts) == 1 and found.parts[0].args and not self.vjp:
             (p,) = found.parts
             label = found.label or p.prim.node_name
             return Call(p.prim, p.static, p.shape, p.dtype, p.slots, label, p.args, found.order)

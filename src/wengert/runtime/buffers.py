@@ -50,6 +50,8 @@ class Block:
 
 def _freed(block: Block) -> None:
     c, p = counters, pool
+    if c is None or p is None or config is None:  # the process ends
+        return
     c.bytes_now -= block.nbytes
     if block.kept is None:
         p.give_back(block.array, block.address, block.nbytes)

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +54,6 @@ PLANNED_UP_TO = 5000  # entries; larger ones are stitched for good
 TREES_AFTER = 2  # runs after which a program without a plan is stitched from trees
 
 _lock = threading.RLock()
-_prim = attrgetter("prim")
 _plans: dict[tuple, Executable] = {}
 _known: dict[tuple, cones.Known] = {}  # by size, first and last operation: the last one of these
 _spent: dict[int, tuple[int, float]] = {}  # runs and seconds of programs without a plan, by hashes of what they are
@@ -67,7 +65,7 @@ class _Planning:
     """How long planning takes, in seconds for one entry: an average in which the last programs count most."""
 
     def __init__(self) -> None:
-        self.seconds = 2e-4
+        self.seconds = 1e-4
 
     @contextlib.contextmanager
     def measured(self, entries: int) -> Iterator[None]:
@@ -148,9 +146,10 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
             del leaves  # which would count as holding them
             leaves, key, slots = cones.describe(cone, demanded, also, store_held)  # positions have changed
             found = _make(cone, leaves, demanded, also, key, store_held)
-            found.behind = config.tier == "auto"
+            found.runs, seconds = _spent.pop(hash(key), (0, 0.0))
+            found.behind = config.tier == "auto" and not found.finish(seconds)
         if found is not None and found.behind and not found.arrived():
-            if _patched(cone, demanded, also, True):  # as before, until all code of the plan is there
+            if _patched(cone, demanded, also, found.runs > TREES_AFTER):  # as before, until all its code is there
                 found.want()
                 found = None
             else:
@@ -228,20 +227,24 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
     """Run a program operation by operation, if its plan is not known and would not pay yet.
 
     Called with the key of a plan that does not exist, and before that without: a program that has a plan, or ought to,
-    is known by its operations.
+    is known by its operations. The first key that comes again has what they took before.
     """
     if config.tier not in ("auto", "stitched"):
         return False
-    name = hash(key or tuple(map(_prim, cone)))
-    if key is None and name in _planned:
+    operations = hash(tuple([v.prim for v in cone if v.prim is not ALIAS]))  # some are there the first time only
+    if key is None and operations in _planned:
         return False
+    name = operations if key is None else hash(key)
     runs, seconds = _spent.get(name, (0, 0.0))
+    if key is not None and runs:
+        seconds += _spent.pop(operations, (0, 0.0))[1]
     worth = len(cone) <= PLANNED_UP_TO and seconds > _planning.seconds * len(cone) * PAYS and _pays(cone, name, seconds)
     if config.tier == "auto" and worth:
         if key is not None:
-            del _spent[name]
-            return False
-        _planned[name] = True
+            _spent[name] = runs, seconds
+        else:
+            _planned[name] = True
+        return False
     start = time.perf_counter()
     if not _patched(cone, roots, also, runs >= TREES_AFTER):
         if key is None:

@@ -4,16 +4,19 @@ from wengert.runtime.buffers cimport Block, Buffer
 
 
 cdef class Executable:
-    cdef public object plan, cells, program, joined, views, known, better
+    cdef public object plan, cells, program, joined, views, known, better, filling
     cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large
+    cdef dict _products
     cdef public bint parallel, compiled, behind, quick
-    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience
+    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience, runs
 
     @cython.locals(
         buffers=list, address=list, buffer=Buffer, block=Block, b=Py_ssize_t, k=Py_ssize_t, cell=Py_ssize_t, offset=Py_ssize_t,
         nbytes=Py_ssize_t, base=Py_ssize_t, first=Py_ssize_t, ready=bint
     )
     cpdef list run(self, list leaves, object slots)
+    @cython.locals(b=Py_ssize_t, cell=Py_ssize_t, offset=Py_ssize_t)
+    cpdef _fill(self, list address, Py_ssize_t arena, object slots)
     cpdef run_kernels(self, Py_ssize_t first, Py_ssize_t end, bint ready)
 
 

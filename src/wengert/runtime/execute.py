@@ -22,14 +22,14 @@ import numpy as np
 
 from wengert.compiler.lower import Kernel
 from wengert.compiler.places import Places
-from wengert.compiler.plan import Gemm, LibraryCall, Plan
+from wengert.compiler.plan import Gemm, LibraryCall, Plan, Start
 from wengert.compiler.render_llvm import render
 from wengert.compiler.strips import Chain
 from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, jit, panels, threads, tier0, trace
+from wengert.runtime import blas, filling, jit, panels, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
@@ -51,12 +51,15 @@ class KernelCode:
         self.looked_up = False  # whether the disk was asked
         self._making = threading.Lock()
 
+    def compiling(self) -> float:
+        """About how many seconds compiling takes."""
+        return (0.008 + 1.5e-4 * self.kernel.nodes) / (4 if self.quick else 1) + (0 if jit.is_loaded() else LLVM)
+
     def pays(self, seconds: float) -> bool:
         """Whether to compile before running: interpreting takes `seconds`."""
         if config.tier in ("0", "1"):
             return config.tier == "1"
-        compiling = (0.008 + 1.5e-4 * self.kernel.nodes) / (4 if self.quick else 1) + (0 if jit.is_loaded() else LLVM)
-        return AGAIN * self.spent + seconds > compiling
+        return AGAIN * self.spent + seconds > self.compiling()
 
     def before(self, seconds: float, work: float) -> KernelCode | None:
         """What to compile before a run with so much work, which takes `seconds` if it is interpreted: nothing if that
@@ -278,6 +281,7 @@ class Executable:
         self.numbers: list[tuple[int, int, int, str]] = []  # (cell, slot, part, type)
         self.affine: list[tuple[int, int, tuple]] = []
         self.tables: list[Any] = []  # that cells point to
+        self._products: dict[tuple, panels.Step] = {}
         template: list[int] = []
         self.steps: list[tuple[int, int, int, int]] = []  # (address or 0, first cell, tasks, grain)
         for step in plan.steps:
@@ -305,8 +309,12 @@ class Executable:
         self.compiled = all(c is None for c in self.codes)
         self.known: Any = None  # how the program is recognised, once it ran again
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
+        self.runs = 0  # how often it did before it was planned
         self.entries = len(plan.ops) - len(plan.leaves)
         self._results()
+        given = [b for b, _ in (*plan.leaves, *self.large)] + [b for b, _, _ in self.small]
+        many = len(self.pointers) + len(self.affine) >= filling.MANY
+        self.filling = filling.Filling(given, plan.temporaries, self.pointers, self.affine) if many else None
 
     def _kernel(self, k: Kernel, template: list[int]) -> None:
         for cell in k.cells:
@@ -379,7 +387,7 @@ class Executable:
 
     def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
         if g.places is not None:
-            return self._placed(g, g.places, template, (0, 0))
+            return self._placed(g, g.places, template, g.terms)
         (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
         left = blas.operand(0, g.m, g.k, a_row, a_col, a_batch)
         right = blas.operand(0, g.k, g.n, b_row, b_col, b_batch)
@@ -388,7 +396,7 @@ class Executable:
         step = blas.gemm_step(g.dtype.np, left, right, 0, g.m, g.n, g.k, g.batch)
         if panels.suits(g.dtype.np, left, g.m, g.n, g.k, step.tasks):
             places = panels.even(left, g.m, g.k, g.batch), panels.even(right, g.k, g.n, g.batch)
-            return self._placed(g, places, template, (a_at, b_at))
+            return self._placed(g, places, template, (((a, a_at, ()), (b, b_at, ())),))
         first = len(template)
         template.extend(step.cells)
         for k, (op, at) in enumerate(((a, a_at), (b, b_at), (g.op, 0))):
@@ -396,16 +404,25 @@ class Executable:
         return step.kernel, step.tasks, step.grain
 
     def _placed(
-        self, g: Gemm, places: tuple[Places, Places], template: list[int], at: tuple[int, int]
+        self, g: Gemm, places: tuple[Places, Places], template: list[int], terms: tuple[tuple[Start, Start], ...]
     ) -> tuple[int, int, int]:
-        """A product that reads its operands, which begin at these elements, through tables."""
-        step = panels.step(g.dtype.np, *places, g.m, g.n, g.k)
-        self.tables += step.tables
+        """A product, or a sum of some, that reads its operands through tables."""
+        key = (g.dtype, g.m, g.n, g.k, len(terms), *[t.tobytes() for p in places for t in p[:3]])
+        step = self._products.get(key)
+        if step is None:
+            step = self._products[key] = panels.step(g.dtype.np, *places, g.m, g.n, g.k, len(terms))
+            self.tables += step.tables
         first = len(template)
         template.extend(step.cells)
-        operands = [(g.left[0], at[0]), (g.right[0], at[1])]
-        for k, (op, start) in enumerate((*(reversed(operands) if step.swapped else operands), (g.op, 0))):
-            self.pointers.append((first + k, self.plan.buffer_of[op], start * g.dtype.bytes))
+        self.pointers.append((first, self.plan.buffer_of[g.op], 0))
+        at = first + panels.FIRST_TERM
+        for pair in terms:
+            for k, (op, start, slots) in enumerate(reversed(pair) if step.swapped else pair):
+                self.pointers.append((at + k, self.plan.buffer_of[op], 0))
+                template[at + 2 + k] = start
+                if slots:
+                    self.affine.append((at + 2 + k, start, slots))
+            at += panels.PER_TERM
         return step.kernel, step.tasks, step.grain
 
     def _results(self) -> None:
@@ -437,23 +454,20 @@ class Executable:
             for b, offset, nbytes in self.small:
                 buffers[b] = buffer = Buffer(block, offset, nbytes)
                 address[b] = buffer.address
+        base = 0
         if plan.arena:
             arena = pool.take(plan.arena)  # lives until the end of this run
             base = arena.address
-            for b, offset in plan.temporaries:
-                address[b] = base + offset
-                if self.calls:
+            if self.calls:
+                for b, offset in plan.temporaries:
                     op = plan.ops[b]
                     buffers[b] = Buffer(arena, offset, op.numel * op.dtype.bytes)
-        ints = self.views[0]
-        for cell, b, offset in self.pointers:
-            ints[cell] = address[b] + offset
+        if self.filling is not None:
+            self.filling.write(self.cells, address, base, slots)
+        else:
+            self._fill(address, base, slots)
         if self.numbers:
             fill_numbers(self.numbers, slots, *self.views, 0)
-        for cell, const, terms in self.affine:
-            for slot, c in terms:
-                const += c * slots[slot]
-            ints[cell] = const
         ready = self.compiled or self.ready()
         first = 0
         for k in self.calls:
@@ -466,6 +480,26 @@ class Executable:
         counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
         return [(position, buffers[b]) for position, b in plan.outputs]  # type: ignore[misc]
+
+    def _fill(self, address: list[int], arena: int, slots: Sequence[Any]) -> None:
+        """Write addresses, and what follows from slice bounds, into the cells, one by one."""
+        ints = self.views[0]
+        for b, offset in self.plan.temporaries:
+            address[b] = arena + offset
+        for cell, b, offset in self.pointers:
+            ints[cell] = address[b] + offset
+        for cell, const, terms in self.affine:
+            for slot, c in terms:
+                const += c * slots[slot]
+            ints[cell] = const
+
+    def finish(self, seconds: float) -> bool:
+        """Compile all its kernels now if that takes at most `seconds` on all processors. Whether they have code."""
+        late = [code for code in dict.fromkeys(self.codes) if code is not None and not code.there()]
+        if sum([code.compiling() for code in late]) > seconds * threads.processors():
+            return False
+        _compile(late)
+        return True
 
     def want(self) -> None:
         """Have all its kernels compiled in the background."""
@@ -492,13 +526,7 @@ class Executable:
         """
         missing = self._missing()
         used = [c if c.there() else c.before(seconds, work_of(self.plan.steps[k])) for k, c, seconds in missing]
-        late = [c for c in used if c is not None and not c.address]
-        for code in late[1:]:
-            code.want()
-        for code in late:
-            code.compile(wait=False)
-        for code in late:
-            code.compile()
+        _compile([c for c in used if c is not None and not c.address])
         for (k, best, _), found in zip(missing, used, strict=True):
             if found is not None:
                 self.program[k, 0] = found.address
@@ -567,6 +595,16 @@ class Executable:
         begin = trace.start()
         kind = self._run_step(k)
         trace.step(begin, kind, self.plan, k)
+
+
+def _compile(late: list[KernelCode]) -> None:
+    """Compile these, on several threads."""
+    for code in late[1:]:
+        code.want()
+    for code in late:
+        code.compile(wait=False)
+    for code in late:
+        code.compile()
 
 
 def views_of(cells: Any) -> tuple[Any, Any, Any]:

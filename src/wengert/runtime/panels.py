@@ -34,15 +34,18 @@ LARGE, SHALLOW, FEW = 1 << 18, 64, 4
 
 # Strides and offsets are in elements. Task = (batch, tile of lanes, tile of rows), the last fastest.
 _CELLS = (
-    "tall wide c tall.rows tall.k tall.batch wide.lanes wide.k wide.batch ramp rows lanes k k.short k.long"
-    " c.batch c.row c.lane tile.rows tile.lanes tiles.rows tiles.lanes mode step"
+    "c tall.rows tall.k tall.batch wide.lanes wide.k wide.batch ramp rows lanes k k.short k.long"
+    " c.batch c.row c.lane tile.rows tile.lanes tiles.rows tiles.lanes mode step terms"
 ).split()
-_POINTERS = frozenset("tall wide c tall.rows tall.k tall.batch wide.lanes wide.k wide.batch ramp".split())
+_POINTERS = frozenset("c tall.rows tall.k tall.batch wide.lanes wide.k wide.batch ramp".split())
+# For each term of a sum of products follow the addresses of its operands, tall and wide, and where in them it begins.
+FIRST_TERM, PER_TERM = len(_CELLS), 4
 
 _TASKS = """
 define void @ROUTINE(ptr %args, i64 %lo, i64 %hi) nounwind alignstack(64) "stackrealign" "frame-pointer"="all" {
 entry:
 LOADS
+  %args.terms = getelementptr i64, ptr %args, i64 FIRST_TERM
   %panel = alloca [PANEL x TYPE], align 64
   %tile = alloca [TILE x TYPE], align 64
   %tiles = mul i64 %tiles.rows, %tiles.lanes
@@ -63,16 +66,29 @@ task:
   %j.end = call i64 @llvm.smin.i64(i64 %j.after, i64 %lanes)
   %tall.bp = getelementptr i64, ptr %tall.batch, i64 %batch
   %tall.b = load i64, ptr %tall.bp
-  %tall.0 = getelementptr TYPE, ptr %tall, i64 %tall.b
   %wide.bp = getelementptr i64, ptr %wide.batch, i64 %batch
   %wide.b = load i64, ptr %wide.bp
-  %wide.0 = getelementptr TYPE, ptr %wide, i64 %wide.b
   %c.b = mul i64 %batch, %c.batch
   %c.0 = getelementptr TYPE, ptr %c, i64 %c.b
   br label %block
 block:
-  %p = phi i64 [0, %task], [%p.next, %block.end]
-  %fresh = icmp eq i64 %p, 0
+  %p = phi i64 [0, %task], [%p.after, %block.end]
+  %term = phi i64 [0, %task], [%term.after, %block.end]
+  %done.before = or i64 %p, %term
+  %fresh = icmp eq i64 %done.before, 0
+  %term.at = mul i64 %term, PER_TERM
+  %term.cells = getelementptr i64, ptr %args.terms, i64 %term.at
+  %tall = load ptr, ptr %term.cells
+  %wide.c = getelementptr i64, ptr %term.cells, i64 1
+  %wide = load ptr, ptr %wide.c
+  %tall.sc = getelementptr i64, ptr %term.cells, i64 2
+  %tall.s = load i64, ptr %tall.sc
+  %wide.sc = getelementptr i64, ptr %term.cells, i64 3
+  %wide.s = load i64, ptr %wide.sc
+  %tall.bs = add i64 %tall.b, %tall.s
+  %wide.bs = add i64 %wide.b, %wide.s
+  %tall.0 = getelementptr TYPE, ptr %tall, i64 %tall.bs
+  %wide.0 = getelementptr TYPE, ptr %wide, i64 %wide.bs
   %longer = icmp slt i64 %p, %k.long
   %one = zext i1 %longer to i64
   %size = add i64 %k.short, %one
@@ -124,7 +140,11 @@ lane.end:
   %lane.more = icmp slt i64 %j.next, %j.end
   br i1 %lane.more, label %lane, label %block.end
 block.end:
-  %block.more = icmp slt i64 %p.next, %k
+  %within = icmp slt i64 %p.next, %k
+  %p.after = select i1 %within, i64 %p.next, i64 0
+  %term.next = add i64 %term, 1
+  %term.after = select i1 %within, i64 %term, i64 %term.next
+  %block.more = icmp slt i64 %term.after, %terms
   br i1 %block.more, label %block, label %task.end
 task.end:
   %t.next = add i64 %t, 1
@@ -261,7 +281,7 @@ done:
 
 class Step(NamedTuple):
     """What a plan needs: kernel address, values of the argument cells, number of tasks, and the tables, which must
-    live as long. `swapped`: whether cell 0 is the right operand."""
+    live as long. `swapped`: whether the right operand is the tall one."""
 
     kernel: int
     cells: list[int]
@@ -320,8 +340,9 @@ def lanes(dtype: np.dtype) -> int:
     return max((64 if "+avx512f" in features else 32 if "+avx" in features else 16) // dtype.itemsize, 4)
 
 
-def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int) -> Step:
-    """The step C[b] = A[b] @ B[b]; C is contiguous, batch x m x n. Cells 0, 1 and 2 are for the pointers."""
+def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int, terms: int = 1) -> Step:
+    """The step C[b] = A[b] @ B[b], or the sum of so many of these, one after the other, for k of one block; C is
+    contiguous, batch x m x n. Cell 0 is for its address, and those from FIRST_TERM on are for its operands."""
     dtype = np.dtype(dtype)
     width = lanes(dtype)
     plain = _Side(left.rows, left.columns, right.columns, right.rows, n, 1)
@@ -330,10 +351,11 @@ def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int) -
     rows, tall_k, across, wide_k, c_row, c_lane = side = turned if swapped else plain
     (short, long), mode = blocks(k), side.mode(width)
     gap = int(across[1] - across[0]) if mode == _TURN and len(across) > 1 else 0
-    task = max(TASK, len(left.batch) * m * n * k // TASKS)
+    k_all = k * terms
+    task = max(TASK, len(left.batch) * m * n * k_all // TASKS)
     tile_rows = _tile(len(rows), BLOCK * dtype.itemsize, ROWS, CACHE)
-    tile_lanes = _tile(len(across), tile_rows * k, width, task)
-    tile_rows = min(tile_rows, _tile(len(rows), tile_lanes * k, ROWS, task))
+    tile_lanes = _tile(len(across), tile_rows * k_all, width, task)
+    tile_rows = min(tile_rows, _tile(len(rows), tile_lanes * k_all, ROWS, task))
     down, along = -(-len(rows) // tile_rows), -(-len(across) // tile_lanes)
     tall, wide = (right, left) if swapped else (left, right)
     tables = [
@@ -346,10 +368,11 @@ def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int) -
         np.arange(BLOCK) * width,
     ]
     tables = [np.ascontiguousarray(t, np.int64) for t in tables]
-    cells = [0, 0, 0, *[t.ctypes.data for t in tables], len(rows), len(across), k, short, long, m * n]
-    cells += [c_row, c_lane, tile_rows, tile_lanes, down, along, mode, gap]
+    cells = [0, *[t.ctypes.data for t in tables], len(rows), len(across), k, short, long, m * n]
+    cells += [c_row, c_lane, tile_rows, tile_lanes, down, along, mode, gap, terms]
+    cells += [0] * (PER_TERM * terms)
     kernel = _kernels.get(dtype) or _load(dtype)
-    grain = max(TASK // 4 // max(tile_rows * tile_lanes * k, 1), 1)
+    grain = max(TASK // 4 // max(tile_rows * tile_lanes * k_all, 1), 1)
     return Step(kernel, cells, len(tall.batch) * down * along, grain, tables, swapped)
 
 
@@ -398,6 +421,7 @@ def panels_ir(dtype: np.dtype, width: int) -> str:
     parts = {"LOADS": "\n".join(loads)} | _gather_ir(width) | _fold_ir(width, kind.name)
     words = {"PANEL": str(BLOCK * width), "TILE": str(ROWS * width), "ROUTINE": f"panels_{kind.name}"}
     words |= {"VECTOR": f"<{width} x {kind.ir_type}>", "TYPE": kind.ir_type, "NAME": kind.name, "PACK": pack}
+    words |= {"FIRST_TERM": str(FIRST_TERM), "PER_TERM": str(PER_TERM)}
     words |= {"STEPS": steps, "BYTES": str(kind.bytes), "LANES": str(width), "ROWS": str(ROWS)}
     for found in (parts, words):
         for word in sorted(found, key=len, reverse=True):

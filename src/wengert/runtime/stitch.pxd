@@ -21,7 +21,7 @@ cdef class _Part:
 
 cdef class Stitcher:
     cdef public list cone, leaves, donatable, values, kept, root, parts, uses, steps, writes, last, needs, address
-    cdef public list patches
+    cdef public list patches, shown
     cdef public object pinned
     cdef public set wanted, overwritten, taking
     cdef public dict buffer

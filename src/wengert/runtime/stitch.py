@@ -216,6 +216,7 @@ class Stitcher:
     def fits(self) -> bool:
         """Find the steps; False when the program should be planned."""
         self.steps: list[Step] = []
+        self.shown: list[tuple[Value, Value]] = []  # held, with the leaf whose memory it shows, and no history
         self.total = 0
         self.writes: list[int] = []
         self.calls = False
@@ -250,6 +251,8 @@ class Stitcher:
         if at is None:
             root = self.root[x.index]
             if role == RENAME:
+                if self.kept[i] and x is self.values[root] and root >= len(self.cone) and x.node is None:
+                    self.shown.append((v, self.values[root]))
                 self.root[i] = root
                 self.kept[root] |= self.kept[i]
                 return True
@@ -411,6 +414,8 @@ class Stitcher:
         for v, *_ in self.steps:
             if self.kept[v.index]:
                 fill(v, buffer[v.index])
+        for v, leaf in self.shown:
+            fill(v, leaf.data)
         counters.entries_evaluated += len(self.cone)
 
     def _make_patches(self) -> None:
@@ -558,9 +563,7 @@ class _Calls:
         self.rows, self.cells, self.numbers, self.parallel = [], [], [], False
 
 
-_cells = array(
-    "q", bytes(8 * CELLS)
-)  # of the native call that is being put together; `evaluate` lets one run at a time
+_cells = array("q", bytes(8 * CELLS))  # of the native call that is put together; `evaluate` lets one run at a time
 _cells_address = _cells.buffer_info()[0]
 _views = views_of(_cells)
 

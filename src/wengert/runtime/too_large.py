@@ -39,7 +39,7 @@ def _at(v: Value) -> str:
 def _reader(b: int, cone: list[Value], plan: Plan) -> str:
     """What reads the buffer and cannot compute it again, piece by piece."""
     for step in plan.steps:
-        if isinstance(step, Gemm) and b in (plan.buffer_of[step.left[0]], plan.buffer_of[step.right[0]]):
+        if isinstance(step, Gemm) and b in [plan.buffer_of[i] for i in step.reads]:
             return f"a product of matrices by BLAS reads it{_named(step.op, cone, plan)}"
         if isinstance(step, LibraryCall) and b in [plan.buffer_of[i] for i, _, _ in step.operands]:
             return f"{step.prim.name}, a library call on whole arrays, reads it{_named(step.op, cone, plan)}"
