@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wengert.compiler import llvm_pack
+from wengert.compiler import llvm_maximum, llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
@@ -64,6 +64,11 @@ def loops_of(*blocks: Block) -> list[Loop]:
 def _waits(w: Write) -> bool:
     """Whether other writes may be made together with this one: it goes to a place that is no data."""
     return not w.fold and w.data is None
+
+
+def _is_long(n: Node) -> bool:
+    """Whether folding one number into a reduction takes so many instructions that a loop folds parts of it."""
+    return n.attr[0] == "maximum" and n.dtype in ("f32", "f64")
 
 
 def _sees_memory(item: Node | Loop | Write) -> bool:
@@ -511,7 +516,8 @@ class _Renderer(Apart):
         self._start(body)
         at = len(self.lines)
         j, j_next = self._fresh(), self._fresh()
-        now = [self._fresh() for _ in loop.reduces]
+        states = [self._states(n, t, x) for n, t, x in zip(loop.reduces, types, given, strict=True)]
+        now = [[self._fresh() for _ in state] for state in states]
         outside = self.names
         inside = [dict(outside) for _ in range(copies)]
         counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
@@ -529,21 +535,43 @@ class _Renderer(Apart):
                 self._block(Block([item]))
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
-        then = [self._fold_all(n, acc, inside) for n, acc in zip(loop.reduces, now, strict=True)]
+        then = [self._fold_copies(n, state, inside) for n, state in zip(loop.reduces, now, strict=True)]
         self.names = outside
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {copies}")
         more = self._let(f"icmp slt i64 {j_next}, {stop}")
         self._emit(f"br i1 {more}, label %{body}, label %{after}")
-        phis = [f"{j} = phi i64 [ {start}, %{before} ], [ {j_next}, %{end} ]"]
-        for t, zero, x, y in zip(types, given, now, then, strict=True):
-            phis.append(f"{x} = phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]")
-        self.lines[at:at] = phis
+        phis, out = [f"{j} = phi i64 [ {start}, %{before} ], [ {j_next}, %{end} ]"], []
         self._start(after)
-        out = []
-        for t, zero, y in zip(types, given, then, strict=True):
-            out.append(self._let(f"phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]"))
-        return out
+        for state, xs, ys in zip(states, now, then, strict=True):
+            for (t, first), x, y in zip(state, xs, ys, strict=True):
+                phis.append(f"{x} = phi {t} [ {first}, %{before} ], [ {y}, %{end} ]")
+            out.append([self._let(f"phi {t} [ {f}, %{before} ], [ {y}, %{end} ]") for (t, f), y in zip(state, ys)])
+        self.lines[at:at] = phis
+        return [self._folded(n, state, x) for n, state, x in zip(loop.reduces, out, given, strict=True)]
+
+    def _states(self, n: Node, t: str, given: str) -> list[tuple[str, str]]:
+        """What a loop carries for a reduction: types, and what they start from."""
+        return llvm_maximum.starts(n.dtype, self._width(n)) if _is_long(n) else [(t, given)]
+
+    def _fold_copies(self, n: Node, state: list[str], inside: list[dict[int, str]]) -> list[str]:
+        """What is carried after a turn of the loop, in which the names of nodes are those of each copy."""
+        if _is_long(n):
+            numbers, lanes = [], self._width(n)
+            for self.names in inside:
+                numbers.append(self._operand(n.args[0], lanes))
+            return llvm_maximum.fold(self._let, n.dtype, lanes, state, numbers)
+        (now,) = state
+        for self.names in inside:
+            now = self._fold(n, now)
+        return [now]
+
+    def _folded(self, n: Node, state: list[str], given: str) -> str:
+        """The accumulator after the loop."""
+        if not _is_long(n):
+            return state[0]
+        number = llvm_maximum.finish(self._let, n.dtype, self._width(n), state)
+        return self._combine("maximum", n, [given, number], self._fresh)
 
     @staticmethod
     def _computed(n: Node, kept: Kept) -> bool:
@@ -551,20 +579,6 @@ class _Renderer(Apart):
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
-
-    def _fold_all(self, n: Node, now: str, inside: list[dict[int, str]]) -> str:
-        """The accumulator after the elements of one turn, whose names are given. A maximum is the same in any
-        order, and takes long: elements meet before the accumulator, for which the next turn waits, comes in."""
-        if n.attr[0] == "maximum":
-            found = []
-            for self.names in inside:
-                found.append(self._operand(n.args[0], self._width(n)))
-            while len(found) > 1:
-                found[:2] = [self._combine("maximum", n, found[:2], self._fresh)]
-            return self._combine("maximum", n, [now, *found], self._fresh)
-        for self.names in inside:
-            now = self._fold(n, now)
-        return now
 
     def _fold(self, n: Node, now: str) -> str:
         lanes = self._width(n)
