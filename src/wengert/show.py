@@ -103,6 +103,6 @@ def _text(k: Kernel, form: str) -> str:
         return k.text
     if form == "cuda":
         return render_cuda(k)
-    text = render_llvm(k)
+    text = render_llvm(k, has=jit.host().has)
     out: Any = text if form == "llvm" else jit.emit(text, assembly=True)
     return str(out)

@@ -27,6 +27,8 @@ WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i3
 #   fmod                     on floats; exact, as in C
 #   and or xor not           on b1, or bitwise on integers
 #   shl lshr ashr            on integers; the shift is within the width
+#   scale                    a float times two to another, which is an integer; rounded once. Only inside elementary
+#                            functions, for renderers of processors that have it
 #   const arg index load gather select rare cast bitcast reduce running
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0. The power of
 # integers is a loop of each renderer's own.
@@ -245,6 +247,7 @@ class Builder:
 
     ranges: list[Range] = field(default_factory=list)
     count: int = 0
+    scales: bool = False  # whether "scale" may be used
     _table: dict = field(default_factory=dict)
     _named: dict = field(default_factory=dict)
 

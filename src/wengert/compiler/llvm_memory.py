@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wengert.compiler import llvm_pack
 from wengert.compiler.expr import TYPES, Node, Range, guard_of
-from wengert.compiler.llvm_ops import SCALARS, any_lane, constant, emit_op, llvm_type, scalar_constant
+from wengert.compiler.llvm_ops import SCALARS, Instructions, any_lane, constant, emit_op, llvm_type, scalar_constant
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 
 # Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
@@ -29,10 +29,10 @@ class Rows:
     few: str  # how many of the rows side by side there are
     mask: str  # these rows, as a vector
 
-    def __init__(self, k: Kernel, lanes: int, half: bool) -> None:
+    def __init__(self, k: Kernel, lanes: int, has: Instructions) -> None:
         self.k = k
         self.lanes = lanes
-        self.half = half
+        self.has = has
         self.lines: list[str] = []
         self.count = 0
         self.names: dict[int, str] = {}

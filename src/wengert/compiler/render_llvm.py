@@ -17,12 +17,7 @@ from wengert.compiler.halves import converts
 from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_apart import MANY, Apart
 from wengert.compiler.llvm_memory import MEMORY
-from wengert.compiler.llvm_ops import (
-    constant,
-    define_functions,
-    emit_op,
-    llvm_type,
-)
+from wengert.compiler.llvm_ops import Instructions, constant, define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Block, Kernel, Loop, Write
 
 UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
@@ -30,10 +25,9 @@ CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
 
 
-def render(k: Kernel, vector_bytes: int = 32, half: bool = False) -> str:
-    """The module text of kernel k, for registers of `vector_bytes`, and a processor that converts between float16 and
-    float32 or does not."""
-    return _Renderer(k, lanes_of(k, vector_bytes), half).run()
+def render(k: Kernel, vector_bytes: int = 32, has: Instructions = Instructions()) -> str:
+    """The module text of kernel k, for registers of `vector_bytes`, and a processor with some instructions."""
+    return _Renderer(k, lanes_of(k, vector_bytes), has).run()
 
 
 def lanes_of(k: Kernel, vector_bytes: int) -> int:
@@ -90,7 +84,7 @@ class _Renderer(Apart):
             self._task_loop()
         lines = ["entry:", *self.scratch, *self.lines]
         body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in lines)
-        functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
+        functions = "".join(define_functions(self.used, lanes, self.has) for lanes in {1, self.lanes})
         functions += "".join(llvm_pack.declare(name) for name in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'

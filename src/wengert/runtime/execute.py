@@ -72,7 +72,7 @@ class KernelCode:
     def _compile(self) -> None:
         found = jit.load_cached(self.kernel.text)
         if found is None:
-            found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.kernel.text)
+            found = jit.compile_ir(render(self.kernel, has=jit.host().has), self.kernel.text)
             counters.kernels_compiled += 1
         else:
             counters.kernels_loaded += 1
