@@ -36,6 +36,7 @@ class Rows:
         self.lines: list[str] = []
         self.count = 0
         self.names: dict[int, str] = {}
+        self.spread: dict[int, str] = {}  # what all rows share, in vectors, for the loop that is being written
         self.cells: list[str] = []
         self.counters: dict[Range, str] = {}
         self.used: set[tuple[str, str]] = set()
@@ -91,8 +92,9 @@ class Rows:
         """n as an operand of an operation on `lanes` lanes."""
         if n.op == "const":
             return constant(n.attr, n.dtype, lanes)
-        name = self.names[n.id]
-        return self._splat(name, n.dtype) if lanes > 1 and not self._varies(n) else name
+        if lanes > 1 and not self._varies(n):
+            return self.spread.get(n.id) or self._splat(self.names[n.id], n.dtype)
+        return self.names[n.id]
 
     def _splat(self, name: str, dtype: str) -> str:
         t = llvm_type(dtype, 1)

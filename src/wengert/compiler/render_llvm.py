@@ -19,8 +19,10 @@ from wengert.compiler.llvm_apart import MANY, Apart
 from wengert.compiler.llvm_memory import MEMORY
 from wengert.compiler.llvm_ops import Instructions, constant, define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Block, Kernel, Loop, Write
+from wengert.compiler.order import read_soon
 
 UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
+SHARED = 4  # numbers that all rows share for which there are registers
 CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
 
@@ -505,6 +507,7 @@ class _Renderer(Apart):
         """A loop over start..stop, `copies` elements in each turn; the number of elements is a multiple of that."""
         body, after = self._new_label("fold"), self._new_label("folded")
         some = self._let(f"icmp slt i64 {start}, {stop}")
+        around, self.spread = self.spread, self.spread | self._spread(loop)
         before = self.label
         self._emit(f"br i1 {some}, label %{body}, label %{after}")
         self._start(body)
@@ -518,6 +521,8 @@ class _Renderer(Apart):
         kept = loop.kept
         reads = [n for n in loop.nodes if n.id in kept.reads]
         items = [x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]
+        if len(loop.nodes) > UNROLLED and len(loop.nodes) == len(loop.block.items):
+            items = read_soon(items, [a for n in loop.reduces for a in n.args])
         for names, counter in zip(inside, counters, strict=True):
             self.names, self.counters[loop.range] = names, counter
             for n in reads:
@@ -530,7 +535,7 @@ class _Renderer(Apart):
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
         then = [self._fold_copies(n, state, inside) for n, state in zip(loop.reduces, now, strict=True)]
-        self.names = outside
+        self.names, self.spread = outside, around
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {copies}")
         more = self._let(f"icmp slt i64 {j_next}, {stop}")
@@ -543,6 +548,16 @@ class _Renderer(Apart):
             out.append([self._let(f"phi {t} [ {f}, %{before} ], [ {y}, %{end} ]") for (t, f), y in zip(state, ys)])
         self.lines[at:at] = phis
         return [self._folded(n, state, x) for n, state, x in zip(loop.reduces, out, given, strict=True)]
+
+    def _spread(self, loop: Loop) -> dict[int, str]:
+        """Vectors, made before a loop, of what all rows share and the loop does not change: LLVM would make them in
+        every turn."""
+        inside = {n.id for n in loop.nodes}
+        varying = [n for n in loop.nodes if self._varies(n) and self._computed(n, loop.kept)]
+        shared = {a.id: a for n in varying for a in n.args if a.op != "const" and not self._varies(a)}
+        if len(shared) > SHARED:  # LLVM makes them where there is a register left
+            return {}
+        return {i: self._splat(self.names[i], a.dtype) for i, a in shared.items() if i not in inside}
 
     def _states(self, n: Node, t: str, given: str) -> list[tuple[str, str]]:
         """What a loop carries for a reduction: types, and what they start from."""
