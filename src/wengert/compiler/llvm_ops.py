@@ -32,6 +32,9 @@ class Instructions(NamedTuple):
     half: bool = False  # conversions between float16 and float32
     scale: bool = False  # the operation `scale` on vectors: AVX-512 with short vectors
 
+
+COMMON = Instructions()
+
 SCALARS = {
     "f32": "float", "f64": "double", "i32": "i32", "i64": "i64", "b1": "i1",
     "f16": "i16", "bf16": "i16", "u8": "i8", "i8": "i8", "i16": "i16",
@@ -263,7 +266,7 @@ def define_function(f: Function, lanes: int) -> str:
     return "\n".join(texts)
 
 
-def define_functions(used: Iterable[tuple[str, str]], lanes: int, has: Instructions = Instructions()) -> str:
+def define_functions(used: Iterable[tuple[str, str]], lanes: int, has: Instructions = COMMON) -> str:
     """The definitions of all (name, dtype), those that they call included, each once."""
     texts = []
     for name, dtype in sorted(set(used)):

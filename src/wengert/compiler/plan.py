@@ -14,11 +14,12 @@ from typing import Any
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
 from wengert.compiler.expr import Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser, Store, outer_ranges
-from wengert.compiler.fuse import Fused, Fuser, call_operands, gemm_operand
+from wengert.compiler.fuse import Fused, Fuser, gemm_operand
 from wengert.compiler.lower import Kernel, kernel, lower
 from wengert.compiler.places import Places, places_of, root_of
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
+from wengert.compiler.streamed import Streamed, streamed
 from wengert.compiler.strips import Chain, chains
 from wengert.compiler.structure import Structure, Structures, bound, remembered, table
 from wengert.record.primitive import Library, Primitive
@@ -40,6 +41,14 @@ class Gemm:
     k: int
     dtype: Any
     places: tuple[Places, Places] | None = None  # of operands that are read through tables: their strides say nothing
+    streamed: Streamed | None = None  # how an operand is computed, in blocks: its strides say nothing
+
+    @property
+    def reads(self) -> set[int]:
+        """The stored operations that it reads."""
+        if self.streamed is None:
+            return {self.left[0], self.right[0]}
+        return {(self.left, self.right)[1 - self.streamed.side][0]} | self.streamed.reads
 
 
 @dataclass
@@ -166,7 +175,7 @@ class _Planner:
             for a in g.members:
                 op = self.ops[a.op]
                 if op.kind in CALLS:
-                    read.update(call_operands(self.ops, self.selection.stored, op))
+                    read.update(self.fuser.operands(op, self.selection.stored))
                 elif op.kind in ("write", "scatter"):
                     read.update((a.op, *op.args, *a.reads))
             if id(g) in kernels:
@@ -238,11 +247,20 @@ class _Planner:
             places = [places_of(self.ops, self.selection.stored, a) for a in op.args]
             roots = [(root_of(self.ops, self.selection.stored, a), 0, 0, 0, 0) for a in op.args]
             return Gemm(i, roots[0], roots[1], len(places[0].batch), m, n, k, op.dtype, (places[0], places[1]))
+        if op.streamed >= 0:
+            return self._streamed(i)
         sides = [self._strides(a) for a in op.args]
         batch = 1
         for size in op.shape[:-2]:
             batch *= size
         return Gemm(i, sides[0], sides[1], batch, m, n, k, op.dtype)
+
+    def _streamed(self, i: int) -> Gemm:
+        op, side = self.ops[i], self.ops[i].streamed
+        other = self._strides(op.args[1 - side])
+        (m, n), k, computed = op.shape[-2:], op.length, op.args[side]
+        blocks = streamed(self._body(), computed, side, op.shape, k, op.dtype, self.program.slots)
+        return Gemm(i, other, other, 1, m, n, k, op.dtype, None, blocks)
 
     def _strides(self, a: int) -> tuple[int, int, int, int, int]:
         """How operand a lies in the buffer that it reads: (buffer op, row, column, batch, offset)."""
@@ -310,7 +328,7 @@ def _operations(step: Step) -> list[int]:
     if isinstance(step, Kernel):
         return [cell[1] for cell in step.cells if cell[0] == "pointer"]
     if isinstance(step, Gemm):
-        return [step.op, step.left[0], step.right[0]]
+        return [step.op, *step.reads]
     return [step.op, *[i for i, _, _ in step.operands]]
 
 

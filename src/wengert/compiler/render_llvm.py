@@ -17,7 +17,7 @@ from wengert.compiler.halves import converts
 from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_apart import MANY, Apart
 from wengert.compiler.llvm_memory import MEMORY
-from wengert.compiler.llvm_ops import Instructions, constant, define_functions, emit_op, llvm_type
+from wengert.compiler.llvm_ops import COMMON, Instructions, constant, define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Block, Kernel, Loop, Write
 from wengert.compiler.order import read_soon
 
@@ -27,7 +27,7 @@ CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
 
 
-def render(k: Kernel, vector_bytes: int = 32, has: Instructions = Instructions()) -> str:
+def render(k: Kernel, vector_bytes: int = 32, has: Instructions = COMMON) -> str:
     """The module text of kernel k, for registers of `vector_bytes`, and a processor with some instructions."""
     return _Renderer(k, lanes_of(k, vector_bytes), has).run()
 
@@ -397,6 +397,7 @@ class _Renderer(Apart):
         running = [n for n in loop.block.items if isinstance(n, Node) and n.op == "running"]
         body, after = self._new_label("walk"), self._new_label("walked")
         some = self._let(f"icmp sgt i64 {size}, 0")
+        around, self.spread = self.spread, self.spread | self._spread(loop)
         before = self.label
         self._emit(f"br i1 {some}, label %{body}, label %{after}")
         self._start(body)
@@ -406,6 +407,7 @@ class _Renderer(Apart):
         self.carried.update(zip([n.id for n in running], now, strict=True))
         self.counters[loop.range] = j
         self._block(loop.block)
+        self.spread = around
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, 1")
         more = self._let(f"icmp slt i64 {j_next}, {size}")
@@ -522,7 +524,8 @@ class _Renderer(Apart):
         reads = [n for n in loop.nodes if n.id in kept.reads]
         items = [x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]
         if len(loop.nodes) > UNROLLED and len(loop.nodes) == len(loop.block.items):
-            items = read_soon(items, [a for n in loop.reduces for a in n.args])
+            computed = [n for n in loop.nodes if self._computed(n, kept)]
+            items = list(read_soon(computed, [a for n in loop.reduces for a in n.args]))
         for names, counter in zip(inside, counters, strict=True):
             self.names, self.counters[loop.range] = names, counter
             for n in reads:

@@ -72,7 +72,7 @@ def two_steps(t: Term, x: Term) -> Pair:
 
 
 def scaled(u: Term, t: Term, x: Term) -> Term:
-    """(1 + u) 2^n, rounded to the digits of a normal number and then, where it is subnormal, again; t is biased twice."""
+    """(1 + u) 2^n, rounded as a normal number and then, where it is subnormal, again; t is biased twice."""
     f = FORMATS[x.n.dtype]
     if x.b.scales:
         return (u + 1.0).do("scale", t - (1.5 * 2.0**f.digits + 2 * f.bias))
