@@ -192,10 +192,10 @@ class Selection:
         return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
 
     def _streams(self, op: Op) -> int:
-        """The one operand of a wide product that is virtual, if blocks of it can be multiplied by BLAS, else -1. It is
-        stored if there is room and others read it too."""
+        """The one operand of a product that is virtual, if blocks of it can be multiplied by BLAS, else -1. If others
+        read it too, it is stored where there is room, and a loop computes a narrow product beside what they need."""
         m, n = op.shape[-2:]
-        if min(m, n, op.length) < NARROW or op.placed or op.numel != m * n or self._grows(op, op.args):
+        if op.placed or op.numel != m * n or self._grows(op, op.args):
             return -1
         roots = []
         for a in op.args:
@@ -206,8 +206,8 @@ class Selection:
         if len(sides) != 1 or not suits(m, n, op.length, sides[0], op.dtype.bytes):
             return -1
         computed = roots[sides[0]]
-        stored = self._uses[computed] > 1 and self.ops[computed].numel * op.dtype.bytes <= ROOM
-        return -1 if stored or over_windows(self.ops, op.args[sides[0]]) else sides[0]
+        small = self.ops[computed].numel * op.dtype.bytes <= ROOM or min(m, n, op.length) < NARROW
+        return -1 if (small and self._uses[computed] > 1) or over_windows(self.ops, op.args[sides[0]]) else sides[0]
 
     def _keep_unrolling_short(self, i: int, op: Op) -> None:
         """Store an operand that would be repeated too often, unless it is virtual."""

@@ -15,7 +15,7 @@ from wengert.compiler.expr import Affine, blocks
 from wengert.compiler.express import Store
 from wengert.compiler.lower import Kernel, lower
 
-ROOM = 1 << 18  # bytes of a block, on a thread's stack
+ROOM = 5 << 16  # bytes of a block, on a thread's stack: 16 columns are then worth a call
 WORK = 1 << 20  # multiplications that a call of BLAS needs
 COLUMNS = 8  # no processor's BLAS adds like a loop for less than multiples of so many columns
 TASKS = 16  # blocks for threads to share
