@@ -112,6 +112,18 @@ def test_memory_does_not_grow_with_pairs():
     assert max_memory_allocated() - before < 16 * v.numel() * 4
 
 
+def test_windows_show_the_kernel_of_a_block():
+    x, y, v = points(700, 900, 64)
+    product = gaussian(x, y) @ v
+    (kernel,) = torch.show.kernels(product)
+    assert {"exp", "matmul"} <= set(kernel.operations)
+    assert "in order" in kernel
+    assert "computed blocks, float32 1 x (700, 900) @ (900, 64)" in torch.show.plan(product)
+    with torch.profiler.profile() as profile:
+        product.numpy()
+    assert any("exp" in e.name and "matmul" in e.name for e in profile.events())
+
+
 def test_an_operand_that_others_read_is_stored_where_there_is_room():
     """Computing it once costs less than twice."""
     x, y, v = points(600, 600, 64)

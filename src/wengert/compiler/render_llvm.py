@@ -557,10 +557,11 @@ class _Renderer(Apart):
         every turn."""
         inside = {n.id for n in loop.nodes}
         varying = [n for n in loop.nodes if self._varies(n) and self._computed(n, loop.kept)]
-        shared = {a.id: a for n in varying for a in n.args if a.op != "const" and not self._varies(a)}
+        read = {a.id: a for n in varying for a in n.args if a.op != "const" and a.id not in inside}
+        shared = [a for a in read.values() if not self._varies(a)]
         if len(shared) > SHARED:  # LLVM makes them where there is a register left
             return {}
-        return {i: self._splat(self.names[i], a.dtype) for i, a in shared.items() if i not in inside}
+        return {a.id: self._splat(self.names[a.id], a.dtype) for a in shared}
 
     def _states(self, n: Node, t: str, given: str) -> list[tuple[str, str]]:
         """What a loop carries for a reduction: types, and what they start from."""
