@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from wengert.compiler import llvm_pack
 from wengert.compiler.expr import TYPES, Node, Range, guard_of
+from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_ops import SCALARS, Instructions, any_lane, constant, emit_op, llvm_type, scalar_constant
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 
@@ -17,6 +18,7 @@ from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
 LINE = 64  # bytes that come together from memory
 MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8", 1, "i8")}
+SHARED = 4  # numbers that all rows share for which there are registers
 
 
 class Rows:
@@ -103,6 +105,21 @@ class Rows:
             f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32>"
             " zeroinitializer"
         )
+
+    def _spread(self, loop: Loop) -> dict[int, str]:
+        """Vectors, made before a loop, of what all rows share and the loop does not change: LLVM would make them in
+        every turn."""
+        inside = {n.id for n in loop.nodes}
+        varying = [n for n in loop.nodes if self._varies(n) and self._computed(n, loop.kept)]
+        read = {a.id: a for n in varying for a in n.args if a.op != "const" and a.id not in inside}
+        shared = [a for a in read.values() if not self._varies(a)]
+        if len(shared) > SHARED:  # LLVM makes them where there is a register left
+            return {}
+        return {a.id: self._splat(self.names[a.id], a.dtype) for a in shared}
+
+    @staticmethod
+    def _computed(n: Node, kept: Kept) -> bool:
+        return n.id not in kept.reads and n.id not in kept.spared
 
     def _steps(self, dtype: str) -> str:
         return "<" + ", ".join(f"{dtype} {l}" for l in range(self.lanes)) + ">"

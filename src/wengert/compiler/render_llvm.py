@@ -14,7 +14,6 @@ from wengert.compiler import llvm_maximum, llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
-from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_apart import MANY, Apart
 from wengert.compiler.llvm_memory import MEMORY
 from wengert.compiler.llvm_ops import COMMON, Instructions, constant, define_functions, emit_op, llvm_type
@@ -22,7 +21,6 @@ from wengert.compiler.lower import Block, Kernel, Loop, Write
 from wengert.compiler.order import read_soon
 
 UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
-SHARED = 4  # numbers that all rows share for which there are registers
 CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
 
@@ -552,17 +550,6 @@ class _Renderer(Apart):
         self.lines[at:at] = phis
         return [self._folded(n, state, x) for n, state, x in zip(loop.reduces, out, given, strict=True)]
 
-    def _spread(self, loop: Loop) -> dict[int, str]:
-        """Vectors, made before a loop, of what all rows share and the loop does not change: LLVM would make them in
-        every turn."""
-        inside = {n.id for n in loop.nodes}
-        varying = [n for n in loop.nodes if self._varies(n) and self._computed(n, loop.kept)]
-        read = {a.id: a for n in varying for a in n.args if a.op != "const" and a.id not in inside}
-        shared = [a for a in read.values() if not self._varies(a)]
-        if len(shared) > SHARED:  # LLVM makes them where there is a register left
-            return {}
-        return {a.id: self._splat(self.names[a.id], a.dtype) for a in shared}
-
     def _states(self, n: Node, t: str, given: str) -> list[tuple[str, str]]:
         """What a loop carries for a reduction: types, and what they start from."""
         return llvm_maximum.starts(n.dtype, self._width(n)) if _is_long(n) else [(t, given)]
@@ -585,10 +572,6 @@ class _Renderer(Apart):
             return state[0]
         number = llvm_maximum.finish(self._let, n.dtype, self._width(n), state)
         return self._combine("maximum", n, [given, number], self._fresh)
-
-    @staticmethod
-    def _computed(n: Node, kept: Kept) -> bool:
-        return n.id not in kept.reads and n.id not in kept.spared
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
