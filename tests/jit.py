@@ -105,9 +105,9 @@ class Compiled:
 
 
 @functools.cache
-def compiled(name: str, dtype: str, lanes: int) -> Compiled:
-    """The elementary function over arrays, `lanes` elements at a time."""
-    f = function(name, dtype)
+def compiled(name: str, dtype: str, lanes: int, scales: bool = False) -> Compiled:
+    """The elementary function over arrays, `lanes` elements at a time; `scales`: by the processor's `scale`."""
+    f = function(name, dtype, scales)
     t = llvm_type(dtype, lanes)
     ir = define_function(f, lanes) + loop("run", function_name(name, dtype, lanes), [t] * len(f.params), t, lanes)
     return Compiled(ir, "run", lanes, dtype)

@@ -11,7 +11,7 @@ import pytest
 
 import wengert as torch
 from wengert import dtypes, show
-from wengert.compiler.llvm_ops import define_functions, function_name, llvm_type
+from wengert.compiler.llvm_ops import Instructions, define_functions, function_name, llvm_type
 from wengert.compiler.render_llvm import render
 from wengert.runtime import evaluate, jit, objects
 from wengert.tensor import value
@@ -284,7 +284,7 @@ def test_a_gradient_summed_over_many_is_rounded_once():
 def _converted(name: str, source: str, to: str, half: bool, x: np.ndarray) -> np.ndarray:
     """x through one conversion, by the processor's instruction or by arithmetic on bits, eight lanes at a time."""
     a, r, key = llvm_type(source, 8), llvm_type(to, 8), f"test {name} {source} {half}"
-    text = define_functions([(name, source)], 8, half) + (
+    text = define_functions([(name, source)], 8, Instructions(half)) + (
         f"define void @run(ptr %in, ptr %out, i64 %n) {{\nentry:\n  br label %loop\nloop:\n"
         f"  %i = phi i64 [ 0, %entry ], [ %next, %loop ]\n  %p = getelementptr {a}, ptr %in, i64 %i\n"
         f"  %x = load {a}, ptr %p, align 2\n  %y = call {r} {function_name(name, source, 8)}({a} %x)\n"
@@ -301,7 +301,7 @@ def _converted(name: str, source: str, to: str, half: bool, x: np.ndarray) -> np
 
 @pytest.mark.parametrize("half", [False, True], ids=["bits", "instruction"])
 def test_conversions_with_and_without_instructions(half, evaluator):
-    if evaluator != "compiled" or (half and not jit.host().half):
+    if evaluator != "compiled" or (half and not jit.host().has.half):
         return
     every = np.arange(1 << 16, dtype=np.uint16)
     with np.errstate(invalid="ignore"):
@@ -342,7 +342,7 @@ def test_code_calls_nothing_but_the_mathematical_library(evaluator, triple, cpu,
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=2, reloc="pic")
     for kernel in found.steps:
-        module = llvm.parse_assembly(f'target triple = "{triple}"\n{render(kernel, 16, half)}')
+        module = llvm.parse_assembly(f'target triple = "{triple}"\n{render(kernel, 16, Instructions(half))}')
         _, undefined = objects.symbols(machine.emit_object(module))
         assert undefined - {"_GLOBAL_OFFSET_TABLE_"} <= LIBM
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from wengert.compiler import account
 from wengert.compiler.lower import Kernel
-from wengert.compiler.plan import Plan
+from wengert.compiler.plan import Gemm, Plan
 from wengert.compiler.printing import plan_text, size_text
 from wengert.compiler.render_cuda import render as render_cuda
 from wengert.compiler.render_llvm import render as render_llvm
@@ -74,7 +74,8 @@ class ShownKernel(str):
 
 
 def kernels(*tensors: Tensor, form: str = "loop") -> list[ShownKernel]:
-    """The kernels that would compute the tensors: texts with attributes (`ShownKernel`).
+    """The kernels that would compute the tensors: texts with attributes (`ShownKernel`). That of an operand which a
+    product computes in blocks is among them, and counts one block.
 
     Arguments:
         form: "loop" for the loop form, "llvm" for LLVM IR, "assembly" for this machine's, "cuda" for CUDA C.
@@ -94,8 +95,9 @@ def kernels(*tensors: Tensor, form: str = "loop") -> list[ShownKernel]:
     if found is None:
         return []
     lines = {v.index: line_of(v) for v in pending}
-    steps = zip(found.steps, account.operations(found), strict=True)
-    return [ShownKernel.of(s, form, found, ops, lines) for s, ops in steps if isinstance(s, Kernel)]
+    steps = [s.streamed.kernel if isinstance(s, Gemm) and s.streamed is not None else s for s in found.steps]
+    shown = zip(steps, account.operations(found), strict=True)
+    return [ShownKernel.of(s, form, found, ops, lines) for s, ops in shown if isinstance(s, Kernel)]
 
 
 def _text(k: Kernel, form: str) -> str:
@@ -103,6 +105,6 @@ def _text(k: Kernel, form: str) -> str:
         return k.text
     if form == "cuda":
         return render_cuda(k)
-    text = render_llvm(k)
+    text = render_llvm(k, has=jit.host().has)
     out: Any = text if form == "llvm" else jit.emit(text, assembly=True)
     return str(out)

@@ -27,9 +27,10 @@ def operations(plan: Plan) -> list[tuple[int, ...]]:
     for step, mine in zip(plan.steps, stored, strict=True):
         found: set[int] = set()
         stack = list(mine)
+        computes = isinstance(step, Kernel) or (isinstance(step, Gemm) and step.streamed is not None)
         while stack:
             i = stack.pop()
-            if i not in found and (i in mine or (isinstance(step, Kernel) and i not in everything)):
+            if i not in found and (i in mine or (computes and i not in everything)):
                 if plan.ops[i].kind != "leaf":
                     found.add(i)
                     stack.extend(plan.ops[i].args)
@@ -47,10 +48,19 @@ def flops(step: Step) -> int:
     """Additions, multiplications and other operations on one number, an elementary function counting as one and a
     fused multiply-add as two. A library call's are not known: 0."""
     if isinstance(step, Gemm):
-        return 2 * step.batch * step.m * step.n * step.k * max(len(step.terms), 1)
+        product = 2 * step.batch * step.m * step.n * step.k * max(len(step.terms), 1)
+        return product + (_of_blocks(step) if step.streamed is not None else 0)
     if isinstance(step, LibraryCall):
         return 0
     return sum(trips * _weight(n) for n, trips in _walk(step) if isinstance(n, Node))
+
+
+def _of_blocks(step: Gemm) -> int:
+    """Arithmetic of the operand that is computed in blocks."""
+    assert step.streamed is not None
+    kernel = step.streamed.kernel
+    elements = step.k * (step.m, step.n)[step.streamed.side]
+    return flops(kernel) * elements // prod(kernel.cells[cell][1] for r, cell in kernel.sizes.items())
 
 
 def _weight(n: Node) -> int:

@@ -28,6 +28,8 @@ WIDE = {"f16": "f32", "bf16": "f32", "u8": "i64", "i8": "i64", "i16": "i64", "i3
 #   fmod                     on floats; exact, as in C
 #   and or xor not           on b1, or bitwise on integers
 #   shl lshr ashr            on integers; the shift is within the width
+#   scale                    a float times two to another, which is an integer; rounded once. Only inside elementary
+#                            functions, for renderers of processors that have it
 #   const arg index load gather select rare cast bitcast reduce running
 # Library functions: one body each, in `compiler.elementary`, the same for every renderer and for tier 0. The power of
 # integers is a loop of each renderer's own.
@@ -248,6 +250,7 @@ class Builder:
 
     ranges: list[Range] = field(default_factory=list)
     count: int = 0
+    scales: bool = False  # whether "scale" may be used
     _table: dict = field(default_factory=dict)
     _named: dict = field(default_factory=dict)
 
@@ -417,11 +420,19 @@ class Builder:
             )
         if b.op == "neg":
             return self.op("neg", self.op("mul", a, b.args[0]))
-        if a is b and a.op == "sub":  # (x - y)^2 = (y - x)^2
-            other = self.existing("sub", (a.args[1], a.args[0]), a.dtype)
-            if other is not None and other.id < a.id:
-                return self.op("mul", other, other)
+        if a is b and a.op == "sub":
+            square = self._turned(a)
+            return self.node("mul", (square, square)) if square is not a else None
         return None
+
+    def _turned(self, a: Node) -> Node:
+        """y - x for a = x - y, whose squares are equal, if that exists already; what all rows share is best behind."""
+        x, y = a.args
+        rows = sum([r.bit for r in self.ranges if r.outer])
+        if bool(x.mask & rows) != bool(y.mask & rows):
+            return a if x.mask & rows else self.op("sub", y, x)
+        other = self.existing("sub", (y, x), a.dtype)
+        return a if other is None or a.id < other.id else other
 
     def _div(self, a: Node, b: Node) -> Node | None:
         if a.op == "neg":

@@ -132,7 +132,7 @@ class Fuser:
         """Raise what operation i needs stored beyond what is."""
         op = self.ops[i]
         if op.kind in CALLS:
-            call_operands(self.ops, stored, op)
+            self.operands(op, stored)
         else:
             self.expresser.alone(self._anchor(i, stored), stored)
 
@@ -253,10 +253,21 @@ class Fuser:
 
     # -- groups --
 
+    def operands(self, op: Op, stored: list[bool]) -> list[int]:
+        """The stored operations that a call reads."""
+        if op.streamed < 0:
+            return call_operands(self.ops, stored, op)
+        computed = self._anchor(op.args[op.streamed], stored)
+        expressed = self.expresser.alone(computed, stored)
+        return [
+            gemm_operand(self.ops, stored, op.args[1 - op.streamed])[0],
+            *[computed.structure.ops[k] for k in expressed.read],
+        ]
+
     def _place_call(self, i: int, groups: list[Fused]) -> None:
         op = self.ops[i]
         level = 0
-        for source in call_operands(self.ops, self.selection.stored, op):
+        for source in self.operands(op, self.selection.stored):
             if self.ops[source].kind != "leaf":
                 level = max(level, self.level(source) + 1)
             self.readers.setdefault(source, []).append(i)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 
 from wengert.compiler import llvm_pack
 from wengert.compiler.expr import TYPES, Node, Range, guard_of
-from wengert.compiler.llvm_ops import SCALARS, any_lane, constant, emit_op, llvm_type, scalar_constant
+from wengert.compiler.keep import Kept
+from wengert.compiler.llvm_ops import SCALARS, Instructions, any_lane, constant, emit_op, llvm_type, scalar_constant
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 
 # Memory type: how LLVM spells it, bytes, and how it is spelled in an intrinsic's name.
 MEMORY = {name: (SCALARS[name], TYPES[name][0], SCALARS[name]) for name in TYPES}
 LINE = 64  # bytes that come together from memory
 MEMORY |= {"f32": ("float", 4, "f32"), "f64": ("double", 8, "f64"), "b1": ("i8", 1, "i8")}
+SHARED = 4  # numbers that all rows share for which there are registers
 
 
 class Rows:
@@ -29,13 +31,14 @@ class Rows:
     few: str  # how many of the rows side by side there are
     mask: str  # these rows, as a vector
 
-    def __init__(self, k: Kernel, lanes: int, half: bool) -> None:
+    def __init__(self, k: Kernel, lanes: int, has: Instructions) -> None:
         self.k = k
         self.lanes = lanes
-        self.half = half
+        self.has = has
         self.lines: list[str] = []
         self.count = 0
         self.names: dict[int, str] = {}
+        self.spread: dict[int, str] = {}  # what all rows share, in vectors, for the loop that is being written
         self.cells: list[str] = []
         self.counters: dict[Range, str] = {}
         self.used: set[tuple[str, str]] = set()
@@ -91,8 +94,9 @@ class Rows:
         """n as an operand of an operation on `lanes` lanes."""
         if n.op == "const":
             return constant(n.attr, n.dtype, lanes)
-        name = self.names[n.id]
-        return self._splat(name, n.dtype) if lanes > 1 and not self._varies(n) else name
+        if lanes > 1 and not self._varies(n):
+            return self.spread.get(n.id) or self._splat(self.names[n.id], n.dtype)
+        return self.names[n.id]
 
     def _splat(self, name: str, dtype: str) -> str:
         t = llvm_type(dtype, 1)
@@ -101,6 +105,21 @@ class Rows:
             f"shufflevector <{self.lanes} x {t}> {one}, <{self.lanes} x {t}> poison, <{self.lanes} x i32>"
             " zeroinitializer"
         )
+
+    def _spread(self, loop: Loop) -> dict[int, str]:
+        """Vectors, made before a loop, of what all rows share and the loop does not change: LLVM would make them in
+        every turn."""
+        inside = {n.id for n in loop.nodes}
+        varying = [n for n in loop.nodes if self._varies(n) and self._computed(n, loop.kept)]
+        read = {a.id: a for n in varying for a in n.args if a.op != "const" and a.id not in inside}
+        shared = [a for a in read.values() if not self._varies(a)]
+        if len(shared) > SHARED:  # LLVM makes them where there is a register left
+            return {}
+        return {a.id: self._splat(self.names[a.id], a.dtype) for a in shared}
+
+    @staticmethod
+    def _computed(n: Node, kept: Kept) -> bool:
+        return n.id not in kept.reads and n.id not in kept.spared
 
     def _steps(self, dtype: str) -> str:
         return "<" + ", ".join(f"{dtype} {l}" for l in range(self.lanes)) + ">"

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable
 from string import Template
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,16 @@ _F32_OVERFLOW = 2.0**128 - 2.0**103  # from here on a double rounds to infinity
 
 Fresh = Callable[[], str]
 Operands = tuple[str, ...] | list[str]
+
+
+class Instructions(NamedTuple):
+    """What a processor has beyond the others of its kind."""
+
+    half: bool = False  # conversions between float16 and float32
+    scale: bool = False  # the operation `scale` on vectors: AVX-512 with short vectors
+
+
+COMMON = Instructions()
 
 SCALARS = {
     "f32": "float", "f64": "double", "i32": "i32", "i64": "i64", "b1": "i1",
@@ -111,6 +122,8 @@ def emit_op(
         return constant(attr, dtype, lanes)  # type: ignore[arg-type]
     if op == "cast":
         return _cast(dtype, arg_dtypes[0], attr, operands[0], lanes, fresh, lines)
+    if op == "scale":
+        return _scale(dtype, operands, lanes, fresh, lines)
     if op == "div" and not TYPES[dtype][1]:
         operands = [operands[0], _safe_divisor(dtype, operands, lanes, fresh, lines)]
     result = fresh()
@@ -196,6 +209,32 @@ def _cast(dtype: str, source: str, attr: object, a: str, lanes: int, fresh: Fres
     return result
 
 
+def _scale(dtype: str, operands: Operands, lanes: int, fresh: Fresh, lines: list[str]) -> str:
+    """AVX-512's instruction, on one register at a time."""
+    some = min(lanes, 64 // TYPES[dtype][0])
+    t, whole, bits = llvm_type(dtype, some), llvm_type(dtype, lanes), 8 * some * TYPES[dtype][0]
+    name = f"@llvm.x86.avx512.mask.scalef.{'ps' if dtype == 'f32' else 'pd'}.{bits}"
+    mode = ", i32 4" if bits == 512 else ""
+    parts = []
+    for first in range(0, lanes, some):
+        places = ", ".join(f"i32 {first + k}" for k in range(some))
+        x, n, y = fresh(), fresh(), fresh()
+        for to, given in zip((x, n), operands, strict=True):
+            lines.append(f"{to} = shufflevector {whole} {given}, {whole} poison, <{some} x i32> <{places}>")
+        lines.append(f"{y} = call {t} {name}({t} {x}, {t} {n}, {t} zeroinitializer, i{max(some, 8)} -1{mode})")
+        parts.append(y)
+    while len(parts) > 1:
+        some *= 2
+        places = ", ".join(f"i32 {k}" for k in range(some))
+        half = llvm_type(dtype, some // 2)
+        joined = []
+        for a, b in zip(parts[::2], parts[1::2], strict=True):
+            joined.append(fresh())
+            lines.append(f"{joined[-1]} = shufflevector {half} {a}, {half} {b}, <{some} x i32> <{places}>")
+        parts = joined
+    return parts[0]
+
+
 def _safe_divisor(dtype: str, operands: Operands, lanes: int, fresh: Fresh, lines: list[str]) -> str:
     """The divisor, or 1 where dividing would trap."""
     t, mask = llvm_type(dtype, lanes), llvm_type("b1", lanes)
@@ -227,19 +266,18 @@ def define_function(f: Function, lanes: int) -> str:
     return "\n".join(texts)
 
 
-def define_functions(used: Iterable[tuple[str, str]], lanes: int, half: bool = False) -> str:
-    """The definitions of all (name, dtype), those that they call included, each once. `half`: the processor converts
-    between float16 and float32."""
+def define_functions(used: Iterable[tuple[str, str]], lanes: int, has: Instructions = COMMON) -> str:
+    """The definitions of all (name, dtype), those that they call included, each once."""
     texts = []
     for name, dtype in sorted(set(used)):
-        if half and name in ("to_f16", "to_f32") and dtype != "bf16":
+        if has.half and name in ("to_f16", "to_f32") and dtype != "bf16":
             texts.append(_define_half(name, dtype, lanes))
         elif (name, dtype) == ("pow", "i64"):
             texts.append(_define_integer_power(lanes))
         elif name.startswith("to_"):
             texts.append(define_function(conversion(dtype, name[3:]), lanes))
         else:
-            texts.append(define_function(function(name, dtype), lanes))
+            texts.append(define_function(function(name, dtype, has.scale and lanes > 2), lanes))
     return "\n".join(texts)
 
 

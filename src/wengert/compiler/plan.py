@@ -16,11 +16,12 @@ from wengert.compiler import sums
 from wengert.compiler.body import Body, NeedsBuffer, flat_index
 from wengert.compiler.expr import Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser, Store, outer_ranges
-from wengert.compiler.fuse import Fused, Fuser, call_operands, gemm_operand
+from wengert.compiler.fuse import Fused, Fuser, gemm_operand
 from wengert.compiler.lower import Kernel, kernel, lower
 from wengert.compiler.places import Places, places_of, root_of
 from wengert.compiler.program import CALLS, Program, library_operand
 from wengert.compiler.select import Selection
+from wengert.compiler.streamed import Streamed, streamed
 from wengert.compiler.strips import Chain, chains
 from wengert.compiler.structure import Structure, Structures, bound, remembered, table
 from wengert.record.primitive import Library, Primitive
@@ -48,11 +49,14 @@ class Gemm:
     # where they begin, (op, offset, slots) as in `Places`.
     places: tuple[Places, Places] | None = None
     terms: tuple[tuple[Start, Start], ...] = ()
+    streamed: Streamed | None = None  # how an operand is computed, in blocks: its strides say nothing
 
     @property
-    def reads(self) -> list[int]:
-        """The operations whose buffers it reads."""
-        return [s[0] for pair in self.terms or ((self.left, self.right),) for s in pair]
+    def reads(self) -> set[int]:
+        """The stored operations that it reads."""
+        if self.streamed is not None:
+            return {(self.left, self.right)[1 - self.streamed.side][0]} | self.streamed.reads
+        return {s[0] for pair in self.terms or ((self.left, self.right),) for s in pair}
 
 
 @dataclass
@@ -181,7 +185,7 @@ class _Planner:
             for a in g.members:
                 op = self.ops[a.op]
                 if op.kind in CALLS:
-                    read.update(call_operands(self.ops, self.selection.stored, op))
+                    read.update(self.fuser.operands(op, self.selection.stored))
                 elif op.kind in ("write", "scatter"):
                     read.update((a.op, *op.args, *a.reads))
             if id(g) in kernels:
@@ -255,11 +259,20 @@ class _Planner:
             places = left[0][1], right[0][1]
             roots = [(s[0], 0, 0, 0, 0) for s in terms[0]]
             return Gemm(i, roots[0], roots[1], len(places[0].batch), m, n, k, op.dtype, places, terms)
+        if op.streamed >= 0:
+            return self._streamed(i)
         sides = [self._strides(a) for a in op.args]
         batch = 1
         for size in op.shape[:-2]:
             batch *= size
         return Gemm(i, sides[0], sides[1], batch, m, n, k, op.dtype)
+
+    def _streamed(self, i: int) -> Gemm:
+        op, side = self.ops[i], self.ops[i].streamed
+        other = self._strides(op.args[1 - side])
+        (m, n), k, computed = op.shape[-2:], op.length, op.args[side]
+        blocks = streamed(self._body(), computed, side, op.shape, k, op.dtype, self.program.slots)
+        return Gemm(i, other, other, 1, m, n, k, op.dtype, streamed=blocks)
 
     def _alike(self, operands: tuple[int, ...]) -> list[tuple[int, Places]]:
         """Operands on one side of the products of a sum, with their places, which differ in where they begin only."""

@@ -39,7 +39,7 @@ def _step(plan: Plan, step: Step) -> str:
         operands = ", ".join(f"%{i} as {list(shape)}" for i, shape, _ in step.operands)
         return f"library {step.prim.name}({operands}) -> %{step.op}"
     if isinstance(step, Gemm):
-        by = "product by panels" if step.places else "BLAS"
+        by = "product by panels" if step.places else "BLAS" if step.streamed is None else "BLAS, by computed blocks,"
         return f"{by} {step.dtype.name} {step.batch} x ({step.m}, {step.k}) @ ({step.k}, {step.n}) -> %{step.op}"
     names = ", ".join(f"%{i}" for i in sorted(written(step)))
     return f"kernel of {step.nodes} nodes in {step.tasks} tasks -> {names}"

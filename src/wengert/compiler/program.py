@@ -76,6 +76,7 @@ class Op:
     leading: bool = False  # a partial reduction: its chunks are the first axis, not the last
     inline: bool = False
     placed: bool = False  # gemm: its operands are read where they lie, through movement
+    streamed: int = -1  # gemm: the operand that is virtual, and computed in blocks; -1 for none
     numel: int = field(init=False)
 
     def __post_init__(self) -> None:

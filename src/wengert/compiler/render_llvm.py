@@ -10,30 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wengert.compiler import llvm_pack
+from wengert.compiler import llvm_maximum, llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, guard_of
 from wengert.compiler.halves import converts
-from wengert.compiler.keep import Kept
 from wengert.compiler.llvm_apart import MANY, Apart
 from wengert.compiler.llvm_memory import MEMORY
-from wengert.compiler.llvm_ops import (
-    constant,
-    define_functions,
-    emit_op,
-    llvm_type,
-)
+from wengert.compiler.llvm_ops import COMMON, Instructions, constant, define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Block, Kernel, Loop, Write
+from wengert.compiler.order import read_soon
 
 UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in each turn
 CROWDED = 8  # accumulators from which one register of rows is enough
 FEW = 2  # accumulators up to which four are better than two
 
 
-def render(k: Kernel, vector_bytes: int = 32, half: bool = False) -> str:
-    """The module text of kernel k, for registers of `vector_bytes`, and a processor that converts between float16 and
-    float32 or does not."""
-    return _Renderer(k, lanes_of(k, vector_bytes), half).run()
+def render(k: Kernel, vector_bytes: int = 32, has: Instructions = COMMON) -> str:
+    """The module text of kernel k, for registers of `vector_bytes`, and a processor with some instructions."""
+    return _Renderer(k, lanes_of(k, vector_bytes), has).run()
 
 
 def lanes_of(k: Kernel, vector_bytes: int) -> int:
@@ -66,6 +60,11 @@ def _waits(w: Write) -> bool:
     return not w.fold and w.data is None
 
 
+def _is_long(n: Node) -> bool:
+    """Whether folding one number into a reduction takes so many instructions that a loop folds parts of it."""
+    return n.attr[0] == "maximum" and n.dtype in ("f32", "f64")
+
+
 def _sees_memory(item: Node | Loop | Write) -> bool:
     return not isinstance(item, Node) or item.op in LOADS
 
@@ -85,7 +84,7 @@ class _Renderer(Apart):
             self._task_loop()
         lines = ["entry:", *self.scratch, *self.lines]
         body = "\n".join(f"  {line}" if not line.endswith(":") else line for line in lines)
-        functions = "".join(define_functions(self.used, lanes, self.half) for lanes in {1, self.lanes})
+        functions = "".join(define_functions(self.used, lanes, self.has) for lanes in {1, self.lanes})
         functions += "".join(llvm_pack.declare(name) for name in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
@@ -396,6 +395,7 @@ class _Renderer(Apart):
         running = [n for n in loop.block.items if isinstance(n, Node) and n.op == "running"]
         body, after = self._new_label("walk"), self._new_label("walked")
         some = self._let(f"icmp sgt i64 {size}, 0")
+        around, self.spread = self.spread, self.spread | self._spread(loop)
         before = self.label
         self._emit(f"br i1 {some}, label %{body}, label %{after}")
         self._start(body)
@@ -405,6 +405,7 @@ class _Renderer(Apart):
         self.carried.update(zip([n.id for n in running], now, strict=True))
         self.counters[loop.range] = j
         self._block(loop.block)
+        self.spread = around
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, 1")
         more = self._let(f"icmp slt i64 {j_next}, {size}")
@@ -506,18 +507,23 @@ class _Renderer(Apart):
         """A loop over start..stop, `copies` elements in each turn; the number of elements is a multiple of that."""
         body, after = self._new_label("fold"), self._new_label("folded")
         some = self._let(f"icmp slt i64 {start}, {stop}")
+        around, self.spread = self.spread, self.spread | self._spread(loop)
         before = self.label
         self._emit(f"br i1 {some}, label %{body}, label %{after}")
         self._start(body)
         at = len(self.lines)
         j, j_next = self._fresh(), self._fresh()
-        now = [self._fresh() for _ in loop.reduces]
+        states = [self._states(n, t, x) for n, t, x in zip(loop.reduces, types, given, strict=True)]
+        now = [[self._fresh() for _ in state] for state in states]
         outside = self.names
         inside = [dict(outside) for _ in range(copies)]
         counters = [j] + [self._let(f"add i64 {j}, {c}") for c in range(1, copies)]
         kept = loop.kept
         reads = [n for n in loop.nodes if n.id in kept.reads]
         items = [x for x in loop.block.items if not isinstance(x, Node) or self._computed(x, kept)]
+        if len(loop.nodes) > UNROLLED and len(loop.nodes) == len(loop.block.items):
+            computed = [n for n in loop.nodes if self._computed(n, kept)]
+            items = list(read_soon(computed, [a for n in loop.reduces for a in n.args]))
         for names, counter in zip(inside, counters, strict=True):
             self.names, self.counters[loop.range] = names, counter
             for n in reads:
@@ -529,42 +535,46 @@ class _Renderer(Apart):
                 self._block(Block([item]))
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
-        then = [self._fold_all(n, acc, inside) for n, acc in zip(loop.reduces, now, strict=True)]
-        self.names = outside
+        then = [self._fold_copies(n, state, inside) for n, state in zip(loop.reduces, now, strict=True)]
+        self.names, self.spread = outside, around
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {copies}")
         more = self._let(f"icmp slt i64 {j_next}, {stop}")
         self._emit(f"br i1 {more}, label %{body}, label %{after}")
-        phis = [f"{j} = phi i64 [ {start}, %{before} ], [ {j_next}, %{end} ]"]
-        for t, zero, x, y in zip(types, given, now, then, strict=True):
-            phis.append(f"{x} = phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]")
-        self.lines[at:at] = phis
+        phis, out = [f"{j} = phi i64 [ {start}, %{before} ], [ {j_next}, %{end} ]"], []
         self._start(after)
-        out = []
-        for t, zero, y in zip(types, given, then, strict=True):
-            out.append(self._let(f"phi {t} [ {zero}, %{before} ], [ {y}, %{end} ]"))
-        return out
+        for state, xs, ys in zip(states, now, then, strict=True):
+            for (t, first), x, y in zip(state, xs, ys, strict=True):
+                phis.append(f"{x} = phi {t} [ {first}, %{before} ], [ {y}, %{end} ]")
+            out.append([self._let(f"phi {t} [ {f}, %{before} ], [ {y}, %{end} ]") for (t, f), y in zip(state, ys)])
+        self.lines[at:at] = phis
+        return [self._folded(n, state, x) for n, state, x in zip(loop.reduces, out, given, strict=True)]
 
-    @staticmethod
-    def _computed(n: Node, kept: Kept) -> bool:
-        return n.id not in kept.reads and n.id not in kept.spared
+    def _states(self, n: Node, t: str, given: str) -> list[tuple[str, str]]:
+        """What a loop carries for a reduction: types, and what they start from."""
+        return llvm_maximum.starts(n.dtype, self._width(n)) if _is_long(n) else [(t, given)]
+
+    def _fold_copies(self, n: Node, state: list[str], inside: list[dict[int, str]]) -> list[str]:
+        """What is carried after a turn of the loop, in which the names of nodes are those of each copy."""
+        if _is_long(n):
+            numbers, lanes = [], self._width(n)
+            for self.names in inside:
+                numbers.append(self._operand(n.args[0], lanes))
+            return llvm_maximum.fold(self._let, n.dtype, lanes, state, numbers)
+        (now,) = state
+        for self.names in inside:
+            now = self._fold(n, now)
+        return [now]
+
+    def _folded(self, n: Node, state: list[str], given: str) -> str:
+        """The accumulator after the loop."""
+        if not _is_long(n):
+            return state[0]
+        number = llvm_maximum.finish(self._let, n.dtype, self._width(n), state)
+        return self._combine("maximum", n, [given, number], self._fresh)
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
-
-    def _fold_all(self, n: Node, now: str, inside: list[dict[int, str]]) -> str:
-        """The accumulator after the elements of one turn, whose names are given. A maximum is the same in any
-        order, and takes long: elements meet before the accumulator, for which the next turn waits, comes in."""
-        if n.attr[0] == "maximum":
-            found = []
-            for self.names in inside:
-                found.append(self._operand(n.args[0], self._width(n)))
-            while len(found) > 1:
-                found[:2] = [self._combine("maximum", n, found[:2], self._fresh)]
-            return self._combine("maximum", n, [now, *found], self._fresh)
-        for self.names in inside:
-            now = self._fold(n, now)
-        return now
 
     def _fold(self, n: Node, now: str) -> str:
         lanes = self._width(n)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from wengert.compiler.expr import ELEMENTARY
 from wengert.compiler.program import ALONE, CALLS, SHORT, UNROLL, Op, Program, library_operand, over_windows
+from wengert.compiler.streamed import suits
 from wengert.config import config
 
 KERNEL_CAP = 200  # size of what is inlined into one anchor; an elementary function counts as HEAVY
@@ -138,8 +139,10 @@ class Selection:
             self.sources[i] = self.recipe[i] = 1 << i
             self.largest[i] = op.numel
             return
-        if op.kind == "gemm" and not op.dtype.is_complex and len(op.args) == 2 and self._is_pairwise(op):
-            op.by_loop()
+        if op.kind == "gemm" and not op.dtype.is_complex and len(op.args) == 2:
+            op.streamed = self._streams(op)
+            if op.streamed < 0 and self._is_pairwise(op):
+                op.by_loop()
         if self.overwritten:
             self._keep_one_base(i, op)
         if op.kind == "reduce" and op.length <= UNROLL:
@@ -192,6 +195,24 @@ class Selection:
         narrow = min(op.shape[-2], op.shape[-1], op.length) < NARROW
         narrow = narrow and not any(over_windows(self.ops, a) for a in op.args)
         return any(narrow or p.numel * p.dtype.bytes > ROOM for p in pairs)
+
+    def _streams(self, op: Op) -> int:
+        """The one operand of a product that is virtual, if blocks of it can be multiplied by BLAS, else -1. If others
+        read it too, it is stored where there is room, and a loop computes a narrow product beside what they need."""
+        m, n = op.shape[-2:]
+        if op.placed or op.numel != m * n or self._grows(op, op.args):
+            return -1
+        roots = []
+        for a in op.args:
+            while self.ops[a].kind == "movement" and not self.stored[a]:
+                (a,) = self.ops[a].args
+            roots.append(a)
+        sides = [k for k, a in enumerate(roots) if self.virtual[a] and not self.stored[a]]
+        if len(sides) != 1 or not suits(m, n, op.length, sides[0], op.dtype.bytes):
+            return -1
+        computed = roots[sides[0]]
+        small = self.ops[computed].numel * op.dtype.bytes <= ROOM or min(m, n, op.length) < NARROW
+        return -1 if (small and self._uses[computed] > 1) or over_windows(self.ops, op.args[sides[0]]) else sides[0]
 
     def _keep_unrolling_short(self, i: int, op: Op) -> None:
         """Store an operand that would be repeated too often, unless it is virtual."""

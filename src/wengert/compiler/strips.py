@@ -291,5 +291,5 @@ def _uses(step: Any, walk: _Walk | None) -> tuple[set[int], set[int]]:
     """The buffers that a step reads and writes."""
     if walk is not None:
         return set(walk.reads), set(walk.writes)
-    operands = step.reads if hasattr(step, "reads") else [i for i, _, _ in step.operands]
-    return set(operands), {step.op}
+    reads = step.reads if hasattr(step, "reads") else {i for i, _, _ in step.operands}
+    return reads, {step.op}

@@ -16,6 +16,7 @@ from wengert.ops.elementwise import (
     abs,
     add,
     cast,
+    conj,
     div,
     eq,
     exp,
@@ -271,7 +272,6 @@ def argmin(input: Value, dim: int | None = None, keepdim: bool = False) -> Value
 
 @api(label="LogsumexpBackward0")
 @api(namespace="special", label="LogsumexpBackward0")
-@composite
 @once_rounded
 def logsumexp(input: Value, dim: Any, keepdim: bool = False) -> Value:
     """log(sum(exp(input))) over `dim`, without overflow.
@@ -284,15 +284,22 @@ def logsumexp(input: Value, dim: Any, keepdim: bool = False) -> Value:
     """
     x = input if input.dtype.differentiable else cast(input, dtypes.get_default_dtype())
     axes = axes_of(x, dim)
-    if any_empty(x, axes):
-        return log(total(exp(x), axes, keepdim))
+    out = log(total(exp(x), axes, True)) if any_empty(x, axes) else _logsumexp(x, axes)
+    return out if keepdim else reshape(out, tuple([n for k, n in enumerate(x.shape) if k not in axes]))
+
+
+@composite
+def _logsumexp_by_x(g: Value, x: Value, result: Value) -> Value:
+    """The result is all that it keeps of the forward pass."""
+    return mul(g, conj(exp(sub(x, where(eq(result, -math.inf), 0, result)))))
+
+
+@composite(vjp={"x": _logsumexp_by_x})
+def _logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     top = reduction.amax(frozen(real(x)), axes if x.shape else None, True, "logsumexp")
     finite = logical_and(eq(top, top), lt(abs(top), math.inf))
     shift = where(finite, top, 0)
-    out = add(log(total(exp(sub(x, shift)), axes if x.shape else None, True)), shift)
-    if keepdim:
-        return out
-    return reshape(out, tuple([n for k, n in enumerate(x.shape) if k not in axes]))
+    return add(log(total(exp(sub(x, shift)), axes if x.shape else None, True)), shift)
 
 
 def any_empty(x: Value, axes: Shape) -> bool:

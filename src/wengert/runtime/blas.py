@@ -42,7 +42,7 @@ class _Kind(NamedTuple):
     beta: str
 
 
-_KINDS: dict[np.dtype[Any], _Kind] = {
+KINDS: dict[np.dtype[Any], _Kind] = {
     np.dtype(np.float32): _Kind("sgemm", "float", "float 1.0", "float 0.0"),
     np.dtype(np.float64): _Kind("dgemm", "double", "double 1.0", "double 0.0"),
     np.dtype(np.complex64): _Kind("cgemm", "{ float, float }", "ptr @one32", "ptr @zero32"),
@@ -289,7 +289,7 @@ def _like_a_loop(dtype: np.dtype, unit: int) -> bool:
 
 def _call_both(a: np.ndarray, b: np.ndarray, ours: np.ndarray, theirs: np.ndarray, first: bool) -> None:
     """Put A B into both results, or add it, by `_TAIL` and by BLAS."""
-    routine = _KINDS[a.dtype].routine
+    routine = KINDS[a.dtype].routine
     tail = _kernels.get(f"tail.{routine}") or _load_kernels(a.dtype)[f"tail.{routine}"]
     (m, k), n, size = a.shape, b.shape[1], a.itemsize
     pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float if size == 4 else ctypes.c_double
@@ -311,7 +311,7 @@ def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k
     Nothing is added to C, so what it held does not matter; k = 0 makes it zero. With an empty C there are no tasks.
     """
     dtype = np.dtype(dtype)
-    kind = _KINDS[dtype]
+    kind = KINDS[dtype]
     kernel = _kernels.get(kind.routine) or _load_kernels(dtype)[kind.routine]
     short, long, rest = k, 0, 0
     if dtype.kind == "f" and suits(dtype, m, n, k):
@@ -331,17 +331,17 @@ def gemm_ir(dtype: np.dtype) -> str:
         cell_type = "ptr" if name in ("a", "b", "c", "gemm") else "i64"
         loads.append(f"  %p{index} = getelementptr i64, ptr %args, i64 {index}")
         loads.append(f"  %{name} = load {cell_type}, ptr %p{index}")
-    kind, real = _KINDS[dtype], dtype.kind == "f"
+    kind, real = KINDS[dtype], dtype.kind == "f"
     scalar = kind.ir_type if real else "ptr"
     one, zero = kind.alpha.removeprefix(scalar).strip(), kind.beta.removeprefix(scalar).strip()
     kernel = _KERNEL.replace("LOADS", "\n".join(loads)).replace("TAIL", _CALL_TAIL if real else "br label %joined")
     kernel = kernel.replace("BETA", f"%beta = select i1 %first, {scalar} {zero}, {scalar} {one}")
     kernel = kernel.replace("BTYPE", scalar).replace("ALPHA", kind.alpha)
-    text = _HEAD + (kernel + (_tail_ir(kind.ir_type) if real else "")).replace("ROUTINE", kind.routine)
+    text = _HEAD + (kernel + (tail_ir(kind.ir_type) if real else "")).replace("ROUTINE", kind.routine)
     return text.replace("TYPE", kind.ir_type)
 
 
-def _tail_ir(t: str) -> str:
+def tail_ir(t: str) -> str:
     """The loop for the last columns; lanes are columns, and those past the end repeat the last one."""
     vector, name = f"<{VECTOR} x {t}>", "f32" if t == "float" else "f64"
     lanes = range(VECTOR)
@@ -379,7 +379,7 @@ def _tail_ir(t: str) -> str:
 
 
 def _load_kernels(dtype: np.dtype) -> dict[str, int]:
-    text, routine = gemm_ir(dtype), _KINDS[dtype].routine
+    text, routine = gemm_ir(dtype), KINDS[dtype].routine
     code = jit.compile_ir(text, "gemm " + hashlib.sha256(text.encode()).hexdigest())
     for name in (routine, f"tail.{routine}") if dtype.kind == "f" else (routine,):
         _kernels[name] = code.address(name)

@@ -24,12 +24,13 @@ from wengert.compiler.lower import Kernel
 from wengert.compiler.places import Places
 from wengert.compiler.plan import Gemm, LibraryCall, Plan, Start
 from wengert.compiler.render_llvm import render
+from wengert.compiler.streamed import Streamed
 from wengert.compiler.strips import Chain
 from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, filling, jit, panels, threads, tier0, trace
+from wengert.runtime import blas, filling, jit, panels, streamed, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
@@ -87,7 +88,7 @@ class KernelCode:
     def _compile(self) -> None:
         found = self._cached()
         if found is None:
-            found = jit.compile_ir(render(self.kernel, half=jit.host().half), self.key, self.quick)
+            found = jit.compile_ir(render(self.kernel, has=jit.host().has), self.key, self.quick)
             counters.kernels_compiled += 1
         else:
             counters.kernels_loaded += 1
@@ -294,7 +295,7 @@ class Executable:
                 self.steps.append((0, 0, 1, first))
             else:
                 self.codes.append(code_of(step, self.quick))
-                self._kernel(step, template)
+                self._kernel(step.cells, template)
                 self.steps.append((0, step.tasks, step.grain, first))
         chains = [self._chain(chain, template) for chain in plan.chains]
         self.cells = np.array(template or [0], np.int64)
@@ -316,8 +317,8 @@ class Executable:
         many = len(self.pointers) + len(self.affine) >= filling.MANY
         self.filling = filling.Filling(given, plan.temporaries, self.pointers, self.affine) if many else None
 
-    def _kernel(self, k: Kernel, template: list[int]) -> None:
-        for cell in k.cells:
+    def _kernel(self, cells: list[tuple], template: list[int]) -> None:
+        for cell in cells:
             at = len(template)
             kind = cell[0]
             template.append(0)
@@ -357,7 +358,7 @@ class Executable:
     def _parted(self, k: Any, rows: int, template: list[int]) -> int:
         """The cells of a kernel that stops after so many rows."""
         first = len(template)
-        self._kernel(k, template)
+        self._kernel(k.cells, template)
         whole = template[first + k.part]
         template[first + k.part], template[first + k.sizes[k.parts]] = rows, -(-whole // rows)
         return first
@@ -386,6 +387,8 @@ class Executable:
             self.joined[self.row_of[k], 0] = threads.chain_kernel()
 
     def _gemm(self, g: Gemm, template: list[int]) -> tuple[int, int, int]:
+        if g.streamed is not None:
+            return self._streamed(g, g.streamed, template)
         if g.places is not None:
             return self._placed(g, g.places, template, g.terms)
         (a, a_row, a_col, a_batch, a_at), (b, b_row, b_col, b_batch, b_at) = g.left, g.right
@@ -401,6 +404,22 @@ class Executable:
         template.extend(step.cells)
         for k, (op, at) in enumerate(((a, a_at), (b, b_at), (g.op, 0))):
             self.pointers.append((first + k, self.plan.buffer_of[op], at * g.dtype.bytes))
+        return step.kernel, step.tasks, step.grain
+
+    def _streamed(self, g: Gemm, s: Streamed, template: list[int]) -> tuple[int, int, int]:
+        """A product with an operand that is computed in blocks, by a kernel that the step calls."""
+        code = code_of(s.kernel)
+        code.compile()
+        source, row, column, batch, at = g.left
+        rows, columns = (g.k, g.n) if s.side == 0 else (g.m, g.k)
+        other = blas.operand(0, rows, columns, row, column, batch)
+        assert other is not None
+        step, cells = streamed.step(s, g.dtype.np, other, g.m, g.n, g.k, code.address)
+        first = len(template)
+        template.extend(step.cells)
+        self.pointers.append((first + 1 - s.side, self.plan.buffer_of[source], at * g.dtype.bytes))
+        self.pointers.append((first + 2, self.plan.buffer_of[g.op], 0))
+        self._kernel(cells, template)
         return step.kernel, step.tasks, step.grain
 
     def _placed(

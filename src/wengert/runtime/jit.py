@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wengert.compiler import llvm_pack
+from wengert.compiler.llvm_ops import Instructions
 from wengert.errors import InternalError
 from wengert.lazy import lazy
 from wengert.runtime import loader, objects, trace
@@ -50,14 +51,14 @@ class InternalCompilerError(InternalError):
 
 
 class Host(NamedTuple):
-    """What code is generated for. `header` is the IR text that every module starts with; `half` says whether there are
-    instructions between float16 and float32."""
+    """What code is generated for. `header` is the IR text that every module starts with; `has`: instructions
+    that not all processors of the kind have."""
 
     cpu: str
     features: str
     triple: str
     header: str
-    half: bool
+    has: Instructions
 
 
 @dataclass
@@ -117,8 +118,9 @@ def host() -> Host:
             triple = llvm.get_process_triple()
             machine = _target_machine(triple, cpu, features)
             header = f'target datalayout = "{machine.target_data}"\ntarget triple = "{triple}"\n'
-            half = "+f16c" in features.split(",") or triple.startswith(("aarch64", "arm64"))
-            _host = Host(cpu, features, triple, header, half)
+            there = set(features.split(","))
+            half = "+f16c" in there or triple.startswith(("aarch64", "arm64"))
+            _host = Host(cpu, features, triple, header, Instructions(half, {"+avx512f", "+avx512vl"} <= there))
         return _host
 
 

@@ -41,9 +41,10 @@ class Function:
 
 
 @functools.cache
-def function(name: str, dtype: str) -> Function:
-    """The body of one of `expr.ELEMENTARY`, in f32 or f64."""
-    b = Builder()
+def function(name: str, dtype: str, scales: bool = False) -> Function:
+    """The body of one of `expr.ELEMENTARY`, in f32 or f64; `scales`: for a processor that has `scale`. Bits are the
+    same."""
+    b = Builder(scales=scales)
     params = [Term(b, b.node("param", (), i, dtype)) for i in range(2 if name in BINARY else 1)]
     return Function(name, dtype, tuple([p.n for p in params]), BODIES[name][dtype == "f64"](*params).n)
 

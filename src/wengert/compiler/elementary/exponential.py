@@ -71,13 +71,21 @@ def two_steps(t: Term, x: Term) -> Pair:
     return ((t.bits() << f.digits) - back.bits()).real(), back
 
 
+def scaled(u: Term, t: Term, x: Term) -> Term:
+    """(1 + u) 2^n, rounded as a normal number and then, where it is subnormal, again; t is biased twice."""
+    f = FORMATS[x.n.dtype]
+    if x.b.scales:
+        return (u + 1.0).do("scale", t - (1.5 * 2.0**f.digits + 2 * f.bias))
+    scale, back = two_steps(t, x)
+    return scale.fma(u, scale) * back
+
+
 def exp(x: Term, low: Term | None = None) -> Term:
     wide = x.n.dtype == "f64"
     if low is None:
         x = clamped(x, -746.0, 710.0) if wide else clamped(x, -104.0, 89.0)
     r, p, t = exp_parts(x, 2 * FORMATS[x.n.dtype].bias, low)
-    scale, back = two_steps(t, x)
-    return scale.fma(p.fma(r * r, r), scale) * back
+    return scaled(p.fma(r * r, r), t, x)
 
 
 _LN2 = {"f32": (0.6931471824645996, -1.904654299957768e-09), "f64": (math.log(2), 2.3190468138462996e-17)}
@@ -94,8 +102,7 @@ def exp2(x: Term) -> Term:
     v_low = r.fma(ln2_low, r.fma(ln2, -v))
     square = v * v
     u = v + paired(v, square, _EXP[x.n.dtype]).fma(square, v_low)
-    scale, back = two_steps(t, x)
-    return scale.fma(u, scale) * back
+    return scaled(u, t, x)
 
 
 # 2^r on |r| <= 1/2, to 35 bits
