@@ -16,7 +16,7 @@ def _gate(x: Value, k: int, count: int) -> Value:
     return slice_(x, starts, (*x.shape[:-1], n), (1,) * len(x.shape))
 
 
-@composite
+@composite(name="lstm_cell")
 @once_rounded
 def lstm_state(gates: Value, c: Value) -> Value:
     """The next c of an LSTM, from gates in the order i, f, g, o along the last axis (Hochreiter, Schmidhuber, 1997)."""
@@ -24,14 +24,14 @@ def lstm_state(gates: Value, c: Value) -> Value:
     return sigmoid(f) * c + sigmoid(i) * tanh(g)
 
 
-@composite
+@composite(name="lstm_cell")
 @once_rounded
 def lstm_output(gates: Value, c: Value) -> Value:
     """The next h of an LSTM, from its gates and the next c."""
     return sigmoid(_gate(gates, 3, 4)) * tanh(c)
 
 
-@composite
+@composite(name="gru_cell")
 @once_rounded
 def gru_output(x: Value, hidden: Value, h: Value) -> Value:
     """The next h of a GRU (Cho et al., 2014), from what the input and h contribute to the gates, in the order r, z, n
