@@ -286,7 +286,7 @@ class _Planner:
         spans = {c.first + k: (c.first, c.first + len(c.members) - 1) for c in found for k in range(len(c.members))}
         for k, step in enumerate(steps):
             begin, end = spans.get(k, (k, k))
-            for i in _operations(step):
+            for i in stored(step):
                 first_use.setdefault(at[i], begin)
                 last_use[at[i]] = end
         temporaries, arena = _arena(
@@ -305,7 +305,7 @@ class _Planner:
         return self.ops[b].numel * self.ops[b].dtype.bytes
 
 
-def _operations(step: Step) -> list[int]:
+def stored(step: Step) -> list[int]:
     """The stored operations that a step reads or writes."""
     if isinstance(step, Kernel):
         return [cell[1] for cell in step.cells if cell[0] == "pointer"]

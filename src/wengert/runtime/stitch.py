@@ -32,7 +32,7 @@ from wengert.record.primitive import (
     Source,
 )
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
-from wengert.runtime import blas, threads, trace
+from wengert.runtime import blas, interrupts, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, fill_numbers, views_of
 from wengert.runtime.light import let_go
@@ -357,6 +357,8 @@ class Stitcher:
             if mine and last[root] == at and not self.kept[root] and operands.count(root) == 1:
                 key.append(True)
                 taking.append((v.index, root))
+        if taking and max([root for _, root in taking]) >= len(self.cone):
+            interrupts.defer()
         for result, root in reversed(taking):
             self.needs[root] |= self.needs[result]
         self.taking.update(result for result, _ in taking)
@@ -548,7 +550,7 @@ class _Calls:
         for patch, first, slots in self.numbers:
             patch.fill_slots(_views, first, slots)
         rows = array("q", self.rows)
-        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel)
+        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel, interrupts.deferring())
         counters.kernels_run += len(rows) // 4
         self.rows, self.cells, self.numbers, self.parallel = [], [], [], False
 
