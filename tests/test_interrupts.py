@@ -162,17 +162,21 @@ def test_a_run_that_overwrites_what_it_reads_comes_to_its_end(monkeypatch, size)
     p = torch.ones(size)
     evaluate.settle([value(p)])
     monkeypatch.setattr(threads, "run_program", interrupted)
-    overwritten = 0
+    both = 0
     for k in range(1, 9):
         at = value(p).data.address
         p[: size // 2] += 1
         due.append(k)
-        with pytest.raises(KeyboardInterrupt):
+        interrupted = False
+        try:
             evaluate.settle([value(p)])
+        except KeyboardInterrupt:
+            interrupted = True  # not where a kernel was interpreted, for want of code
+        due.clear()
         evaluate.settle([value(p)])
-        overwritten += value(p).data.address == at
+        both += interrupted and value(p).data.address == at
         assert not interrupts.deferring()
-    assert overwritten  # or the test says nothing
+    assert both  # or the test says nothing
     np.testing.assert_array_equal(p.numpy(), [9] * (size // 2) + [1] * (size // 2))
 
 
