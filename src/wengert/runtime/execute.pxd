@@ -7,7 +7,7 @@ cdef class Executable:
     cdef public object plan, cells, program, joined, views, known
     cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large
     cdef public bint parallel, compiled, behind
-    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries
+    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, harmless
 
     @cython.locals(
         buffers=list, address=list, buffer=Buffer, block=Block, b=Py_ssize_t, k=Py_ssize_t, cell=Py_ssize_t, offset=Py_ssize_t,
