@@ -320,7 +320,8 @@ class Stitcher:
         size = _numel(v.shape)
         if size > BLOWN_UP:
             read = sum([_numel(self.values[o].shape) for o in operands])
-            if size > LARGEST or size >= config.virtual_ratio * max(read, 1):
+            inner = max([_numel(p.shape) for p in prim.of(v)]) if isinstance(prim, Composite) else 0
+            if max(size, inner) > LARGEST or size >= config.virtual_ratio * max(read, 1):
                 return False
         if role == POINT:
             i = v.index
