@@ -268,7 +268,7 @@ def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...
 
 def same(a: tuple[Lens, ...], b: tuple[Lens, ...]) -> bool:
     """Whether both are seen to show the same elements in the same order."""
-    return len(a) == len(b) and all([_alike(x, y) for x, y in zip(a, b, strict=True)])
+    return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _alike(x: Any, y: Any) -> bool:
