@@ -724,3 +724,53 @@ def test_a_part_of_an_expanded_tensor_that_shows_nothing_twice_can_be_written():
     np.testing.assert_array_equal(y.numpy(), [[[0, 0, 0]], [[1, 0, 2]]])
     with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
         y.expand(4, 2, 5, 3)[2:3, 1:, 3:, ::2] += 1
+
+
+# -- t[i] += y: Python assigns what it has added to --
+
+
+ADDED: dict = {
+    "slice": (lambda t, y: t.__setitem__(slice(1, 4), t[1:4].add_(y[:3])), slice(1, 4)),
+    "element": (lambda t, y: t.__setitem__(2, t[2].add_(y[0])), 2),
+    "step": (lambda t, y: t.__setitem__(slice(None, None, 2), t[::2].add_(y[:3])), slice(None, None, 2)),
+    "all": (lambda t, y: t.__setitem__(..., t[...].add_(y)), ...),
+}
+
+
+@pytest.mark.parametrize("name", ADDED)
+@pytest.mark.parametrize("within", [False, True])
+def test_what_is_added_to_a_part_is_written_once(name, within):
+    add, index = ADDED[name]
+    n = 6
+    whole = torch.arange(10.0)
+    t = whole[2:8] if within else torch.arange(2.0, 8.0)
+    y = torch.arange(1.0, n + 1, requires_grad=True)
+    before = t._version
+    add(t, y)
+    assert t._version == before + 2  # as PyTorch counts
+    expected = np.arange(2.0, 8.0)
+    count = np.size(expected[index])
+    expected[index] += np.arange(1.0, n + 1)[:count].reshape(np.shape(expected[index]))
+    assert torch.show.record(t).count("= write(") <= 1
+    np.testing.assert_array_equal(t.detach().numpy(), expected)
+    weights = np.arange(1.0, n + 1)
+    (t * torch.tensor(weights, dtype=torch.float32)).sum().backward()
+    grad = np.zeros(n)
+    grad[:count] = weights[index]
+    np.testing.assert_array_equal(y.grad.numpy(), grad)
+
+
+def test_what_lies_elsewhere_is_written():
+    t = torch.arange(6.0)
+    t[1:4] = t[:3]
+    assert t.tolist() == [0, 0, 1, 2, 4, 5]
+    t[0:3] = t[2:5:1]
+    assert t.tolist() == [1, 2, 4, 2, 4, 5]
+    t[:] = t.flip(0)
+    assert t.tolist() == [5, 4, 2, 4, 2, 1]
+    m = torch.arange(4.0).reshape(2, 2)
+    m[:] = m.T
+    assert m.tolist() == [[0, 2], [1, 3]]
+    u = t.detach()
+    u[1:3] += 1
+    assert t.tolist() == [5, 5, 3, 4, 2, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import dot_reader
+import numpy as np
 import pytest
 
 import wengert as torch
 from wengert import nn, viz
+from wengert.runtime import evaluate
 from wengert.viz import model
 from wengert.viz.fold import folded
 from wengert.viz.text import visible
@@ -155,18 +158,116 @@ def test_a_composition_is_one_box_that_opens():
     assert sorted(readers) == ["MulBackward0", "SigmoidBackward0"]
 
 
-def test_what_is_recorded_as_one_entry_is_one_box():
+def names(graph, *kinds):
+    return [v.name for v in graph.of_kind(*(kinds or ("operation",)))]
+
+
+def test_what_is_recorded_as_one_entry_opens():
+    x, w, b = (torch.randn(*shape, requires_grad=True) for shape in ((3, 4), (4,), (4,)))
+    y = torch.nn.functional.layer_norm(x, (4,), w, b).exp()
+    (closed, after) = model.graph(y).of_kind("operation")
+    assert (closed.name, after.name, after.inside) == ("NativeLayerNormBackward0", "ExpBackward0", 0)
+    graph = model.graph(y, names={"y": y}, expand=["layer_norm"])
+    assert closed.inside == len(graph.of_kind("operation")) - 2
+    assert [g.name for g in graph.groups] == ["NativeLayerNormBackward0"]
+    inner = [v for v in graph.of_kind("operation") if v.group == 0]
+    assert [v.name for v in inner] == [
+        "MeanBackward1", "SubBackward0", "MulBackward0", "MeanBackward1", "SubBackward0", "AddBackward0",
+        "PowBackward0", "MulBackward0", "MulBackward0", "AddBackward0",
+    ]  # fmt: skip
+    assert {v.source for v in inner} == {closed.source}
+    assert inner[-1].node is closed.node  # the last one has the result of the whole
+    x_, w_, b_ = (v.key for v in graph.of_kind("leaf"))
+    assert [graph[e.target].name for e in graph.out_of(w_)] == ["MulBackward0"]
+    assert [e.target for e in graph.out_of(b_)] == [inner[-1].key]
+    assert sorted(graph[e.target].name for e in graph.out_of(x_)) == ["MeanBackward1", "SubBackward0", "SubBackward0"]
+    assert [graph[e.target].name for e in graph.out_of(inner[-1].key)] == ["ExpBackward0"]
+
+
+def test_entries_within_entries_are_frames_within_frames():
     x = torch.randn(3, 4, requires_grad=True)
-    (v,) = model.graph(torch.nn.functional.layer_norm(x, (4,)), expand=True).of_kind("operation")
-    assert v.node.name() == "NativeLayerNormBackward0"
+    graph = model.graph(torch.nn.functional.softmax(torch.nn.functional.layer_norm(x, (4,)), 1), expand=True)
+    found = [(g.name, None if g.parent is None else graph.groups[g.parent].name) for g in graph.groups]
+    assert Counter(found) == {
+        ("SoftmaxBackward0", None): 1, ("NativeLayerNormBackward0", None): 1, ("SumBackward1", "SoftmaxBackward0"): 1,
+        ("MeanBackward1", "NativeLayerNormBackward0"): 2, ("SumBackward1", "MeanBackward1"): 2,
+    }  # fmt: skip
+    assert not [v for v in graph.of_kind("operation") if v.group is None or v.inside]
+
+
+def test_values_inside_an_entry_are_what_it_computes():
+    x = torch.tensor([[1.0, 2.0, 6.0]], requires_grad=True)
+    graph = model.graph(x.softmax(1), expand=True, constants=True)
+    found = {v.name: evaluate.read(v.value) for v in graph.of_kind("operation", "constant")}
+    e = np.exp([[-5.0, -4.0, 0.0]])
+    np.testing.assert_allclose(found["other"], [[6.0]])
+    np.testing.assert_allclose(found["SubBackward0"], [[-5.0, -4.0, 0.0]])
+    np.testing.assert_allclose(found["ExpBackward0"], e, rtol=1e-6)
+    np.testing.assert_allclose(found["ViewBackward0"], [[e.sum()]], rtol=1e-6)
+    np.testing.assert_allclose(found["DivBackward0"], e / e.sum(), rtol=1e-6)
+
+
+def test_opening_changes_nothing():
+    def run(look):
+        x = torch.arange(12.0).reshape(3, 4).requires_grad_()
+        y = torch.nn.functional.layer_norm(x, (4,)).softmax(1)[:, 0].sum()
+        if look:
+            viz.make_dot(y, expand=True, show_saved=True, show_constants=True).svg  # noqa: B018
+            assert not torch.show.record(y, expand=True).count("placeholder")
+        y.backward()
+        return x.grad.numpy().tobytes()
+
+    assert run(False) == run(True)
+
+
+def test_an_entry_with_a_frozen_bias_opens():
+    x, w = torch.randn(3, 4, requires_grad=True), torch.randn(5, 4)
+    y = torch.nn.functional.linear(x, w, torch.randn(5))
+    assert names(model.graph(y, expand=["linear"])) == ["MmBackward0", "AddBackward0"]
+    graph = model.graph(y, expand=True, constants=True)
+    assert {v.shape for v in graph.of_kind("constant")} >= {(4, 5)}
+
+
+def test_steps_of_an_lstm_open():
+    cell = torch.nn.LSTMCell(3, 4)
+    h, c = cell(torch.randn(2, 3))
+    graph = model.graph([h, c], expand=["lstm_cell"])
+    assert {"SigmoidBackward0", "TanhBackward0"} <= set(names(graph))
+    assert [g.name for g in graph.groups] == ["MulBackward0", "AddBackward0"]
+
+
+def test_every_composition_has_the_name_of_a_public_function():
+    known = {*dir(torch), *dir(torch.nn.functional), *dir(torch.Tensor), *dir(torch.nn), "adam"}
+    folder = Path(torch.__file__).parent
+    paths = [*folder.glob("ops/*.py"), *folder.glob("optim/*.py")]
+    modules = [importlib.import_module(f"wengert.{p.parent.name}.{p.stem}") for p in paths]
+    found = {c.name for m in modules for f in vars(m).values() if (c := getattr(f, "composition", None)) is not None}
+    assert {"mean", "sum", "softmax", "layer_norm", "linear_backward_weight"} <= found
+    modules_of = {"lstm_cell": "LSTMCell", "gru_cell": "GRUCell"}
+    unknown = [n for n in found if modules_of.get(n, n.partition("_backward")[0]) not in known]
+    assert not unknown
+
+
+def test_the_record_names_what_it_is_made_of():
+    y = torch.tensor([1.0, 2.0, 3.0], requires_grad=True).mean()
+    leaf, entry, *inside = torch.show.record(y, expand=True).splitlines()
+    assert entry.startswith("%1 = mean(%0, axes=(0,), keepdim=False) : float32[]  MeanBackward0")
+    assert [line.split(" = ")[1].split("(")[0] for line in inside] == ["sum", "full", "div"]
+    assert inside[-1].strip() == "%1.2 = div(%1.0, %1.1) : float32[]"
+    assert torch.show.record(y).splitlines() == [leaf, entry]
+    g = torch.show.record(torch.nn.functional.gelu(torch.ones(2)), expand=True).splitlines()
+    assert "erfc" in g[-2]
+    assert g[-1].strip() == "%1.5 = mul(%1.1, %1.4) : float32[2]"
 
 
 def test_compositions_within_compositions_are_frames_within_frames():
     x = torch.randn(3, 4, requires_grad=True)
     graph = model.graph(x.var(), expand=True)
-    assert [(g.name, g.parent) for g in graph.groups] == [("VarBackward0", None), ("MeanBackward0", 0)]
+    assert [(g.name, g.parent) for g in graph.groups] == [
+        ("VarBackward0", None), ("SumBackward1", 0), ("MeanBackward0", 0), ("SumBackward1", 2),
+    ]  # fmt: skip
     assert all(graph.path(v.group)[0] == 0 for v in graph.of_kind("operation"))
-    assert {v.group for v in graph.of_kind("operation")} == {0, 1}
+    assert {v.group for v in graph.of_kind("operation")} == {0, 1, 2, 3}
 
 
 def residual(n):

@@ -197,8 +197,8 @@ def test_compositions_open():
     assert labels(closed).count("var") == 1
     assert "sub" not in labels(closed)
     opened = closed["opened"]
-    assert {"mean", "sub", "div"} <= set(labels(opened))
-    assert "var" in [f[4] for f in opened["frames"]]
+    assert {"sum", "sub", "div"} <= set(labels(opened))
+    assert {"var", "mean"} <= {f[4] for f in opened["frames"]}
     assert "sub" in told(data, closed, "var")["inside"]
 
 

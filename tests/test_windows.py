@@ -241,6 +241,74 @@ def test_convolutions_by_panels_and_by_loops(shape, kernel, how, dtype, monkeypa
     np.testing.assert_allclose((dw * step).sum(), (weights * convolved(a, step, *how)).sum(), rtol=close, atol=close)
 
 
+def spread(x: np.ndarray, w: np.ndarray, stride, padding, dilation, size) -> np.ndarray:
+    """The transpose of a convolution of one group by its definition, one product at a time."""
+    out = np.zeros((x.shape[0], w.shape[1], *[n + 2 * p for n, p in zip(size, padding, strict=True)]))
+    for at in np.ndindex(*x.shape[2:]):
+        for tap in np.ndindex(*w.shape[2:]):
+            place = tuple(o * s + k * d for o, s, k, d in zip(at, stride, tap, dilation, strict=True))
+            out[(slice(None), slice(None), *place)] += x[(..., *at)] @ w[(..., *tap)]
+    return out[(..., *[slice(p, p + n) for n, p in zip(size, padding, strict=True)])]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_gradients_of_convolutions_by_their_input(seed):
+    """Of all kinds: strides that divide nothing, kernels smaller than the stride, margins wider than the kernel, and
+    more than one axis with different settings; the transposed convolution, and its gradient, which is a convolution."""
+    rng = np.random.default_rng(seed)
+    ndim = 1 + seed % 3
+    f = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[ndim - 1]
+    kernel, stride = (tuple(map(int, rng.integers(1, 5, ndim))) for _ in range(2))
+    padding, dilation = tuple(map(int, rng.integers(0, 4, ndim))), (1,) * ndim
+    if seed % 4 == 0:
+        dilation = tuple(map(int, rng.integers(1, 4, ndim)))
+    size = tuple(int(rng.integers(d * (k - 1) + 1, d * (k - 1) + 7)) for d, k in zip(dilation, kernel, strict=True))
+    groups = 1 + seed % 2
+    x = torch.tensor(numbers(2, 3 * groups, *size, dtype="f8"), requires_grad=True)
+    w = torch.tensor(numbers(2 * groups, 3, *kernel, seed=1, dtype="f8"), requires_grad=True)
+    y = f(x, w, None, stride, padding, dilation, groups)
+    g = torch.tensor(numbers(*y.shape, seed=2, dtype="f8"), requires_grad=True)
+    (dx,) = torch.autograd.grad(y, x, g, create_graph=True)
+    parts = [
+        spread(g.detach().numpy()[:, 2 * k : 2 * k + 2], w.detach().numpy()[2 * k : 2 * k + 2], stride, padding,
+               dilation, size)
+        for k in range(groups)
+    ]  # fmt: skip
+    np.testing.assert_allclose(dx.detach().numpy(), np.concatenate(parts, 1), rtol=0, atol=1e-12)
+    # dx is linear in g and in w, and so are its gradients: <v, dx> = <g, its gradient by g> = <w, its gradient by w>
+    v = torch.tensor(numbers(*x.shape, seed=3, dtype="f8"))
+    by_g, by_w = torch.autograd.grad((dx * v).sum(), (g, w))
+    total = float((dx * v).sum())
+    np.testing.assert_allclose([float((by_g * g).sum()), float((by_w * w).sum())], total, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(by_g.numpy(), f(v, w, None, stride, padding, dilation, groups).detach(), atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_gradient_by_the_input_is_a_product_that_stores_no_windows(stride):
+    x, w = torch.tensor(numbers(2, 16, 24, 24), requires_grad=True), torch.tensor(numbers(32, 16, 3, 3, seed=1))
+    y = torch.nn.functional.conv2d(x, w, None, stride, 1)
+    (dx,) = torch.autograd.grad(y, x, torch.tensor(numbers(*y.shape)))
+    plan = plan_of(dx)
+    (product,) = products(dx)
+    size = 2 * 16 * 24 * 24
+    assert product.places is not None
+    assert product.batch * product.m * product.n == size  # nothing is computed that is not needed
+    assert all(plan.ops[b].numel <= 2.6 * size for b, _ in plan.temporaries)
+    # The weights are reversed once, not for each image.
+    assert sum(plan.ops[b].numel for b, _ in plan.temporaries if plan.ops[b].numel < size / 2) <= 2 * 16 * 32 * 16
+
+
+def test_forward_mode_and_maps_of_convolutions():
+    x, w = torch.tensor(numbers(2, 3, 7, 7, dtype="f8")), torch.tensor(numbers(4, 3, 3, 3, seed=1, dtype="f8"))
+    f = lambda x: torch.nn.functional.conv2d(x, w, None, 2, 1)  # noqa: E731
+    t = torch.tensor(numbers(2, 3, 7, 7, seed=2, dtype="f8"))
+    np.testing.assert_allclose(torch.func.jvp(f, (x,), (t,))[1].numpy(), f(t).numpy(), atol=1e-12)
+    pull = torch.func.vjp(f, x)[1]
+    gs = torch.tensor(numbers(3, 2, 4, 4, 4, seed=3, dtype="f8"))
+    together = torch.func.vmap(pull)(gs)[0].numpy()
+    np.testing.assert_allclose(together, np.stack([pull(g)[0].numpy() for g in gs]), atol=1e-12)
+
+
 def test_windows_of_a_convolution_are_not_stored():
     x, w = torch.tensor(numbers(2, 16, 24, 24)), torch.tensor(numbers(32, 16, 3, 3, seed=1))
     y = torch.nn.functional.conv2d(x, w, padding=1)

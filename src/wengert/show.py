@@ -28,9 +28,16 @@ from wengert.tensor import Tensor, tensor_value
 FORMS = ("loop", "llvm", "cuda", "assembly")
 
 
-def record(*tensors: Tensor) -> str:
-    """The Wengert list that leads to the tensors: one line an entry, with its source line."""
-    return record_text([tensor_value(t) for t in tensors])
+def record(*tensors: Tensor, expand: bool = False) -> str:
+    """The Wengert list that leads to the tensors: one line an entry, with its source line. With `expand`, what is
+    recorded as one entry is followed by the operations that it is made of.
+
+    >>> import wengert
+    >>> y = wengert.tensor([1.0, 3.0]).mean()
+    >>> print(wengert.show.record(y, expand=True).splitlines()[2])
+        %1.0 = sum(%0, axis=0, size=2) : float32[]
+    """
+    return record_text([tensor_value(t) for t in tensors], expand)
 
 
 def plan(*tensors: Tensor) -> str:

@@ -266,6 +266,17 @@ def compose(lenses: tuple[Lens, ...], more: tuple[Lens, ...]) -> tuple[Lens, ...
     return lenses + more
 
 
+def same(a: tuple[Lens, ...], b: tuple[Lens, ...]) -> bool:
+    """Whether both are seen to show the same elements in the same order."""
+    return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _alike(x: Any, y: Any) -> bool:
+    if type(x) is not Slice or type(y) is not Slice:
+        return x is y
+    return bool((x.starts, x.sizes, x.steps, x.shown) == (y.starts, y.sizes, y.steps, y.shown))
+
+
 def get(lenses: tuple[Lens, ...], v: Value) -> Value:
     """What the lenses show of v."""
     for lens in lenses:
@@ -510,6 +521,13 @@ class Storage:
             self.seen = m.tick
         self.value = v
         self.tick += 1
+
+    def rewrite(self) -> None:
+        """Count a write of what is there already."""
+        if self.memory is None:
+            self.version += 1
+        else:
+            self.memory.version += 1
 
     def shared(self) -> Storage | Memory:
         """What all tensors that see these numbers have in common."""

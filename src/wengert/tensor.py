@@ -470,6 +470,10 @@ class Tensor:
         self._check_write(bool(m.lenses))
         if not isinstance(x, (Tensor, np.ndarray, *NUMBERS)):
             raise TypeError(f"can't assign a {type(x).__name__} to a torch.{LONG_NAMES[v.dtype.name]}Tensor")
+        s = self._store
+        if s is not None and isinstance(x, Tensor) and x._store is s:  # `t[i] += y` has written it
+            if not m.picks and storage.same(x._lenses, storage.compose(self._lenses, m.lenses)):
+                return s.rewrite()
         new = value(x)
         if not isinstance(new, Value):
             dtypes.check_range(new, v.dtype)

@@ -338,16 +338,14 @@ class _Planner:
         spans = {c.first + k: (c.first, c.first + len(c.members) - 1) for c in found for k in range(len(c.members))}
         for k, step in enumerate(steps):
             begin, end = spans.get(k, (k, k))
-            for i in _operations(step):
+            for i in stored(step):
                 first_use.setdefault(at[i], begin)
                 last_use[at[i]] = end
         temporaries, arena = _arena(
             [(b, self._bytes(b), first_use[b], last_use[b]) for b in made if b not in kept and b in first_use]
         )
         for c in found:
-            outside = {
-                at[i] for k, step in enumerate(steps) if spans.get(k, (k,))[0] != c.first for i in _operations(step)
-            }
+            outside = {at[i] for k, step in enumerate(steps) if spans.get(k, (k,))[0] != c.first for i in stored(step)}
             c.local = {i: n for i, n in c.made.items() if at[i] == i and i not in kept and i not in outside}
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, at[i]) for i in self.outputs if self.ops[i].value >= 0]
@@ -357,7 +355,7 @@ class _Planner:
         return self.ops[b].numel * self.ops[b].dtype.bytes
 
 
-def _operations(step: Step) -> list[int]:
+def stored(step: Step) -> list[int]:
     """The stored operations that a step reads or writes."""
     if isinstance(step, Kernel):
         return [cell[1] for cell in step.cells if cell[0] == "pointer"]

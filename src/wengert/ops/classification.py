@@ -98,7 +98,7 @@ def nll_loss(
     return named(out, "NllLoss2DBackward0" if len(input.shape) > 2 else "NllLossBackward0", input)
 
 
-@composite
+@composite(name="nll_loss")
 def _nll(input: Value, target: Value, weight: Value | None, axis: int, ignore_index: int, mode: str) -> Value:
     each, weights = _negative_log(input, target, weight, axis, ignore_index)
     return _weighted_mean(each, weights, mode)

@@ -1,7 +1,7 @@
-"""Convolutions: windows of the input, one contraction with the weights. No rule of their own.
+"""Convolutions: windows of the input, one contraction with the weights.
 
-The windows are index arithmetic; whether they are stored for BLAS or read in a loop is the compiler's business, for
-the derivatives too.
+The windows are index arithmetic; whether they are stored for BLAS or read in a loop is the compiler's business. The
+derivative with respect to the input is a transposed convolution, which reads windows as well, and the reverse.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from wengert.api import api
 from wengert.attributes import LONG_NAMES
 from wengert.ops.composite import named
+from wengert.ops.entries import composite
 from wengert.ops.movement import embed, expand, permute, reshape, slice_
 from wengert.ops.reduction import contract
 from wengert.ops.windows import windows
@@ -62,15 +63,100 @@ def patches(x: Value, kernel: Shape, stride: Shape, dilation: Shape) -> Value:
 
 
 def _contracted(x: Value, weight: Value, stride: Shape, dilation: Shape, groups: int) -> Value:
-    """The convolution of padded x (N, C, *S) with weight (O, C / groups, *K): a product for each image, whose columns
-    are places."""
+    """The convolution of padded x (N, C, *S) with weight (O, C / groups, *K), as (N, groups, O / groups, places): a
+    product for each image, whose columns are places."""
     n, outputs, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
     cols = patches(x, kernel, stride, dilation)
-    out = cols.shape[2 + len(kernel) :]
-    taps, places, each = math.prod(weight.shape[1:]), math.prod(out), outputs // groups
+    taps, places, each = math.prod(weight.shape[1:]), math.prod(cols.shape[2 + len(kernel) :]), outputs // groups
     cols = reshape(cols, (n, groups, taps, places))
     filters = reshape(weight, (groups, each, taps))
-    return reshape(contract(expand(filters, (n, *filters.shape)), cols), (n, outputs, *out))
+    return contract(expand(filters, (n, *filters.shape)), cols)
+
+
+def _places(size: Shape, kernel: Shape, stride: Shape, low: Shape, high: Shape, dilation: Shape) -> list[int]:
+    """How many windows fit along each axis, zeros around it included."""
+    axes = zip(size, kernel, stride, low, high, dilation, strict=True)
+    return [(a + n + b - d * (k - 1) - 1) // s + 1 for n, k, s, a, b, d in axes]
+
+
+def _by_input(
+    g: Value, weight: Value, stride: Shape, low: Shape, high: Shape, dilation: Shape, groups: int, shape: Shape
+) -> Value:
+    places = _places(shape[2:], weight.shape[2:], stride, low, high, dilation)
+    g = reshape(g, (shape[0], weight.shape[0], *places))
+    return transposed(g, weight, stride, low, shape[2:], dilation, groups)
+
+
+@composite(vjp={"input": _by_input}, name="convolution")
+def _convolved(
+    input: Value, weight: Value, stride: Shape, low: Shape, high: Shape, dilation: Shape, groups: int
+) -> Value:
+    out = _contracted(padded(input, low, high), weight, stride, dilation, groups)
+    if out.shape[2] > 1:
+        return out
+    # A product of one row is a loop, which is over places only if the result has their axes.
+    places = _places(input.shape[2:], weight.shape[2:], stride, low, high, dilation)
+    return reshape(out, (input.shape[0], weight.shape[0], *places))
+
+
+def convolved(
+    input: Value, weight: Value, stride: Shape, low: Shape, high: Shape, dilation: Shape, groups: int
+) -> Value:
+    """The convolution of (N, C, *S) with `low` and `high` zeros around it."""
+    out = _convolved(input, weight, stride, low, high, dilation, groups)
+    shape = (input.shape[0], weight.shape[0], *_places(input.shape[2:], weight.shape[2:], stride, low, high, dilation))
+    return out if out.shape == shape else reshape(out, shape)  # of its own: it shows the memory of the product
+
+
+def transposed(x: Value, weight: Value, stride: Shape, low: Shape, size: Shape, dilation: Shape, groups: int) -> Value:
+    """The transpose of `convolved` with weight (O, C / groups, *K): (N, O, *P) to (N, C, *size).
+
+    Element j of the result gets x[o] weight[k] wherever o * stride + k * dilation = j + low. If the dilation is 1 and
+    j = q * stride + r, then k - low = (q - o) * stride + r: for each of the `stride` remainders r the result is a
+    convolution of x with some of the taps, reversed. All are channels of one product, and then put side by side.
+    """
+    if max(stride) > 1 and max(dilation) > 1:
+        x, stride = _apart(x, stride), (1,) * len(stride)
+    axes = range(len(stride))
+    first = [-(-low[k] // stride[k]) for k in axes]
+    filters = _remainders(weight, stride, tuple([first[k] * stride[k] - low[k] for k in axes]), groups)
+    count = [-(-size[k] // stride[k]) for k in axes]
+    before = tuple([dilation[k] * (filters.shape[2 + k] - 1) - first[k] for k in axes])
+    after = tuple([count[k] + first[k] - x.shape[2 + k] for k in axes])
+    out = convolved(x, filters, (1,) * len(stride), before, after, dilation, groups)
+    return _side_by_side(out, stride, size) if max(stride) > 1 else out
+
+
+@composite(name="flip")
+def _remainders(weight: Value, stride: Shape, margin: Shape, groups: int) -> Value:
+    """(O, C / groups, *K), behind a margin, as the weight (C * prod(stride), O / groups, *T) of a convolution with the
+    reversed taps t * stride + r of each remainder r; zeros beyond the kernel."""
+    outputs, each, *kernel = weight.shape
+    ndim = len(kernel)
+    taps = [-(-(a + k) // s) for a, k, s in zip(margin, kernel, stride)]
+    w = padded(weight, margin, tuple([t * s - a - k for t, s, a, k in zip(taps, stride, margin, kernel)]))
+    w = reshape(w, (groups, outputs // groups, each, *[n for pair in zip(taps, stride) for n in pair]))
+    starts = [0, 0, 0, *[n for t in taps for n in (t - 1, 0)]]
+    w = slice_(w, tuple(starts), w.shape, (1, 1, 1, *[n for _ in taps for n in (-1, 1)]))
+    w = permute(w, (0, 2, *range(4, 4 + 2 * ndim, 2), 1, *range(3, 3 + 2 * ndim, 2)))
+    return reshape(w, (groups * each * math.prod(stride), outputs // groups, *taps))
+
+
+def _side_by_side(x: Value, stride: Shape, size: Shape) -> Value:
+    """(N, C * prod(stride), *Q) to (N, C, *size): place q * stride + r is channel r of place q."""
+    ndim, (n, channels), places = len(stride), x.shape[:2], x.shape[2:]
+    channels //= math.prod(stride)
+    x = reshape(x, (n, channels, *stride, *places))
+    x = permute(x, (0, 1, *[a for k in range(ndim) for a in (2 + ndim + k, 2 + k)]))
+    x = reshape(x, (n, channels, *[q * s for q, s in zip(places, stride)]))
+    shape = (n, channels, *size)
+    return x if x.shape == shape else slice_(x, (0,) * len(shape), shape, (1,) * len(shape))
+
+
+def _apart(x: Value, stride: Shape) -> Value:
+    """The elements `stride` apart, zeros between them."""
+    shape = (*x.shape[:2], *[(n - 1) * s + 1 if n else 0 for n, s in zip(x.shape[2:], stride, strict=True)])
+    return embed(x, shape, (0,) * len(shape), (1, 1, *stride))
 
 
 def _check(name: str, input: Value, weight: Value, bias: Value | None, groups: int, transposed: bool) -> None:
@@ -172,14 +258,15 @@ def _conv(
     if not isinstance(padding, str) and min(sizes_of(padding, d, "padding")) < 0:
         raise RuntimeError("negative padding is not supported")
     _check(name, input, weight, bias, groups, False)
-    x = padded(_batched(input, d), *_margins(padding, kernel, step, gap))
+    x, (low, high) = _batched(input, d), _margins(padding, kernel, step, gap)
+    sizes = [a + n + b for a, n, b in zip(low, x.shape[2:], high, strict=True)]
     spans = [g * (k - 1) + 1 for g, k in zip(gap, kernel, strict=True)]
-    if any(s > n for s, n in zip(spans, x.shape[2:], strict=True)):
+    if any(s > n for s, n in zip(spans, sizes, strict=True)):
         raise RuntimeError(
-            f"Calculated padded input size per channel: ({' x '.join(map(str, x.shape[2:]))}). Kernel size:"
+            f"Calculated padded input size per channel: ({' x '.join(map(str, sizes))}). Kernel size:"
             f" ({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size"
         )
-    return _finished(_contracted(x, weight, step, gap, groups), input, weight, bias)
+    return _finished(convolved(x, weight, step, low, high, gap, groups), input, weight, bias)
 
 
 @_api
@@ -239,23 +326,6 @@ def conv3d(
 # -- transposed: the derivative of a convolution with respect to its input --
 
 
-def _flipped(weight: Value, groups: int) -> Value:
-    """(C, O / groups, *K) as the weight (O, C / groups, *K) of a convolution, every kernel reversed."""
-    channels, each, *kernel = weight.shape
-    last = tuple([k - 1 for k in kernel])
-    w = slice_(weight, (0, 0, *last), weight.shape, (1, 1, *[-1] * len(kernel)))
-    w = permute(reshape(w, (groups, channels // groups, each, *kernel)), (0, 2, 1, *range(3, 3 + len(kernel))))
-    return reshape(w, (groups * each, channels // groups, *kernel))
-
-
-def _apart(x: Value, stride: Shape) -> Value:
-    """The elements `stride` apart, zeros between them."""
-    if all(s == 1 for s in stride):
-        return x
-    shape = (*x.shape[:2], *[(n - 1) * s + 1 if n else 0 for n, s in zip(x.shape[2:], stride, strict=True)])
-    return embed(x, shape, (0,) * len(shape), (1, 1, *stride))
-
-
 def _conv_transpose(
     name: str,
     input: Value,
@@ -281,11 +351,12 @@ def _conv_transpose(
             f"output padding must be smaller than either stride or dilation, but got output_padding: {list(extra)}"
             f" stride: {list(step)} dilation: {list(gap)}"
         )
-    low = tuple([g * (k - 1) - p for g, k, p in zip(gap, kernel, margin, strict=True)])
-    high = tuple([a + e for a, e in zip(low, extra, strict=True)])
-    x = padded(_apart(_batched(input, d), step), low, high)
-    out = _contracted(x, _flipped(weight, groups), (1,) * d, gap, groups)
-    return _finished(out, input, weight, bias)
+    x = _batched(input, d)
+    size = tuple([
+        (n - 1) * s + g * (k - 1) + 1 + e - 2 * p
+        for n, s, g, k, e, p in zip(x.shape[2:], step, gap, kernel, extra, margin, strict=True)
+    ])  # fmt: skip
+    return _finished(transposed(x, weight, step, margin, size, gap, groups), input, weight, bias)
 
 
 @_api

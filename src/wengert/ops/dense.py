@@ -13,7 +13,7 @@ from wengert.ops.reduction import contract, sum
 from wengert.record.value import Value
 
 
-@composite
+@composite(name="linear_backward_input")
 def linear_by_input(g: Value, weight: Value) -> Value:
     """The gradient of a linear map by its input."""
     if len(weight.shape) == 1:
@@ -22,7 +22,7 @@ def linear_by_input(g: Value, weight: Value) -> Value:
     return reshape(contract(reshape(g, (math.prod(lead), n)), conj(weight)), (*lead, m))
 
 
-@composite
+@composite(name="linear_backward_weight")
 def linear_by_weight(g: Value, input: Value, shape: tuple[int, ...]) -> Value:
     """The gradient of a linear map by its weight, of `shape`."""
     rows, n = math.prod(input.shape[:-1]), math.prod(shape[:-1])
@@ -33,7 +33,7 @@ def linear_by_weight(g: Value, input: Value, shape: tuple[int, ...]) -> Value:
 LINEAR = {"input": linear_by_input, "weight": linear_by_weight, "bias": lambda g: g, "rest": lambda g: g}
 
 
-@composite(vjp=LINEAR)
+@composite(vjp=LINEAR, name="linear")
 @once_rounded
 def linear_onto(rest: Value, input: Value, weight: Value, bias: Value | None) -> Value:
     """rest + linear(input, weight, bias)."""

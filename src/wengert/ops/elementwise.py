@@ -57,7 +57,7 @@ MUL = Elementwise(
 )
 
 
-@pointwise
+@pointwise(name="div_backward")
 def _by_divisor(g: Value, self: Value, other: Value) -> Value:
     """What a quotient loses by its divisor: the sign stays outside, where the engine sees it."""
     return g * conj(self / other / other)

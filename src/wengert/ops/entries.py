@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -34,18 +34,25 @@ PARAMETERS = int, float, complex, str, tuple, dtype, type(None)  # what says all
 CALLS = 4096  # combinations of arguments that are known, of one composition
 
 
-def composite(function: Function | None = None, *, vjp: dict[str, Any] | None = None, linear: bool = False) -> Any:
-    """Record a composition as one entry. `vjp`: rules of some arguments, as those of a primitive."""
+def composite(
+    function: Function | None = None,
+    *,
+    vjp: dict[str, Any] | None = None,
+    linear: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Record a composition as one entry. `vjp`: rules of some arguments, as those of a primitive. `name`: what users
+    know it as, if not by the name of the function."""
     if function is None:
-        return lambda f: composite(f, vjp=vjp, linear=linear)
-    return recorded(Composition(function, vjp or {}, linear))
+        return lambda f: composite(f, vjp=vjp, linear=linear, name=name)
+    return recorded(Composition(function, vjp or {}, linear, name))
 
 
-def pointwise(function: Function | None = None, *, vjp: dict[str, Any] | None = None) -> Any:
+def pointwise(function: Function | None = None, *, vjp: dict[str, Any] | None = None, name: str | None = None) -> Any:
     """The same for a composition of elementwise operations."""
     if function is None:
-        return lambda f: pointwise(f, vjp=vjp)
-    return recorded(Pointwise(function, vjp or {}, False))
+        return lambda f: pointwise(f, vjp=vjp, name=name)
+    return recorded(Pointwise(function, vjp or {}, False, name))
 
 
 def recorded(composition: Composition) -> Function:
@@ -142,7 +149,9 @@ class Variant:
         self.names = tuple([name for name, value in layout if value])
         self.params = tuple([name for name, value in layout if not value])
         self.trace = functools.lru_cache(CALLS)(self._trace)
+        self.given: dict[tuple, Inputs] = {}  # by parameters and result, what the last new call was given
         self.prim = composition.primitive(self, static)
+        self.prim.variant = self
 
     def run(self, values: Any, static: Any) -> Any:
         """The composition as it is written."""
@@ -168,6 +177,14 @@ class Variant:
                 return None
             return Traced(*found, out.shape, out.dtype, n.name() if n is not None else None, order)
 
+    def opened(self, static: tuple, inputs: Inputs, constants: Collection[int]) -> tuple[list[Value], Value]:
+        """Placeholders for inputs, those in `constants` without a node, and what the composition records of them."""
+        with alone():
+            values = [_placeholder(shape, d) for shape, d in inputs]
+            for k in constants:
+                values[k].node = None
+            return values, self.run(values, static)
+
     def parts(self, static: tuple, inputs: Inputs) -> tuple[Part, ...]:
         found = self.trace(static, inputs)
         assert found is not None
@@ -181,9 +198,9 @@ class Variant:
             found: Value | None = lift["pullback"](lambda *v: self.run(v, rest[n:]), rest[:n], k, g)
             return self.composition.absent(g) if found is None else found
 
-        gradient.__name__ = f"{self.composition.name}_by_{self.names[k]}"
+        name = f"{self.composition.name}_backward" + (f"_{self.names[k]}" if n > 1 else "")
         _signed(gradient, (*self.names, *self.params))
-        return recorded(type(self.composition)(gradient, {}, False))
+        return recorded(type(self.composition)(gradient, {}, False, name))
 
     def tangent(self, k: int) -> Function:
         """The tangent of the result along that of the k-th value."""
@@ -209,12 +226,12 @@ def _signed(f: Any, names: tuple[str, ...]) -> None:
 class Composition:
     """A function of values, and what calls of it record: composites."""
 
-    def __init__(self, function: Function, vjp: dict[str, Any], linear: bool) -> None:
+    def __init__(self, function: Function, vjp: dict[str, Any], linear: bool, name: str | None) -> None:
         self.function = function
         self.vjp = vjp
         self.linear = linear
         self.names = tuple(inspect.signature(function).parameters)
-        self.name = function.__name__
+        self.name = name or function.__name__
         self.known: dict[tuple, Call] = {}
         self.variants: dict[tuple, Variant] = {}
 
@@ -222,6 +239,8 @@ class Composition:
         """What a call records that is made for the first time."""
         if len(self.known) >= CALLS:
             self.known.clear()
+            for variant in self.variants.values():
+                variant.given.clear()
         found = self.known[key] = self._found(args, kwargs, values)
         return found
 
@@ -234,7 +253,11 @@ class Composition:
         if not all(isinstance(x, PARAMETERS) for x in static):
             return PLAIN
         variant = self.variant(layout, len(args), static)
-        return PLAIN if variant is None else self.call(variant, static, values)
+        if variant is None:
+            return PLAIN
+        found = self.call(variant, static, values)
+        variant.given[static, found.shape, found.dtype] = tuple([(v.shape, v.dtype) for v in values])
+        return found
 
     def variant(self, layout: tuple, count: int, static: tuple) -> Variant | None:
         found = self.variants.get((layout, count))

@@ -84,7 +84,7 @@ def evenly(x: Value, value: Value, dim: Any = None, keepdim: bool = False) -> Va
     return grafted(value, _mean_of_equals(x, frozen(x), value, axes_of(x, dim), keepdim))
 
 
-@composite
+@composite(name="amax")
 def _mean_of_equals(x: Value, plain: Value, value: Value, axes: tuple[int, ...], keepdim: bool) -> Value:
     """The mean over axes of the elements of x, which has the numbers of `plain`, that are equal to `value`."""
     shape = tuple([1 if k in axes else n for k, n in enumerate(x.shape)])
@@ -334,12 +334,12 @@ def softmax(input: Value, dim: int | None = None, dtype: Dtype | None = None) ->
     return _softmax(x, dim)
 
 
-@composite
+@composite(name="softmax_backward")
 def _softmax_by_x(g: Value, result: Value, dim: int | None) -> Value:
     return mul(result, sub(g, total(mul(g, result), dim, True)))
 
 
-@composite(vjp={"x": _softmax_by_x})
+@composite(vjp={"x": _softmax_by_x}, name="softmax")
 def _softmax(x: Value, dim: int | None) -> Value:
     e = exp(sub(x, reduction.amax(frozen(x), dim, True, "softmax")))
     return div(e, total(e, dim, True))
@@ -358,11 +358,11 @@ def log_softmax(input: Value, dim: int | None = None, dtype: Dtype | None = None
     return x if 0 in x.shape else _log_softmax(x, dim)
 
 
-@composite
+@composite(name="log_softmax_backward")
 def _log_softmax_by_x(g: Value, result: Value, dim: int | None) -> Value:
     return sub(g, mul(exp(result), total(g, dim, True)))
 
 
-@composite(vjp={"x": _log_softmax_by_x})
+@composite(vjp={"x": _log_softmax_by_x}, name="log_softmax")
 def _log_softmax(x: Value, dim: int | None) -> Value:
-    return sub(x, logsumexp(x, dim, True))
+    return named(sub(x, logsumexp(x, dim, True)), "LogSoftmaxBackward0", x)

@@ -135,7 +135,7 @@ def check_channels(channels: int, **vectors: Value | None) -> None:
             raise RuntimeError(f"{name} should contain {channels} elements not {math.prod(v.shape)}")
 
 
-@composite
+@composite(name="batch_norm")
 @once_rounded
 def batch_normalized(
     input: Value, centre: Value, variance: Value, weight: Value | None, bias: Value | None, eps: float, label: str

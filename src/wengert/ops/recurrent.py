@@ -87,7 +87,7 @@ def gate(gates: Value, k: int) -> Value:
     return slice_(gates, (*[0] * len(lead), k, 0), (*lead, 1, n), (1,) * len(gates.shape), (*lead, n))
 
 
-@composite
+@composite(name="lstm_cell")
 @once_rounded
 def lstm_state(gates: Value, c: Value) -> Value:
     """The next c, from gates (..., 4, n)."""
@@ -95,7 +95,7 @@ def lstm_state(gates: Value, c: Value) -> Value:
     return sigmoid(f) * c + sigmoid(i) * tanh(g)
 
 
-@composite
+@composite(name="lstm_cell")
 @once_rounded
 def lstm_output(gates: Value, c: Value) -> Value:
     """The next h, from gates and the next c."""
@@ -111,7 +111,7 @@ def _part(x: Value, k: int) -> Value:
     return slice_(x, (*[0] * (len(x.shape) - 1), k * n), (*x.shape[:-1], n), (1,) * len(x.shape))
 
 
-@composite
+@composite(name="gru_cell")
 @once_rounded
 def gru_output(x: Value, hidden: Value, h: Value) -> Value:
     """The next h, from what the input and h contribute to the gates."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes, shapes
-from wengert.ops.elementwise import cast, conj, eq, logical_or, ne, where
+from wengert.ops.elementwise import cast, conj, eq, logical_or, named, ne, where
 from wengert.ops.entries import composite
 from wengert.ops.movement import RESHAPE, expand, reshape, transpose, unsqueeze
 from wengert.ops.source import iota
@@ -87,13 +87,13 @@ def _spread(g: Value, axes: tuple[int, ...], shape: Shape) -> Value:
     return expand(reshape(g, _kept(shape, axes)), shape)
 
 
-@composite(vjp={"x": _spread}, linear=True)
+@composite(vjp={"x": _spread}, linear=True, name="sum")
 def _sum_of(x: Value, axes: tuple[int, ...], keepdim: bool) -> Value:
     """The sum over axes one after the other, the last one first."""
     out = x if x.dtype.wide is x.dtype else cast(x, x.dtype.wide)
     for axis in reversed(axes):
         out = sum_axis(out, axis)
-    return cast(reshape(out, _kept(x.shape, axes)) if keepdim else out, x.dtype)
+    return named(cast(reshape(out, _kept(x.shape, axes)) if keepdim else out, x.dtype), "SumBackward1", x)
 
 
 def sum(x: Value, axes: Any = None, keepdim: bool = False) -> Value:
@@ -141,11 +141,12 @@ def _broadcast(g: Value, to: Shape, shape: Shape) -> Value:
     return expand(g, shape)
 
 
-@composite(vjp={"g": _broadcast}, linear=True)
+@composite(vjp={"g": _broadcast}, linear=True, name="sum_to_size")
 def _sum_to(g: Value, axes: tuple[int, ...], to: Shape) -> Value:
+    out = g
     for axis in reversed(axes):
-        g = sum_axis(g, axis)
-    return reshape(g, to)
+        out = sum_axis(out, axis)
+    return named(reshape(out, to), "SumBackward1", g)
 
 
 def ramp(shape: Shape, axis: int) -> Value:

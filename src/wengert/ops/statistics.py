@@ -121,7 +121,7 @@ def _shared(g: Value, axes: Shape, shape: Shape) -> Value:
     return div(expand(reshape(g, tuple([1 if k in axes else n for k, n in enumerate(shape)])), shape), n)
 
 
-@composite(vjp={"x": _shared}, linear=True)
+@composite(vjp={"x": _shared}, linear=True, name="mean")
 def _mean(x: Value, axes: Shape, keepdim: bool) -> Value:
     return div(total(x, axes, keepdim), math.prod([x.shape[k] for k in axes]))
 

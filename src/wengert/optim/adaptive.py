@@ -94,7 +94,7 @@ class Adam(Optimizer):
         write(p, _stepped(v, m, square, root, size, kept, float(group["eps"])))
 
 
-@pointwise
+@pointwise(name="adam")
 def _stepped(p: Value, m: Value, square: Value, root: Value, size: Value, kept: Value, eps: float) -> Value:
     """One step of Adam, from both moments."""
     return p * kept - m / (ew.sqrt(square) / root + eps) * size

@@ -238,22 +238,22 @@ def averaged(t: Tensor, g: Value, decay: float) -> Value:
     return write(t, _averaged(tensor_value(t), g, decay))
 
 
-@pointwise
+@pointwise(name="add")
 def _decayed(g: Value, p: Value, rate: float) -> Value:
     return g + p * rate
 
 
-@pointwise
+@pointwise(name="lerp")
 def _towards(old: Value, g: Value, rate: float) -> Value:
     return old + (g - old) * rate
 
 
-@pointwise
+@pointwise(name="addcmul")
 def _averaged(old: Value, g: Value, decay: float) -> Value:
     return old * decay + g * ew.conj(g) * (1 - decay)
 
 
-@pointwise
+@pointwise(name="sub")
 def descended(p: Value, g: Value, rate: Value) -> Value:
     """One step against the gradient."""
     return p - g * rate

@@ -61,6 +61,6 @@ class SGD(Optimizer):
         write(p, descended(tensor_value(p), g, self.number(rate_of(group), p)))
 
 
-@pointwise
+@pointwise(name="add")
 def _gathered(buffer: Value, g: Value, momentum: float, share: float) -> Value:
     return buffer * momentum + g * share

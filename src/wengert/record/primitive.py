@@ -289,6 +289,7 @@ class Fused(Expression):
     """An expression that is a composition of listed operations, for speed alone."""
 
     listed = False
+    variant: Any = None  # how it is written, as `ops.entries` knows it
 
 
 class Part(NamedTuple):
@@ -310,6 +311,7 @@ class Composite(Primitive):
     """
 
     listed = False
+    variant: Any = None  # how it is written, as `ops.entries` knows it
 
     def __init__(self, name: str, inputs: str, *, parts: Callable, **rest: Any) -> None:
         super().__init__(name, inputs, _no_reference, **rest)

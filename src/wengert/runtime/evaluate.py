@@ -32,7 +32,7 @@ from wengert.record.value import (
     regions,
     thread,
 )
-from wengert.runtime import cones, reference, trace
+from wengert.runtime import cones, interrupts, reference, trace
 from wengert.runtime.buffers import allocate, from_array
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
     begin = trace.start()
     r = thread.recorder
     with _lock:
+        outer = interrupts.deferring()
         busy, r.busy = r.busy, True
         try:
             if r.region is not None:
@@ -117,6 +118,8 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
             if begin:
                 trace.evaluating((), 0)
                 trace.stop(begin, "evaluate", "evaluate")
+            if not outer:
+                interrupts.deliver()
 
 
 def _count(r: Recorder, cone: list[Value], wanted: list[Value], store_held: bool) -> None:

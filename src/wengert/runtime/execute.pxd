@@ -8,7 +8,7 @@ cdef class Executable:
     cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large
     cdef dict _products
     cdef public bint parallel, compiled, behind, quick
-    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience, runs
+    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience, runs, harmless
 
     @cython.locals(
         buffers=list, address=list, buffer=Buffer, block=Block, b=Py_ssize_t, k=Py_ssize_t, cell=Py_ssize_t, offset=Py_ssize_t,

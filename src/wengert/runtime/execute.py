@@ -22,7 +22,7 @@ import numpy as np
 
 from wengert.compiler.lower import Kernel
 from wengert.compiler.places import Places
-from wengert.compiler.plan import Gemm, LibraryCall, Plan, Start
+from wengert.compiler.plan import Gemm, LibraryCall, Plan, Start, stored
 from wengert.compiler.render_llvm import render
 from wengert.compiler.streamed import Streamed
 from wengert.compiler.strips import Chain
@@ -30,7 +30,7 @@ from wengert.config import config
 from wengert.dtypes import encode
 from wengert.errors import InternalError
 from wengert.record.value import counters
-from wengert.runtime import blas, filling, jit, panels, streamed, threads, tier0, trace
+from wengert.runtime import blas, filling, interrupts, jit, panels, streamed, threads, tier0, trace
 from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 
 SLAB = 4096  # results up to this many bytes share a block
@@ -312,6 +312,7 @@ class Executable:
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
         self.runs = 0  # how often it did before it was planned
         self.entries = len(plan.ops) - len(plan.leaves)
+        self.harmless = self._harmless()
         self._results()
         given = [b for b, _ in (*plan.leaves, *self.large)] + [b for b, _, _ in self.small]
         many = len(self.pointers) + len(self.affine) >= filling.MANY
@@ -444,6 +445,14 @@ class Executable:
             at += panels.PER_TERM
         return step.kernel, step.tasks, step.grain
 
+    def _harmless(self) -> int:
+        """The steps before the first that overwrites a leaf: until then a run can be given up and begun anew."""
+        at = self.plan.buffer_of
+        given = {b for b, _ in self.plan.leaves}
+        taken = {i for i, b in at.items() if b in given and i != b}
+        found = next((k for k, step in enumerate(self.plan.steps) if taken.intersection(stored(step))), len(self.steps))
+        return min([c.first for c in self.plan.chains if c.first <= found < c.first + len(c.members)], default=found)
+
     def _results(self) -> None:
         """Small results share one block."""
         self.slab, self.large = 0, []
@@ -489,6 +498,10 @@ class Executable:
             fill_numbers(self.numbers, slots, *self.views, 0)
         ready = self.compiled or self.ready()
         first = 0
+        if self.harmless < len(self.steps):  # such a plan calls no library
+            self.run_kernels(0, self.harmless, ready)
+            first = self.harmless
+            interrupts.defer()
         for k in self.calls:
             self.run_kernels(first, k, ready)
             begin = trace.start()
@@ -586,8 +599,8 @@ class Executable:
         counters.entries_library[step.prim.name] += 1
 
     def run_kernels(self, first: int, end: int, ready: bool) -> None:
-        """The steps between two library calls: in one native call, or else step by step, by tiles where there is no
-        code."""
+        """The steps between two library calls, or around the first that overwrites a leaf: in one native call, or else
+        step by step, by tiles where there is no code."""
         if trace.active is not None:
             for k in range(first, end):
                 self._traced(k)
@@ -595,7 +608,8 @@ class Executable:
         if ready:
             first, end = self.row_of[first], self.row_of[end]
             if first < end:
-                threads.run_program(self.joined_address + 32 * first, end - first, self.parallel)
+                whole = interrupts.deferring()
+                threads.run_program(self.joined_address + 32 * first, end - first, self.parallel, whole)
             return
         for k in range(first, end):
             self._run_step(k)

@@ -17,14 +17,17 @@ of its own:
 The caller fills the job, opens it under a new generation, takes chunks like everybody else, closes it, and waits for
 those workers that are inside, never for one that did not come in time: a worker enters by a compare-and-swap on
 `state` that fails once the job is closed. So a step costs no more than a few atomic operations when it ends before the
-workers wake up. All atomics are sequentially consistent: "announce, then look at the other side" (state and sleepers,
-joiner and state) needs it.
+workers wake up. A caller that is to come back now and then (signals are answered between two native calls) takes all
+tasks that are left away from the workers once its time is over, and returns how far the job is. All atomics are
+sequentially consistent: "announce, then look at the other side" (state and sleepers, joiner and state) needs it.
 """
 
 from __future__ import annotations
 
 from wengert.runtime.machine_ir import machine_ir
 
+TURN_NANOSECONDS = 100_000_000  # after which a native call returns, to be continued
+LONGEST = 32  # chunks are at most so many times the least that is worth a thread: nobody waits long for their end
 POOL_BYTES = 640
 SPIN_OFFSET = 576
 THREADS_OFFSET = 584
@@ -57,8 +60,9 @@ define internal i1 @called(ptr %pool, i64 %last) alwaysinline {
   ret i1 %r
 }
 
-; Take chunks of the open job until none is left.
-define internal void @take(ptr %pool) {
+; Take chunks of the open job until none is left, or the time is over: then nobody gets more. Returns the first task
+; that nobody has taken.
+define internal i64 @take(ptr %pool, i64 %until) {
 entry:
   %next.p = getelementptr i8, ptr %pool, i64 @next
   %k.p = getelementptr i8, ptr %pool, i64 @job
@@ -79,9 +83,29 @@ do:
   %over = icmp sgt i64 %end, %tasks
   %hi = select i1 %over, i64 %tasks, i64 %end
   call void %kernel(ptr %args, i64 %lo, i64 %hi)
-  br label %more
+  %late = call i1 @past(i64 %until)
+  br i1 %late, label %leave, label %more
+leave:
+  %left = atomicrmw xchg ptr %next.p, i64 %tasks seq_cst
+  br label %done
 done:
-  ret void
+  %at = phi i64 [%lo, %more], [%left, %leave]
+  %r = call i64 @llvm.smin.i64(i64 %at, i64 %tasks)
+  ret i64 %r
+}
+
+; True if the clock has passed %until; 0 stands for never.
+define internal i1 @past(i64 %until) alwaysinline {
+entry:
+  %ever = icmp ne i64 %until, 0
+  br i1 %ever, label %look, label %done
+look:
+  %t = call i64 @now()
+  %over = icmp sge i64 %t, %until
+  br label %done
+done:
+  %r = phi i1 [false, %entry], [%over, %look]
+  ret i1 %r
 }
 
 ; A worker: returns when the pool stops.
@@ -152,7 +176,7 @@ swap:
 enter.again:
   br label %answer
 work:
-  call void @take(ptr %pool)
+  %taken = call i64 @take(ptr %pool, i64 0)
   %was = atomicrmw sub ptr %pool, i64 1 seq_cst
   %half = trunc i64 %was to i32
   %closed.last = icmp eq i32 %half, 1
@@ -205,8 +229,9 @@ define void @pool_unlock(ptr %pool) {
   ret void
 }
 
-; One step on all threads.
-define internal void @fork_join(ptr %pool, ptr %kernel, ptr %args, i64 %tasks, i64 %grain, i64 %threads) {
+; One step on all threads, from task %first on. Returns the first task that is not done, once all before it are.
+define internal i64 @fork_join(
+    ptr %pool, ptr %kernel, ptr %args, i64 %first, i64 %tasks, i64 %grain, i64 %threads, i64 %until) {
 entry:
   %next.p = getelementptr i8, ptr %pool, i64 @next
   %wake.p = getelementptr i8, ptr %pool, i64 @wake
@@ -220,15 +245,14 @@ entry:
   %c.p = getelementptr i8, ptr %k.p, i64 24
   %parts = mul i64 %threads, 4
   %share = sdiv i64 %tasks, %parts
-  %small = icmp slt i64 %share, %grain
-  %chunk0 = select i1 %small, i64 %grain, i64 %share
-  %none = icmp slt i64 %chunk0, 1
-  %chunk = select i1 %none, i64 1, i64 %chunk0
+  %most = mul i64 %grain, @longest
+  %some = call i64 @llvm.smin.i64(i64 %share, i64 %most)
+  %chunk = call i64 @llvm.smax.i64(i64 %some, i64 %grain)
   store ptr %kernel, ptr %k.p
   store ptr %args, ptr %a.p
   store i64 %tasks, ptr %t.p
   store i64 %chunk, ptr %c.p
-  store atomic i64 0, ptr %next.p seq_cst, align 8
+  store atomic i64 %first, ptr %next.p seq_cst, align 8
   %cpu = call i32 @sched_getcpu()
   store atomic i32 %cpu, ptr %cpu.p seq_cst, align 4
   %old = load atomic i64, ptr %pool seq_cst, align 8
@@ -244,7 +268,7 @@ wake:
   call void @futex_wake(ptr %wake.p, i32 2147483647)
   br label %work
 work:
-  call void @take(ptr %pool)
+  %end = call i64 @take(ptr %pool, i64 %until)
   %c = atomicrmw and ptr %pool, i64 -2147483649 seq_cst
   %c.low = and i64 %c, 2147483647
   %alone = icmp eq i64 %c.low, 0
@@ -285,7 +309,7 @@ woken:
   store atomic i32 0, ptr %joiner.p seq_cst, align 4
   br label %done
 done:
-  ret void
+  ret i64 %end
 }
 
 ; Tasks of a chain (`compiler.strips`): %args are the number of members, the strips, how many of them make a task, the
@@ -399,25 +423,34 @@ done:
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
 
-; Run %count steps of %plan on the calling thread.
-define void @run_plan(ptr %plan, i64 %count) {
-  call void @walk(ptr %plan, i64 %count, ptr null, i64 1)
-  ret void
+; Run %count steps of %plan on the calling thread, from %place on: step << 40 | task. Returns the place where it was
+; left when its time was over, or 0 when all is done. A negative place is the beginning of what is not to be left.
+define i64 @run_plan(ptr %plan, i64 %count, i64 %place) {
+  %r = call i64 @walk(ptr %plan, i64 %count, ptr null, i64 1, i64 %place)
+  ret i64 %r
 }
 
-; Run %count steps of %plan on the threads of %pool; a pool that somebody else uses is not waited for.
-define void @run_plan_on(ptr %plan, i64 %count, ptr %pool) {
+; The same on the threads of %pool; a pool that somebody else uses is not waited for.
+define i64 @run_plan_on(ptr %plan, i64 %count, i64 %place, ptr %pool) {
   %threads.p = getelementptr i8, ptr %pool, i64 @threads
   %threads = load i64, ptr %threads.p
-  call void @walk(ptr %plan, i64 %count, ptr %pool, i64 %threads)
-  ret void
+  %r = call i64 @walk(ptr %plan, i64 %count, ptr %pool, i64 %threads, i64 %place)
+  ret i64 %r
 }
 
-define internal void @walk(ptr %plan, i64 %count, ptr %pool, i64 %threads) {
+define internal i64 @walk(ptr %plan, i64 %count, ptr %pool, i64 %threads, i64 %place) {
 entry:
   %mode = call i64 @float_mode()
   call void @default_float_mode()
+  %begin = call i64 @llvm.smax.i64(i64 %place, i64 0)
+  %step0 = lshr i64 %begin, 40
+  %task0 = and i64 %begin, 1099511627775
+  %now = call i64 @now()
+  %end.of.turn = add i64 %now, @turn
+  %all = icmp slt i64 %place, 0
+  %until = select i1 %all, i64 0, i64 %end.of.turn
   %given = icmp ne ptr %pool, null
   br i1 %given, label %lock, label %head
 lock:
@@ -428,7 +461,8 @@ head:
   %some = icmp sgt i64 %count, 0
   br i1 %some, label %step, label %end
 step:
-  %i = phi i64 [0, %head], [%i1, %next]
+  %i = phi i64 [%step0, %head], [%i1, %next]
+  %t0 = phi i64 [%task0, %head], [0, %next]
   %k.p = getelementptr [4 x i64], ptr %plan, i64 %i
   %a.p = getelementptr i64, ptr %k.p, i64 1
   %t.p = getelementptr i64, ptr %k.p, i64 2
@@ -439,30 +473,64 @@ step:
   %grain = load i64, ptr %g.p
   %g0 = icmp slt i64 %grain, 1
   %least = select i1 %g0, i64 1, i64 %grain
-  %large = icmp sgt i64 %tasks, %least
+  %left = sub i64 %tasks, %t0
+  %large = icmp sgt i64 %left, %least
   %split = and i1 %mine, %large
   br i1 %split, label %parallel, label %serial
 parallel:
-  call void @fork_join(ptr %pool, ptr %kernel, ptr %args, i64 %tasks, i64 %least, i64 %threads)
-  br label %next
+  %done.p = call i64 @fork_join(
+      ptr %pool, ptr %kernel, ptr %args, i64 %t0, i64 %tasks, i64 %least, i64 %threads, i64 %until)
+  br label %clock
 serial:
-  %work = icmp sgt i64 %tasks, 0
+  %work = icmp sgt i64 %left, 0
   br i1 %work, label %call, label %next
 call:
-  call void %kernel(ptr %args, i64 0, i64 %tasks)
-  br label %next
+  %lo = phi i64 [%t0, %serial], [%hi, %on]
+  %part = mul i64 %least, @longest
+  %far = add i64 %lo, %part
+  %hi = call i64 @llvm.smin.i64(i64 %far, i64 %tasks)
+  call void %kernel(ptr %args, i64 %lo, i64 %hi)
+  br i1 %large, label %on, label %now.and.then
+on:
+  %rest = icmp slt i64 %hi, %tasks
+  %over.s = call i1 @past(i64 %until)
+  %again = xor i1 %over.s, true
+  %stay = and i1 %rest, %again
+  br i1 %stay, label %call, label %clock
+now.and.then:
+  %low = and i64 %i, 15
+  %turn = icmp eq i64 %low, 15
+  br i1 %turn, label %clock, label %next
+clock:
+  %at = phi i64 [%done.p, %parallel], [%hi, %on], [%tasks, %now.and.then]
+  %over = call i1 @past(i64 %until)
+  br i1 %over, label %pause, label %clock.end
+clock.end:
+  %unfinished = icmp slt i64 %at, %tasks
+  br i1 %unfinished, label %pause, label %next
 next:
   %i1 = add i64 %i, 1
   %more = icmp slt i64 %i1, %count
   br i1 %more, label %step, label %end
+pause:
+  %full = icmp sge i64 %at, %tasks
+  %one = zext i1 %full to i64
+  %step1 = add i64 %i, %one
+  %task1 = select i1 %full, i64 0, i64 %at
+  %high = shl i64 %step1, 40
+  %there = or i64 %high, %task1
+  %last = icmp sge i64 %step1, %count
+  %result = select i1 %last, i64 0, i64 %there
+  br label %end
 end:
+  %r = phi i64 [0, %head], [0, %next], [%result, %pause]
   br i1 %mine, label %unlock, label %done
 unlock:
   call void @pool_unlock(ptr %pool)
   br label %done
 done:
   call void @set_float_mode(i64 %mode)
-  ret void
+  ret i64 %r
 }
 """
 
@@ -473,4 +541,5 @@ def pool_ir(machine: str) -> str:
     text = text.replace("i64 CHAIN_HEAD\n", f"i64 {CHAIN_HEAD}\n")
     for field, offset in _FIELDS.items():
         text = text.replace(f"i64 @{field}\n", f"i64 {offset}\n")
+    text = text.replace(", @longest\n", f", {LONGEST}\n").replace(", @turn\n", f", {TURN_NANOSECONDS}\n")
     return machine_ir(machine) + text

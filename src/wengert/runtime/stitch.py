@@ -32,7 +32,7 @@ from wengert.record.primitive import (
     Source,
 )
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
-from wengert.runtime import blas, threads, trace
+from wengert.runtime import blas, interrupts, threads, trace
 from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, by_terms, fill_numbers, views_of
 from wengert.runtime.light import let_go
@@ -325,7 +325,8 @@ class Stitcher:
         size = _numel(v.shape)
         if size > BLOWN_UP:
             read = sum([_numel(self.values[o].shape) for o in operands])
-            if size > LARGEST or size >= config.virtual_ratio * max(read, 1):
+            inner = max([_numel(p.shape) for p in prim.of(v)]) if isinstance(prim, Composite) else 0
+            if max(size, inner) > LARGEST or size >= config.virtual_ratio * max(read, 1):
                 return False
         if role == POINT:
             i = v.index
@@ -362,6 +363,8 @@ class Stitcher:
             if mine and last[root] == at and not self.kept[root] and operands.count(root) == 1:
                 key.append(True)
                 taking.append((v.index, root))
+        if taking and max([root for _, root in taking]) >= len(self.cone):
+            interrupts.defer()
         for result, root in reversed(taking):
             self.needs[root] |= self.needs[result]
         self.taking.update(result for result, _ in taking)
@@ -558,7 +561,7 @@ class _Calls:
         for patch, first, slots in self.numbers:
             patch.fill_slots(_views, first, slots)
         rows = array("q", self.rows)
-        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel)
+        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel, interrupts.deferring())
         counters.kernels_run += len(rows) // 4
         self.rows, self.cells, self.numbers, self.parallel = [], [], [], False
 

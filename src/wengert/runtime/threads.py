@@ -3,7 +3,8 @@
 A plan is an int64 array of steps [kernel address, address of its argument cells, number of tasks, least tasks per
 thread]. `run_program` makes one native call that walks all steps; a step with more tasks than the least for one thread
 is split over the pool in contiguous chunks that threads take as they become free. Kernels are written so that any
-split gives the same bits.
+split gives the same bits. A call that takes long returns after a tenth of a second, at the end of a chunk, and is
+continued: so Ctrl-C, and other signals, are answered meanwhile.
 
 The threads of the pool are Python daemon threads inside one native call that does not return before the pool stops
 (`pool_ir`). They spin for SPIN_NANOSECONDS after a step and then sleep in the kernel, so an idle library uses no
@@ -25,8 +26,8 @@ from wengert.runtime.pool_ir import CHAIN_HEAD, POOL_BYTES, SPIN_OFFSET, THREADS
 
 SPIN_NANOSECONDS = 40_000
 
-_PLAN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t)
-_PLAN_ON = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p)
+_PLAN = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int64)
+_PLAN_ON = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int64, ctypes.c_void_p)
 _POOL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -83,18 +84,21 @@ _pool: _Pool | None = None
 _threads = 0  # 0: not asked for yet
 
 
-def run_program(address: int, steps: int, parallel: bool = False) -> None:
+def run_program(address: int, steps: int, parallel: bool = False, whole: bool = False) -> None:
     """Run the `steps` steps of the plan at `address`. The pool is started at the first call that is `parallel`.
 
     The caller keeps the plan, its argument cells and all buffers alive until this returns. The GIL is released
-    meanwhile.
+    meanwhile. What a signal handler raises ends the run before its time, unless it is to be done as a `whole`.
     """
     native = _native or _load()
+    place = -1 if whole else 0
     if parallel and (_threads or get_num_threads()) > 1:
         pool = _pool or _start()
-        native.run_plan_on(address, steps, pool.address)
+        while place := native.run_plan_on(address, steps, place, pool.address):
+            pool = _pool or _start()
     else:
-        native.run_plan(address, steps)
+        while place := native.run_plan(address, steps, place):
+            pass
 
 
 def chain_kernel() -> int:

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from operator import attrgetter
+from functools import cached_property, partial
+from math import inf
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from wengert.autograd.function import FunctionNode
@@ -28,6 +29,7 @@ from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode, hi
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, line_of_call, reached
 from wengert.tensor import Tensor, tensor_value
+from wengert.viz.opening import Inside, inside, is_entry, is_number, results_inside
 
 OPERATION, LEAF, OUTPUT, SAVED, CONSTANT, BASE = "operation", "leaf", "output", "saved", "constant", "base"
 
@@ -46,7 +48,8 @@ class Vertex:
         shape, dtype: of the tensor, or of the operation's result; dtype is a name such as "float32".
         source: "file.py:12", the call that recorded it, or "".
         group: index into `Graph.groups`, or None.
-        node: what the engine walks; of a leaf its `AccumulateGrad`.
+        node: what the engine walks; of a leaf its `AccumulateGrad`. Within an opened composition that is recorded as
+            one entry, what the engine would walk, but for the last vertex, which has the node of the whole.
         value: the entry of the record that it shows, so far as somebody still holds it.
         attributes: parameters and saved numbers, by name.
         inside: how many nodes a composition hides, if it is drawn closed.
@@ -150,7 +153,8 @@ def graph(
     Args:
         y: a tensor, or several; without a `grad_fn` there is only its own box.
         names: what to call tensors: leaves, or results of operations on the way.
-        expand: True to open every composition, or names of those to open ("softmax", "SoftmaxBackward0").
+        expand: True to open every composition, or names of those to open ("softmax", "SoftmaxBackward0"), as functions
+            or as nodes.
         saved: whether to show the tensors that are kept for backward.
         constants: whether to show inputs that need no gradient, so far as the record still knows them.
 
@@ -243,11 +247,6 @@ def kept(node: Node) -> list[tuple[str, Value]]:
     return [(names[i], v) for i, v in zip(node.rules.save, node.saved or ()) if isinstance(v, Value)]
 
 
-def _is_number(v: Value) -> bool:
-    """Whether it is a number that was written in the program, and no tensor."""
-    return v.prim is FULL and not v.shape and v.node is None
-
-
 def _without_aliases(v: Value) -> Value:
     while v.prim is ALIAS and v.inputs:
         v = v.inputs[0]
@@ -264,7 +263,11 @@ def _parameters(prim: Any, static: tuple, slots: tuple) -> dict[str, Any]:
 
 
 class _Reader:
-    """The state of one reading of a graph."""
+    """The state of one reading of a graph.
+
+    What is recorded as one entry and is opened is replaced by the nodes inside: `drawn` says which node stands for one
+    that the engine walks, `walked` the reverse. `place` orders all of them as they would have been recorded.
+    """
 
     def __init__(self, roots: list[Tensor], names: Mapping[str, Tensor], expand: bool | Collection[str]) -> None:
         self.roots = roots
@@ -279,36 +282,94 @@ class _Reader:
         self.out = Graph([], [])
         self.key: dict[Any, int] = {}
         self.frame: dict[Node, int] = {}
+        self.stands: dict[Node, Node] = {}
+        self.walked: dict[Node, Node] = {}
+        self.place: dict[Node, tuple[float, ...]] = {}
+        self.inside: dict[Node, Inside] = {}
+        self.hides: dict[Any, int] = {}
 
     def read(self, saved: bool, constants: bool) -> Graph:
         order = self.nodes()
-        raw = [n for n in order if not isinstance(n, MultiNode)]
+        raw = [n for n in self.stands if not isinstance(n, MultiNode) and len(self.place[n]) == 2]
         held = [n for v in self.values if v.node is not None for n in (v.node,)]
         self.known = results([*raw, *held], self.values)
-        self.groups(order)
+        for node, found in self.inside.items():
+            self.known.update(results_inside(found, partial(self.given, node)))
+        self.known.update({n: v for n in order if (v := self.known.get(self.walked[n])) is not None})
+        self.groups()
         for node in order:
             self.operation(node)
         for node in order:
             for source, name in self.inputs(node):
                 if source is not None:
-                    self.out.edges.append(Edge(self.key[public(source)], self.key[node], "flow", name))
+                    self.out.edges.append(Edge(self.key[self.drawn(source)], self.key[node], "flow", name))
         for k, v in enumerate(self.values):
             self.output(self.roots[k], v)
         for node in order if saved else ():
-            self.saved(node)
+            self.saved(self.walked[node])
         for node in order if constants else ():
             self.constants(node)
         return Graph(self.out.vertices, self.out.edges, self.out.groups)
 
+    def asked(self, *names: str) -> bool:
+        """Whether compositions of these names are to be opened."""
+        if isinstance(self.expand, bool):
+            return self.expand
+        return any(name.lower() in self.expand or short_name(name) in self.expand for name in names)
+
     def opened(self, node: Node) -> bool:
-        if not is_composition(node) or self.expand is False:
+        """Whether a composition whose operations have nodes of their own is shown as these."""
+        if not is_composition(node) or self.expand is False or (is_entry(node) and not hidden(node)):
             return False
-        name = node.name()
-        return self.expand is True or name.lower() in self.expand or short_name(name) in self.expand
+        return self.asked(node.name())
+
+    def closed(self, node: Node) -> bool:
+        return is_composition(node) and not self.opened(node)
+
+    def drawn(self, node: Node) -> Node:
+        """The node that is drawn for one."""
+        node = public(node)
+        if node not in self.stands:
+            self.place.setdefault(node, (node.seq, inf))
+            self.stands[node] = self.unfolded(node)
+            self.walked.setdefault(self.stands[node], self.walked.get(node, node))
+        return self.stands[node]
+
+    def unfolded(self, node: Node) -> Node:
+        """The last node inside, if it is recorded as one entry and is to be opened, or else the node."""
+        if self.expand is False or not is_entry(node) or (self.closed(node) and hidden(node)):
+            return node
+        name = node.prim.node_name if self.opened(node) else node.name()
+        found = inside(node) if self.asked(name, node.prim.name) else None
+        if found is None:
+            return node
+        self.inside[node] = found
+        *before, _ = self.place[node]
+        for n in found.nodes:
+            self.place[n] = (*before, n.seq, inf)
+        self.walked[found.nodes[-1]] = self.walked.get(node, node)
+        return self.drawn(found.nodes[-1])
+
+    def given(self, node: Node, k: int) -> Value | None:
+        """The k-th input of a node, so far as it is known."""
+        e = node.edges[k]
+        saved = dict(zip(node.rules.save, node.saved or ()))
+        found = saved.get(k) if e is None or k in saved else self.known.get(public(e))
+        return found if isinstance(found, Value) else None
+
+    def behind(self, node: Node) -> int:
+        """How many nodes a closed one hides."""
+        if not is_entry(node):
+            return len(hidden(node)) if is_composition(node) else 0
+        of = node.prim, node.static, tuple([e if e is None else (e.shape, e.dtype) for e in node.edges])
+        if of not in self.hides:
+            found = inside(node)
+            self.hides[of] = len(found.nodes) - 1 if found is not None else 0
+        return self.hides[of] + (len(hidden(node)) if is_composition(node) else 0)
 
     def inputs(self, node: Node) -> list[tuple[Node | None, str]]:
         """The nodes that one leads to in this reading, each with the name of the input."""
-        if node.special or (is_composition(node) and not self.opened(node)):
+        if node.special or self.closed(node):
             return [(e, "") for e in node.outer_edges]
         return [(node.edges[i], node.prim.inputs[i]) for i in node.prim.has_rule]
 
@@ -318,21 +379,20 @@ class _Reader:
         stack = [v.node for v in self.values]
         while stack:
             node = stack.pop()
-            if node is not None and public(node) not in seen:
-                seen.add(public(node))
-                stack.extend([e for e, _ in self.inputs(public(node))])
-        return sorted(seen, key=attrgetter("seq"))
+            if node is not None and (node := self.drawn(node)) not in seen:
+                seen.add(node)
+                stack.extend([e for e, _ in self.inputs(node)])
+        return sorted(seen, key=self.place.__getitem__)
 
-    def groups(self, order: list[Node]) -> None:
+    def groups(self) -> None:
         """A frame for each opened composition; what lies in several is in the innermost, which was recorded first."""
-        shown = set(order)
-        for node in reversed(order):
-            if self.opened(node):
-                key = len(self.out.groups)
-                self.out.groups.append(Group(key, "composition", node.name(), self.frame.get(node)))
-                for n in (node, *hidden(node)):
-                    if n in shown:
-                        self.frame[n] = key
+        found = [(self.place[n], 1, n, [*hidden(n), n]) for n in self.stands if self.opened(n)]
+        found += [(self.place[n], 0, n, list(x.nodes)) for n, x in self.inside.items()]
+        for _, own, node, members in sorted(found, key=itemgetter(0, 1), reverse=True):
+            key = len(self.out.groups)
+            name = node.prim.node_name if self.opened(node) and not own else node.name()
+            self.out.groups.append(Group(key, "composition", name, self.frame.get(node)))
+            self.frame.update(dict.fromkeys(members, key))
 
     def add(self, of: Any, kind: str, name: str, shape: tuple, dtype: str, **rest: Any) -> Vertex:
         key = self.key[of] = len(self.out.vertices)
@@ -342,17 +402,17 @@ class _Reader:
 
     def operation(self, node: Node) -> None:
         group = self.frame.get(node)
-        value = self.known.get(node)
-        label = self.labels.get(node, "")
-        rest = {"label": label, "source": source_line(node.code, node), "group": group, "node": node, "value": value}
+        value, walked = self.known.get(node), self.walked[node]
+        label = self.labels.get(walked, "")
+        rest = {"label": label, "source": source_line(node.code, node), "group": group, "node": walked, "value": value}
         if isinstance(node, AccumulateGrad):
             rest["source"] = source_line(value.code, value) if value is not None else ""
             self.add(node, LEAF, "", node.shape, node.dtype.name, **rest)
         elif isinstance(node, MultiNode):
             shape, dt = node.results[0] if node.results else ((), None)
             self.add(node, OPERATION, node.name(), shape, dt.name if dt is not None else "", **rest)
-        elif is_composition(node) and not self.opened(node):
-            self.add(node, OPERATION, node.name(), node.shape, node.dtype.name, inside=len(hidden(node)), **rest)
+        elif self.closed(node) or (is_entry(node) and not self.opened(node)):
+            self.add(node, OPERATION, node.name(), node.shape, node.dtype.name, inside=self.behind(node), **rest)
         else:
             name = node.prim.node_name if self.opened(node) else node.name()
             parameters = _parameters(node.prim, node.static, node.slots) | self.numbers(node)
@@ -361,7 +421,7 @@ class _Reader:
     def output(self, tensor: Tensor, v: Value) -> None:
         out = self.add(("output", v), OUTPUT, "", v.shape, v.dtype.name, label=self.label(v), node=v.node, value=v)
         if v.node is not None:
-            self.out.edges.append(Edge(self.key[public(v.node)], out.key))
+            self.out.edges.append(Edge(self.key[self.drawn(v.node)], out.key))
         base = tensor._base if tensor._is_view() else None
         if base is not None:
             b = tensor_value(base)
@@ -371,16 +431,15 @@ class _Reader:
             self.out.edges.append(Edge(self.key[of], out.key, "view"))
 
     def saved(self, node: Node) -> None:
-        closed = is_composition(node) and not self.opened(node)
-        inside = [*hidden(node), node] if closed else [node]
+        both = [*hidden(node), node] if self.closed(node) else [node]
         seen = set()
-        for n, name, twin in [(k, *x) for k in inside for x in kept(k)]:
+        for n, name, twin in [(k, *x) for k in both for x in kept(k)]:
             v = _without_aliases(twin)
-            if not _is_number(twin) and v not in seen:
+            if not is_number(twin) and v not in seen:
                 seen.add(v)
                 label = self.labels.get(n, "") if name == "result" else self.label(twin)
                 self.tensor(SAVED, name, v, label, self.frame.get(n))
-                self.out.edges.append(Edge(self.key[v], self.key[node], "saved", name))
+                self.out.edges.append(Edge(self.key[v], self.key[self.drawn(node)], "saved", name))
 
     def tensor(self, kind: str, name: str, v: Value, label: str, group: int | None) -> None:
         """A box for an entry of the record, one for all that read it, in the innermost frame around them."""
@@ -399,11 +458,11 @@ class _Reader:
 
     def numbers(self, node: Node) -> dict[str, Any]:
         """The numbers that a node saved, by the name of the input."""
-        return {name: v.slots[0] for name, v in kept(node) if _is_number(v)}
+        return {name: v.slots[0] for name, v in kept(node) if is_number(v)}
 
     def constants(self, node: Node) -> None:
         """Inputs without a node: from the record while it is pending, or else what the node saved of them."""
-        if node.special or (is_composition(node) and not self.opened(node)):
+        if node.special or self.closed(node):
             return
         value = self.known.get(node)
         if value is not None and value.prim is ALIAS and node.prim is not ALIAS and value.inputs:
@@ -412,7 +471,8 @@ class _Reader:
             found = list(zip(node.prim.inputs, value.inputs))
         else:
             found = [(name, v) for name, v in kept(node) if name != "result"]
+        free = [name for name, e in zip(node.prim.inputs, node.edges) if e is None]
         for name, v in found:
-            if v.node is None:
+            if name in free:
                 self.tensor(CONSTANT, name, v, self.label(v), self.frame.get(node))
                 self.out.edges.append(Edge(self.key[v], self.key[node], "constant", name))

@@ -62,7 +62,7 @@ def _step(plan: Plan, s: PlanStep, ops: tuple[int, ...]) -> Step:
         text = (
             f"{'product by panels' if s.places else 'BLAS'}: {s.dtype.name} {s.batch} x ({s.m}, {s.k}) @ ({s.k}, {s.n})"
         )
-        read = [s.left[0], s.right[0]]
+        read = sorted(s.reads) if s.terms or s.streamed else [s.left[0], s.right[0]]
     else:
         kind, tasks, text = "library", 1, _call(s)
         read = [i for i, _, _ in s.operands]

@@ -29,6 +29,7 @@ from wengert.runtime.trace import Span
 from wengert.shapes import numel
 from wengert.tensor import Tensor, tensor_value
 from wengert.viz import facts, kept, layout, model
+from wengert.viz.opening import names_inside
 from wengert.viz.steps import Step, buffer_bytes, operations, steps_of
 from wengert.viz.text import clipped, visible, width
 
@@ -105,7 +106,7 @@ class _Collected:
         self.reasons: dict[Node, str] = {}  # why gradients of leaves are zero, or not finite
         self.facts = facts.Facts(False)
         self._index: dict[Any, int] = {}
-        self._formulas: dict[str, str] = {}
+        self._formulas: dict[Any, str] = {}
         self._lines = kept.lines_of(self.order)
         self._places: dict[tuple, int] = {}  # the details of operations, by name and line
         self._steps: dict[Node, list[int]] = {}  # the details of the steps that compute a node
@@ -286,7 +287,7 @@ class _Collected:
         add("parameters", ", ".join(f"{k} = {x}" for k, x in v.attributes.items()))
         if v.node is not None and v.kind == model.OPERATION:
             add("rule", self.formula(v.node), "code")
-            add("inside", _inside(v.node))
+            add("inside", _inside(v))
         add("value", self.facts.text(v.value) or ("not kept: no rule reads it" if v.kind == model.OPERATION else ""))
         self._gradient(v, add)
         self._kept(v, add)
@@ -392,10 +393,10 @@ class _Collected:
         """The derivative of a node's operation, as the engine applies it."""
         if isinstance(n, MultiNode):
             return f"the backward of {n.name()}" if isinstance(n, FunctionNode) else ""
-        if n.prim.name not in self._formulas:
+        if n.prim not in self._formulas:
             with suppress(OSError):  # the sources are not there
-                self._formulas[n.prim.name] = derivatives.of(n.prim)
-        return self._formulas.get(n.prim.name, "") if n.bounds is None else ""
+                self._formulas[n.prim] = derivatives.of(n.prim)
+        return self._formulas.get(n.prim, "") if n.bounds is None else ""
 
     def _append(self, key: Any, title: str, kind: str, rows: list[list[str]]) -> int:
         self._index[key] = len(self.details)
@@ -443,11 +444,9 @@ def _accumulated(node: Node | None) -> list[Tensor]:
     return [t._grad for t in tensors if t is not None and getattr(t, "_grad", None) is not None]
 
 
-def _inside(n: Node) -> str:
+def _inside(v: model.Vertex) -> str:
     """The operations that a composition is made of."""
-    if not model.is_composition(n):
-        return ""
-    names = [x.prim.name for x in (*hidden(n), n) if not x.special]
+    names = names_inside(v.node) if v.node is not None and v.inside else []
     return f"{', '.join(names[:40])}{' and more' if len(names) > 40 else ''}"
 
 
