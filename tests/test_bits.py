@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import wengert as torch
-from wengert.runtime import evaluate, execute, threads
+from wengert.runtime import codes, evaluate, threads
 
 Look = Callable[..., object]
 
@@ -99,7 +99,7 @@ def reading(choose: Iterator[bool]) -> Look:
 def _no_code_from_before():
     """What another test compiled would run in tier 0 too."""
     evaluate.forget_plans()
-    execute._codes.clear()
+    codes._codes.clear()
 
 
 @pytest.fixture(scope="module")

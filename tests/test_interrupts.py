@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import wengert as torch
-from wengert.runtime import evaluate, execute, interrupts, jit, pool_ir, threads
+from wengert.runtime import codes, evaluate, interrupts, jit, pool_ir, threads
 from wengert.tensor import value
 
 COUNT = """
@@ -173,7 +173,7 @@ def test_a_run_that_overwrites_what_it_reads_comes_to_its_end(monkeypatch, size)
         except KeyboardInterrupt:
             interrupted = True  # not where a kernel was interpreted, for want of code
         due.clear()
-        execute.background.finish()
+        codes.background.finish()
         evaluate.settle([value(p)])
         both += interrupted and value(p).data.address == at
         assert not interrupts.deferring()

@@ -17,13 +17,13 @@ from wengert.command import installation
 from wengert.command.target import UsageError, parse
 from wengert.derivatives import of, table
 from wengert.record.primitive import TABLE
-from wengert.runtime import execute
+from wengert.runtime import codes
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_compiled_meanwhile():
     """What other tests asked for must not end up in the folders of these."""
-    execute.background.finish()
+    codes.background.finish()
 
 
 def run(capsys, *arguments):

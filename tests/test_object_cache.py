@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wengert.runtime import execute, jit, objects
+from wengert.runtime import codes, jit, objects
 
 PROGRAM = """
 import wengert as torch
@@ -40,7 +40,7 @@ SMALL_FILES = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (300, 
 @pytest.fixture(autouse=True)
 def _nothing_is_compiled_meanwhile():
     """What other tests asked for must not end up in the folders of these."""
-    execute.background.finish()
+    codes.background.finish()
 
 
 def started(cache: Path | str, before: str = "") -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ from wengert.compiler import sums
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm, Plan
 from wengert.config import configure
-from wengert.runtime import evaluate, execute, filling, stitch
+from wengert.runtime import codes, evaluate, execute, filling, stitch
 from wengert.tensor import tensor_value
 
 pytestmark = pytest.mark.usefixtures("compiled_first")
@@ -238,7 +238,7 @@ def test_a_program_that_comes_again_is_planned_and_its_code_is_there(monkeypatch
     monkeypatch.setattr(evaluate, "_planned", {})
     monkeypatch.setattr(stitch, "_patches", {})
     monkeypatch.setattr(evaluate._planning, "seconds", 1e-7)
-    monkeypatch.setattr(execute.KernelCode, "compiling", lambda _: 0.0)
+    monkeypatch.setattr(codes.KernelCode, "compiling", lambda _: 0.0)
     made = network(7)
     with configure(tier="auto"):
         missed, results = [], []
@@ -259,11 +259,11 @@ def test_a_program_that_comes_again_is_planned_and_its_code_is_there(monkeypatch
 def test_code_is_waited_for_only_if_it_takes_less_than_the_program_took(monkeypatch):
     x = torch.tensor(numbers(50, 30))
     plan = execute.Executable(plan_of((x * 0.375 - x.exp()).sum(0)))
-    codes = [c for c in plan.codes if c is not None]
-    for code in codes:
+    parts = [c for c in plan.codes if c is not None]
+    for code in parts:
         monkeypatch.setattr(code, "address", 0)
         monkeypatch.setattr(code, "looked_up", True)  # as if it were not on disk
     assert not plan.finish(0.0)
-    assert not any(c.address for c in codes)
+    assert not any(c.address for c in parts)
     assert plan.finish(1e3)
-    assert all(c.address for c in codes)
+    assert all(c.address for c in parts)

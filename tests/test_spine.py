@@ -15,7 +15,7 @@ import pytest
 import measure
 import wengert as torch
 from wengert.record.value import Value
-from wengert.runtime import execute
+from wengert.runtime import codes
 
 SOURCE = str(Path(torch.__file__).resolve().parents[1])
 WORK = ("entries_evaluated", "flushes", "kernels_run", "plans_missed")
@@ -29,7 +29,7 @@ def work() -> dict[str, int]:
 
 def made() -> int:
     """Plans and kernels made so far, by compiling or from the disk; what was asked for before is waited for."""
-    execute.background.finish()
+    codes.background.finish()
     now = torch.counters.snapshot()
     return now["plans_missed"] + now["kernels_compiled"] + now["kernels_loaded"]
 

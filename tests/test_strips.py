@@ -14,7 +14,7 @@ from wengert.compiler import structure
 from wengert.compiler.expr import blocks
 from wengert.compiler.keep import DEAR, ROOM, VECTOR
 from wengert.compiler.plan import Plan
-from wengert.runtime import buffers, evaluate, execute, threads
+from wengert.runtime import buffers, codes, evaluate, threads
 from wengert.tensor import tensor_value
 
 
@@ -61,12 +61,12 @@ def one_by_one(monkeypatch, f, shape, dtype="f4") -> list[np.ndarray]:
     """The same without chains and with nothing kept: every kernel walks all rows before the next one begins."""
     evaluate.forget_plans()
     structure.forget()
-    before = set(execute._codes)
+    before = set(codes._codes)
     with monkeypatch.context() as m:
         m.setattr("wengert.compiler.plan.chains", lambda steps, *_: (list(range(len(steps))), []))
         m.setattr("wengert.compiler.keep.ROOM", -1)
         out = computed(f, shape, dtype)
-        assert not any(" = kept" in text for text, _ in execute._codes.keys() - before)
+        assert not any(" = kept" in text for text, _ in codes._codes.keys() - before)
     evaluate.forget_plans()
     structure.forget()
     return out

@@ -17,7 +17,7 @@ import wengert as torch
 from wengert.compiler.lower import Kernel
 from wengert.compiler.render_llvm import render
 from wengert.errors import InternalError
-from wengert.runtime import evaluate, execute, jit, loader, objects, stitch, tier0
+from wengert.runtime import codes, evaluate, jit, loader, objects, stitch, tier0
 
 # Constants in memory, a call of another library, a function of its own that is rarely called, a global variable.
 MODULE = """
@@ -52,10 +52,10 @@ F = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_int64)
 def kernels(monkeypatch) -> list[Kernel]:
     """The kernels that are executed for the first time meanwhile."""
     found: list[Kernel] = []
-    real = execute.code_of
-    monkeypatch.setattr(execute, "code_of", lambda k, quick=False: found.append(k) or real(k, quick))
+    real = codes.code_of
+    monkeypatch.setattr(codes, "code_of", lambda k, quick=False: found.append(k) or real(k, quick))
     monkeypatch.setattr(evaluate, "_plans", {})
-    monkeypatch.setattr(execute, "_codes", {})
+    monkeypatch.setattr(codes, "_codes", {})
     return found
 
 
@@ -129,7 +129,7 @@ def test_what_is_on_disk_runs_without_llvm(tmp_path):
 # Twenty kernels that ran without code.
 INTERPRETED = """
 import wengert as torch
-from wengert.runtime import execute
+from wengert.runtime import codes
 x = torch.rand(50)
 with torch.configure(tier="0"):
     for i in range(20):
@@ -145,9 +145,9 @@ def test_processes_end_quietly_while_kernels_are_compiled(tmp_path):
     script = (
         INTERPRETED
         + """
-for code in list(execute._codes.values()):
+for code in list(codes._codes.values()):
     code.want()
-print(execute.background._open)
+print(codes.background._open)
 """
     )
     assert int(in_a_new_process(script, tmp_path)) > 5
@@ -187,7 +187,7 @@ def test_a_kernel_is_compiled_once_whoever_asks(kernels):
     x = torch.rand(1000) + 1.5
     with torch.configure(tier="0"):
         (x.log1p() * 3.25 - x.sqrt()).numpy()
-    code = execute.KernelCode(kernels[0])
+    code = codes.KernelCode(kernels[0])
     made = []
     real = code._compile
     code._compile = lambda: made.append(1) or real()  # type: ignore[method-assign]
@@ -260,7 +260,7 @@ def test_what_is_dear_to_interpret_is_compiled_before_it_runs(kernels, monkeypat
         assert after["tier0_run"] == before["tier0_run"]
         np.testing.assert_allclose(c, np.matmul(a.numpy(), b.numpy()), rtol=1e-5)
         monkeypatch.setenv("WENGERT_CACHE", "0")
-        for module, table in ((stitch, "_patches"), (execute, "_codes"), (jit, "_codes")):
+        for module, table in ((stitch, "_patches"), (codes, "_codes"), (jit, "_codes")):
             monkeypatch.setattr(module, table, {})  # as if nobody had subtracted yet
         (torch.rand(4) * torch.rand(4) - 0.123).numpy()
         assert torch.counters.snapshot()["tier0_run"] > after["tier0_run"]
@@ -273,16 +273,16 @@ def forget(monkeypatch):
     """As if this process had no code yet, and no disk."""
     monkeypatch.setenv("WENGERT_CACHE", "0")
     evaluate.forget_plans()
-    for module, table in ((stitch, "_patches"), (execute, "_codes"), (jit, "_codes")):
+    for module, table in ((stitch, "_patches"), (codes, "_codes"), (jit, "_codes")):
         monkeypatch.setattr(module, table, {})
 
 
 def made_in_haste() -> int:
-    return sum(bool(code.address) for (_, quick), code in execute._codes.items() if quick)
+    return sum(bool(code.address) for (_, quick), code in codes._codes.items() if quick)
 
 
 def made_well() -> int:
-    return sum(bool(code.address) for (_, quick), code in execute._codes.items() if not quick)
+    return sum(bool(code.address) for (_, quick), code in codes._codes.items() if not quick)
 
 
 def operations(x):
@@ -297,14 +297,14 @@ def test_operations_run_with_code_made_in_haste_and_with_better_code_once_they_r
     with torch.configure(backend="cpu", tier="0", eager=False):
         expected = [y.numpy().tobytes() for y in operations(x)]
     forget(monkeypatch)
-    monkeypatch.setattr(execute, "BETTER", 1e-6)
-    monkeypatch.setattr(execute, "hasty", lambda work: True)
+    monkeypatch.setattr(codes, "BETTER", 1e-6)
+    monkeypatch.setattr(codes, "hasty", lambda work: True)
     monkeypatch.setattr(stitch, "PATIENCE", 0)
     jit.host()
     with torch.configure(backend="cpu", tier="stitched", eager=False):
         for k in range(120):
             assert [y.numpy().tobytes() for y in operations(x)] == expected
-            execute.background.finish()
+            codes.background.finish()
             if k == 3:
                 assert made_in_haste() > 8
     assert made_well() > 5
@@ -316,12 +316,12 @@ def test_operations_run_with_code_made_in_haste_and_with_better_code_once_they_r
 
 def test_large_operations_wait_for_good_code(monkeypatch):
     forget(monkeypatch)
-    monkeypatch.setattr(execute, "HASTE", 1e-6)
+    monkeypatch.setattr(codes, "HASTE", 1e-6)
     x = torch.rand(300, 300)
     jit.host()
     with torch.configure(backend="cpu", tier="stitched", eager=False):
         x.cumsum(1).logsumexp(0).numpy()
-    execute.background.finish()
+    codes.background.finish()
     assert made_well() > 0
     assert made_in_haste() == 0
 
@@ -329,7 +329,7 @@ def test_large_operations_wait_for_good_code(monkeypatch):
 def test_a_plan_runs_with_code_made_in_haste_until_there_is_better(monkeypatch):
     """What nobody could interpret in time is compiled in haste, and well behind it: the bits are equal."""
     forget(monkeypatch)
-    monkeypatch.setattr(execute, "HASTE", 1e-12)
+    monkeypatch.setattr(codes, "HASTE", 1e-12)
     x, y = torch.rand(700, 3), torch.rand(600, 3)
     jit.host()
 
@@ -339,7 +339,7 @@ def test_a_plan_runs_with_code_made_in_haste_until_there_is_better(monkeypatch):
     with torch.configure(backend="cpu", tier="auto", eager=False):
         first = kernel_sum()
         assert made_in_haste() > 0
-        execute.background.finish()
+        codes.background.finish()
         (made,) = [e for e in evaluate._plans.values() if not e.compiled]
         assert kernel_sum() == first
         assert made.compiled
@@ -359,13 +359,13 @@ def test_what_takes_little_time_is_compiled_first(kernels, monkeypatch):
             (torch.ones(40 + k) * 1.25**k + k).exp().numpy()
             (torch.ones(40 + k, 3) - k).abs().cumsum(k % 2).numpy()
     some = list({k.text: k for k in kernels}.values())[:4]
-    background = execute.Background()
+    background = codes.Background()
     monkeypatch.setattr(background, "_threads", [threading.current_thread()] * jit.AT_ONCE)  # nobody takes them
-    codes = [execute.KernelCode(k, quick) for k in some for quick in (False, True)]
-    for code in codes:
+    both = [codes.KernelCode(k, quick) for k in some for quick in (False, True)]
+    for code in both:
         background.submit(code)
-    order = [background._queue.get_nowait()[-1] for _ in codes]
-    assert order == [c for c in codes if c.quick] + [c for c in codes if not c.quick]
+    order = [background._queue.get_nowait()[-1] for _ in both]
+    assert order == [c for c in both if c.quick] + [c for c in both if not c.quick]
 
 
 # ---------------------------------------------------------------------------------------------------- small kernels
@@ -398,10 +398,10 @@ def test_operands_in_another_order_are_no_kernels_of_their_own(monkeypatch):
     with torch.configure(backend="cpu", tier="stitched", eager=False):
         for f in (torch.sin, torch.neg, torch.abs, torch.exp):
             (f(x) * y).numpy()
-        before = len(execute._codes)
+        before = len(codes._codes)
         for f in (torch.sin, torch.neg, torch.abs, torch.exp):
             np.testing.assert_array_equal((f(x.T) * y.T).numpy(), (f(x) * y).numpy().T)
-    assert len(execute._codes) == before + 1
+    assert len(codes._codes) == before + 1
 
 
 def bias_gradient():
@@ -472,19 +472,19 @@ FORK = (
     INTERPRETED
     + """
 import os, signal, sys
-for code in execute._codes.values():
+for code in codes._codes.values():
     code.want()
 child = os.fork()
 if child == 0:
     signal.alarm(60)
-    for code in execute._codes.values():
+    for code in codes._codes.values():
         code.want()
-    execute.background.finish()
-    print(all(code.address for code in execute._codes.values()), sys.getswitchinterval(), flush=True)
+    codes.background.finish()
+    print(all(code.address for code in codes._codes.values()), sys.getswitchinterval(), flush=True)
     os._exit(0)
 _, status = os.waitpid(child, 0)
-execute.background.finish()
-print(status, all(code.address for code in execute._codes.values()))
+codes.background.finish()
+print(status, all(code.address for code in codes._codes.values()))
 """
 )
 
