@@ -24,6 +24,7 @@ def described(monkeypatch):
         return real(cone, *rest)
 
     monkeypatch.setattr(evaluate.cones, "describe", describe)
+    monkeypatch.setattr(evaluate, "regions", [])  # those of other tests may be alive: programs are described then
     return sizes
 
 

@@ -404,7 +404,7 @@ def test_both_renderers_give_the_same_bits(programs, library, monkeypatch, name)
             patch.setattr(
                 execute.threads,
                 "run_program",
-                lambda address, steps, _, p=p: run_on(library, p.names_from(address, steps), address),
+                lambda address, steps, *_, p=p: run_on(library, p.names_from(address, steps), address),
             )
             got = p.run()
         for e, g in zip(expected, got, strict=True):

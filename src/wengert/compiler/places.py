@@ -63,24 +63,12 @@ def places_of(ops: list[Op], stored: Sequence[bool], a: int) -> Places:
     (node, *_) = body.value(a, tuple(index))
     if node.op != "load" or node.args:
         raise NeedsBuffer(a)
-    if node.attr[1].slots:
-        raise NeedsBuffer(_moved_at_run_time(ops, stored, a))
     at = node.attr[1]
     tables = [_table(at, ranges) for ranges in axes]
     batch = np.zeros(1, np.int64)
     for table in tables[:-2]:
         batch = np.add.outer(batch, table).ravel()
     return Places(batch, tables[-2], tables[-1], at.const, at.slots)
-
-
-def _moved_at_run_time(ops: list[Op], stored: Sequence[bool], a: int) -> int:
-    """What operand a reads through movement that has tables, if it is not larger than a: the last slice."""
-    i = a
-    while not stored[i] and ops[i].kind == "movement":
-        if ops[i].prim.name == "slice":
-            return i if ops[i].numel <= ops[a].numel else a
-        (i,) = ops[i].args
-    return a
 
 
 def root_of(ops: list[Op], stored: Sequence[bool], i: int) -> int:

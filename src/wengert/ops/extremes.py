@@ -288,13 +288,13 @@ def logsumexp(input: Value, dim: Any, keepdim: bool = False) -> Value:
     return out if keepdim else reshape(out, tuple([n for k, n in enumerate(x.shape) if k not in axes]))
 
 
-@composite
+@composite(name="logsumexp_backward")
 def _logsumexp_by_x(g: Value, x: Value, result: Value) -> Value:
-    """The result is all that it keeps of the forward pass."""
-    return mul(g, conj(exp(sub(x, where(eq(result, -math.inf), 0, result)))))
+    """The result is all that it keeps of the forward pass. Where it is infinite, this is NaN, as PyTorch's."""
+    return mul(g, conj(exp(sub(x, result))))
 
 
-@composite(vjp={"x": _logsumexp_by_x})
+@composite(vjp={"x": _logsumexp_by_x}, name="logsumexp")
 def _logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     top = reduction.amax(frozen(real(x)), axes if x.shape else None, True, "logsumexp")
     finite = logical_and(eq(top, top), lt(abs(top), math.inf))

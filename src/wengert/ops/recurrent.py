@@ -26,19 +26,19 @@ def _flat(g: Value) -> Value:
     return reshape(g, (*g.shape[:-2], 4 * g.shape[-1]))
 
 
-@composite
+@composite(name="lstm_cell_backward")
 def gates_by_operand(g: Value, weight: Value | None) -> Value:
     """The gradient of gates by what a weight multiplies, or by what is added to them."""
     return _flat(g) if weight is None else linear_by_input(_flat(g), weight)
 
 
-@composite
+@composite(name="lstm_cell_backward_weight")
 def gates_by_weight(g: Value, operand: Value, shape: Shape) -> Value:
     """The gradient of gates by a weight."""
     return linear_by_weight(_flat(g), operand, shape)
 
 
-@composite
+@composite(name="lstm_cell_backward_bias")
 def gates_by_bias(g: Value) -> Value:
     """The gradient of gates by a bias."""
     n = 4 * g.shape[-1]
@@ -55,7 +55,7 @@ GATES = {
 }
 
 
-@composite(vjp=GATES)
+@composite(vjp=GATES, name="lstm_cell")
 @once_rounded
 def lstm_gates(
     input: Value,
@@ -71,7 +71,7 @@ def lstm_gates(
     return reshape(rows, (*rows.shape[:-1], 4, rows.shape[-1] // 4))
 
 
-@composite
+@composite(name="lstm_cell_backward")
 def _spread(g: Value, k: int, shape: Shape) -> Value:
     """Zeros of `shape` with g as the k-th gate: a choice by number, so that a kernel writes out all gates at once. The
     numbers begin with -1, because those up to 2 are part of kernels, and choices between them are made by the compiler.
@@ -80,7 +80,7 @@ def _spread(g: Value, k: int, shape: Shape) -> Value:
     return where(eq(number, k - 1), reshape(g, (*g.shape[:-1], 1, g.shape[-1])), 0)
 
 
-@composite(vjp={"gates": lambda g, k, shape: _spread(g, k, shape)})
+@composite(vjp={"gates": lambda g, k, shape: _spread(g, k, shape)}, name="lstm_cell")
 def gate(gates: Value, k: int) -> Value:
     """The k-th gate."""
     *lead, _, n = gates.shape

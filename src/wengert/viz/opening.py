@@ -10,6 +10,7 @@ from wengert.autograd.modes import no_grad
 from wengert.ops.entries import alone
 from wengert.ops.source import FULL
 from wengert.record.graph import Node, hidden
+from wengert.record.primitive import LEAF
 from wengert.record.value import Value, reached, record
 
 
@@ -42,9 +43,14 @@ def inside(node: Node) -> Inside | None:
         n.edges = tuple([outer.get(e, e) for e in n.edges])
         n.bounds = None if n.bounds is None else tuple([outer.get(e, e) for e in n.bounds])
         n.code, n.lasti = node.code, node.lasti
-        n.saved = tuple([v if is_number(v) else None for v in n.saved or ()])  # type: ignore[misc]  # nothing is kept
+        n.saved = tuple([v if is_number(v) else _shown(v) for v in n.saved or ()])  # nothing is kept
     nodes[-1].label = nodes[-1].bounds = None  # the name that the whole has
     return Inside(nodes, values, out)
+
+
+def _shown(v: Value) -> Value:
+    """The shape and dtype of v."""
+    return Value(LEAF, (), (), v.shape, v.dtype)
 
 
 def names_inside(node: Node) -> list[str]:
