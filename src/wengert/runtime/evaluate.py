@@ -197,9 +197,9 @@ def _remember(
 
 
 def forget_plans() -> None:
-    """Plan again what comes next."""
-    _plans.clear()
-    _known.clear()
+    """As if no program had run before."""
+    for table in (_plans, _known, _spent, _planned, _sizes):
+        table.clear()
 
 
 def _related(wanted: list[Value], roots: list[Value]) -> list[Value]:
