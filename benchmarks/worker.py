@@ -92,6 +92,8 @@ def main() -> None:
     report |= {"version": version, "import": seconds}
     if names[0] == "wengert":
         report["counters"] = modules[0].counters.snapshot()
+        if str(importlib.import_module("wengert.record.value").__file__).endswith(".py"):
+            report["version"] += " (core not compiled)"
     if options.check and workload.check:
         report["error"] = workload.check(result, options.size)
     print(json.dumps(report))
