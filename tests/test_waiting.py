@@ -328,7 +328,7 @@ def test_large_operations_wait_for_good_code(monkeypatch):
         x.cumsum(1).logsumexp(0).numpy()
     codes.background.finish()
     assert made_well() > 0
-    assert texts_in_haste() == []
+    assert not [text for text in texts_in_haste() if "for r0" in text]  # what is done for each column may be
 
 
 def test_a_plan_runs_with_code_made_in_haste_until_there_is_better(monkeypatch):
