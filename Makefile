@@ -33,7 +33,8 @@ bench: $(BENCH_VENV)/.bench
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
 # A stamp file records an installation; it is made again when what is compiled changes, or how.
-CORE = pyproject.toml setup.py $(wildcard src/wengert/*/*.pxd) $(patsubst %.pxd,%.py,$(wildcard src/wengert/*/*.pxd))
+TYPES = $(wildcard src/wengert/*.pxd src/wengert/*/*.pxd)
+CORE = pyproject.toml setup.py $(TYPES) $(TYPES:.pxd=.py)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'wengert needs Python 3.11: make PYTHON=...')"

@@ -8,9 +8,9 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CORE = (
-    "dtypes", "record.value", "record.graph", "record.primitive", "autograd.engine", "runtime.buffers",
-    "runtime.execute", "runtime.cones", "runtime.evaluate", "runtime.stitch", "ops.promotion", "ops.elementwise",
-    "ops.movement", "storage", "indexing",
+    "dtypes", "record.value", "record.graph", "record.primitive", "autograd.order", "autograd.engine",
+    "runtime.buffers", "runtime.execute", "runtime.cones", "runtime.evaluate", "runtime.temporaries",
+    "runtime.stitch", "ops.promotion", "ops.elementwise", "ops.movement", "storage", "indexing",
 )  # fmt: skip
 
 

@@ -11,6 +11,26 @@ import numpy as np
 from wengert.compiler.elementary import function
 from wengert.compiler.llvm_ops import define_function, function_name, llvm_type
 
+# A kernel: cell 0 points at int64 counters, one for each task.
+COUNT = """
+define void @count(ptr %args, i64 %lo, i64 %hi) {
+entry:
+  %p = load ptr, ptr %args
+  br label %loop
+loop:
+  %i = phi i64 [%lo, %entry], [%i1, %loop]
+  %q = getelementptr i64, ptr %p, i64 %i
+  %v = load i64, ptr %q
+  %v1 = add i64 %v, 1
+  store i64 %v1, ptr %q
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, %hi
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}
+"""
+
 DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 
 

@@ -61,3 +61,18 @@ def test_both_are_what_they_seem(tmp_path):
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert out.stdout.strip() == str(tmp_path / "wengert" / "record" / "value.py")
+
+
+def test_a_process_that_ends_lets_go_of_what_it_holds():
+    """The interpreter's codecs outlive the modules: what they hold is freed when there is no pool to give it to."""
+    code = """
+import codecs
+import wengert
+def search(name):
+    return None
+search.kept = wengert.ones(50) + 2
+search.kept.numpy()
+codecs.register(search)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stderr) == (0, "")

@@ -11,29 +11,11 @@ import time
 
 import numpy as np
 import pytest
+from jit import COUNT
 
 import wengert as torch
 from wengert.runtime import codes, evaluate, interrupts, jit, pool_ir, threads
 from wengert.tensor import value
-
-COUNT = """
-define void @count(ptr %args, i64 %lo, i64 %hi) {
-entry:
-  %p = load ptr, ptr %args
-  br label %loop
-loop:
-  %i = phi i64 [%lo, %entry], [%i1, %loop]
-  %q = getelementptr i64, ptr %p, i64 %i
-  %v = load i64, ptr %q
-  %v1 = add i64 %v, 1
-  store i64 %v1, ptr %q
-  %i1 = add i64 %i, 1
-  %more = icmp slt i64 %i1, %hi
-  br i1 %more, label %loop, label %done
-done:
-  ret void
-}
-"""
 
 
 def interrupt_after(seconds: float) -> threading.Timer:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jit import COUNT
 
 from wengert import openblas
 from wengert.compiler.program import GEMM_FROM, GEMM_WORK
@@ -27,25 +28,10 @@ define i64 @add(i64 %a, i64 %b) {
 }
 """
 
-# count: cell 0 points at int64 counters, one for each task. meet: the task ends when two threads are inside it.
-KERNELS = """
-define void @count(ptr %args, i64 %lo, i64 %hi) {
-entry:
-  %p = load ptr, ptr %args
-  br label %loop
-loop:
-  %i = phi i64 [%lo, %entry], [%i1, %loop]
-  %q = getelementptr i64, ptr %p, i64 %i
-  %v = load i64, ptr %q
-  %v1 = add i64 %v, 1
-  store i64 %v1, ptr %q
-  %i1 = add i64 %i, 1
-  %more = icmp slt i64 %i1, %hi
-  br i1 %more, label %loop, label %done
-done:
-  ret void
-}
-define void @meet(ptr %args, i64 %lo, i64 %hi) {
+# meet: the task ends when two threads are inside it.
+KERNELS = (
+    COUNT
+    + """define void @meet(ptr %args, i64 %lo, i64 %hi) {
 entry:
   %p = load ptr, ptr %args
   %old = atomicrmw add ptr %p, i64 1 seq_cst
@@ -66,6 +52,7 @@ define void @tiny(ptr %args, i64 %lo, i64 %hi) {
   ret void
 }
 """
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

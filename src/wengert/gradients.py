@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from wengert.autograd import differentiate, engine
+from wengert.autograd import differentiate
 from wengert.autograd.modes import enable_grad
+from wengert.autograd.order import reachable
 from wengert.factories import tensor
 from wengert.record.graph import AccumulateGrad, Node
 from wengert.record.primitive import differentiated
@@ -169,7 +170,7 @@ def _gradients(result: Any, variables: list[Tensor]) -> list[Tensor | None]:
 def _depends_on_others(root: Node, variables: list[Tensor]) -> bool:
     """Whether some enclosing computation may differentiate the gradients again."""
     mine = [value(t).node for t in variables]
-    return any(n not in mine for n in engine.reachable([root], None) if type(n) is AccumulateGrad)
+    return any(n not in mine for n in reachable([root], None) if type(n) is AccumulateGrad)
 
 
 def _like(g: Tensor | None, x: Any) -> Any:

@@ -28,12 +28,13 @@ from wengert.messages import (
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.batching import check_write, renoded
-from wengert.ops.elementwise import ADD, DIV, MUL, SUB, alike, beside_number
+from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.indexing import assign, select
-from wengert.ops.source import FULL, full, scalar
+from wengert.ops.promotion import alike, beside_number
+from wengert.ops.source import full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import Elementwise, alias, hung, stamp, stamp_result
-from wengert.record.value import InferenceValue, Value, as_inference, record, thread
+from wengert.record.value import InferenceValue, Value, as_inference, thread
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, Storage, twin
 
@@ -104,9 +105,8 @@ def binary(
 
     def reflected(self: Tensor, other: Any) -> Tensor:
         b = self._v if self._store is None else self._current()
-        d = b.dtype
-        if prim is not None and d.is_floating_point and (type(other) is float or type(other) is int):
-            out = record(prim, (Value(FULL, (), (), (), d.wide, (other,)), b), (), b.shape, d)
+        if prim is not None and (type(other) is float or type(other) is int):
+            out = beside_number(prim, b, other, True) or op(other, b)
         elif (a := _operand(other)) is None:
             return self._foreign(reflected, other)
         else:

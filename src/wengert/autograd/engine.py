@@ -15,11 +15,11 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
 from wengert.autograd import hooks as calls
 from wengert.autograd.anomaly import anomaly
+from wengert.autograd.order import have_leaf_hooks, leaves_early, noted, reachable
 from wengert.autograd.region import Stop, with_stops
 from wengert.autograd.saved import SavedValues
 from wengert.config import config
@@ -33,7 +33,6 @@ from wengert.record.value import (
     Value,
     _check_pending,
     evaluator,
-    line_of_call,
     record,
     relate,
     thread,
@@ -44,7 +43,6 @@ Scaled = tuple[float, Value | None, Value, Value | None]
 
 SMALL = 16  # elements of a gradient to which zeros are added rather than a part written into it
 
-_by_seq = attrgetter("seq")
 _accumulating = threading.RLock()  # passes of several threads may share leaves
 
 
@@ -86,8 +84,8 @@ def backward(
     order = reachable(starts, targets)
     before = r.grad, r.site, r.busy
     walk = _Walk(order, targets, create_graph, retain_graph, accumulate, before)
-    if _have_leaf_hooks(order):
-        order = _leaves_early(order)
+    if have_leaf_hooks(order):
+        order = leaves_early(order)
     order = with_stops(order)
     outer, passes.current = passes.current, walk
     r.grad, r.busy = create_graph, True  # cuts happen between nodes: a rule's result must show its structure
@@ -101,7 +99,7 @@ def backward(
             if node.saved and any(v.prim is not FULL for v in node.saved):
                 node.saved = None
     except Exception as error:
-        _note(error, *(r.site or (None, 0)))
+        noted(error, *(r.site or (None, 0)))
         raise
     finally:
         passes.current = outer
@@ -111,81 +109,8 @@ def backward(
     return [walk.captured.get(n) for n in targets or ()]
 
 
-def _note(error: Exception, code: Any, lasti: int) -> None:
-    """Say beside an error which call of the program backward was at."""
-    if code is not None and not hasattr(error, "__notes__"):
-        error.add_note(f"In backward of the call at {code.co_filename}:{line_of_call(code, lasti)}")
-
-
 def _node(x: Value | Node) -> Node | None:
     return x.node if isinstance(x, Value) else x
-
-
-def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> list[Node]:
-    """The nodes to run, in recording order: those that lead from a root to a target (or anywhere)."""
-    seen: set[Node] = set()
-    stack = [n for n in roots if n is not None]
-    low, high = 1 << 62, 0
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            seq = node.seq
-            low, high = min(low, seq), max(high, seq)
-            for e in node.edges:
-                if e is not None:
-                    stack.append(e)
-    order = _sorted(seen, low, high)
-    if targets is not None:
-        wanted = seen.intersection(targets)
-        for node in order:
-            if node not in wanted and not wanted.isdisjoint(node.edges):
-                wanted.add(node)
-        last = set(targets)
-        # A target's own rules run only where another target lies behind it.
-        order = [n for n in order if n in wanted]
-        _check_freed([n for n in order if n not in last or not wanted.isdisjoint(n.edges)])
-    else:
-        _check_freed(order)
-    return order
-
-
-def _sorted(nodes: set[Node], low: int, high: int) -> list[Node]:
-    """Nodes with numbers from low to high in recording order."""
-    if high - low >= 4 * len(nodes):
-        return sorted(nodes, key=_by_seq)
-    places: list[Node | None] = [None] * (high - low + 1)
-    for n in nodes:
-        if places[n.seq - low] is not None:  # two of one number
-            return sorted(nodes, key=_by_seq)
-        places[n.seq - low] = n
-    return [n for n in places if n is not None]
-
-
-def _check_freed(nodes: list[Node]) -> None:
-    for n in nodes:
-        if n.saved is None:
-            error = RuntimeError(FREED)
-            _note(error, n.code, n.lasti)
-            raise error
-
-
-def _have_leaf_hooks(order: list[Node]) -> bool:
-    for n in order:
-        if type(n) is AccumulateGrad and n.hooks is not NOTHING and n.hooks:
-            return True
-    return False
-
-
-def _leaves_early(order: list[Node]) -> list[Node]:
-    """The order with each leaf just before the first recorded node that feeds it: its hooks run as soon as its gradient
-    is complete, as in PyTorch, and not at the end of the pass."""
-    place: dict[Node, float] = {n: n.seq for n in order}
-    for n in reversed(order):
-        for i, e in enumerate(n.edges, start=1):
-            if type(e) is AccumulateGrad and e in place:
-                place[e] = n.seq - i / (len(n.edges) + 1)  # the last consumer to run has the smallest number
-    return sorted(order, key=place.__getitem__)
 
 
 class _Passes(threading.local):

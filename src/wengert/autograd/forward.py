@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from wengert.autograd.engine import reachable, saved_values
+from wengert.autograd.engine import saved_values
+from wengert.autograd.order import reachable
 from wengert.dtypes import dtype
 from wengert.errors import InternalError
 from wengert.ops.batching import level_of, lowered

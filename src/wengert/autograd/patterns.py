@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wengert.autograd.engine import reachable
+from wengert.autograd.order import reachable
 from wengert.record.graph import MultiNode, Node, OutputNode
 from wengert.record.primitive import (
     ZERO,

@@ -15,10 +15,10 @@ from wengert import dtypes, shapes
 from wengert.api import api
 from wengert.dtypes import dtype
 from wengert.ops.entries import pointwise
-from wengert.ops.promotion import ARITHMETIC, _binary, _common, _floating, cast
+from wengert.ops.promotion import ARITHMETIC, _binary, _common, _floating, alike, cast
 from wengert.ops.promotion import named as named
 from wengert.ops.promotion import once_rounded as once_rounded
-from wengert.ops.source import Operand, as_value, full, scalar, zeros_like
+from wengert.ops.source import Operand, as_value, full, zeros_like
 from wengert.record.primitive import Elementwise
 from wengert.record.value import Value, arithmetic, record
 
@@ -74,23 +74,6 @@ DIV = Elementwise(
 )
 NEG = Elementwise("neg", "self", np.negative, vjp={"self": lambda g: -g})
 ARITHMETIC.update((ADD, SUB, MUL, DIV))
-
-
-def alike(prim: Elementwise, a: Any, b: Any) -> Value | None:
-    """The operation on two values of one dtype, which it takes as it is, or None: the common case."""
-    if type(a) is Value and type(b) is Value:
-        x, y = a, b
-        d = x.dtype
-        if d is y.dtype and d.differentiable:
-            shape = x.shape if x.shape == y.shape else shapes.broadcast(x.shape, y.shape)
-            return record(prim, (x, y), (), shape, d)
-    return None
-
-
-def beside_number(prim: Elementwise, x: Value, number: float) -> Value | None:
-    """The operation on a floating-point value and a Python number, or None for another dtype."""
-    d = x.dtype
-    return record(prim, (x, scalar(number, d.wide)), (), x.shape, d) if d.is_floating_point else None
 
 
 def add(a: Any, b: Any) -> Value:

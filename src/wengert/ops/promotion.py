@@ -57,6 +57,26 @@ def _binary(prim: Elementwise, a: Any, b: Any, d: dtype | None = None) -> Value:
     return record(prim, (a, b), (), a.shape if a.shape == b.shape else shapes.broadcast(a.shape, b.shape), d)
 
 
+def alike(prim: Elementwise, a: Any, b: Any) -> Value | None:
+    """The operation on two values of one dtype, which it takes as it is, or None: the common case."""
+    if type(a) is Value and type(b) is Value:
+        x, y = a, b
+        d = x.dtype
+        if d is y.dtype and d.differentiable:
+            shape = x.shape if x.shape == y.shape else shapes.broadcast(x.shape, y.shape)
+            return record(prim, (x, y), (), shape, d)
+    return None
+
+
+def beside_number(prim: Elementwise, x: Value, number: float, front: bool = False) -> Value | None:
+    """The operation on a floating-point value and a Python number, which may be in front, or None for another dtype."""
+    d = x.dtype
+    if not d.is_floating_point:
+        return None
+    n = scalar(number, d.wide)
+    return record(prim, (n, x) if front else (x, n), (), x.shape, d)
+
+
 def _wide_number(x: Value, d: dtype) -> Value:
     """An operand of arithmetic on halves: not rounded before, as PyTorch has it, where it is a number or a 0-d tensor
     of a larger floating dtype."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,13 +117,7 @@ task:
   %left = select i1 %j.last, i64 %rest, i64 0
   br label %block
 block:
-  %p = phi i64 [0, %task], [%p.next, %joined]
-  %first = icmp eq i64 %p, 0
-  %longer = icmp slt i64 %p, %k.long
-  %one = zext i1 %longer to i64
-  %ks = add i64 %k.short, %one
-  %ks32 = trunc i64 %ks to i32
-  %p.next = add i64 %p, %ks
+ALONG_K
   %a.skip = mul i64 %p, %a.p
   %b.skip = mul i64 %p, %b.p
   %ab = getelementptr TYPE, ptr %ap, i64 %a.skip
@@ -141,6 +136,15 @@ done:
   ret void
 }
 """  # noqa: E501
+
+# The beginning of the loop over blocks along k: where a block begins, and its size.
+ALONG_K = """  %p = phi i64 [0, %task], [%p.next, %joined]
+  %first = icmp eq i64 %p, 0
+  %longer = icmp slt i64 %p, %k.long
+  %one = zext i1 %longer to i64
+  %ks = add i64 %k.short, %one
+  %ks32 = trunc i64 %ks to i32
+  %p.next = add i64 %p, %ks"""
 
 _CALL_TAIL = """%some.left = icmp sgt i64 %left, 0
   br i1 %some.left, label %tail, label %joined
@@ -324,17 +328,25 @@ def gemm_step(dtype: np.dtype, a: Operand, b: Operand, c: int, m: int, n: int, k
     return GemmStep(kernel, cells, tasks, max(1, _GRAIN_FLOPS // flops))
 
 
+def loads_ir(cells: Sequence[str], pointers: Collection[str]) -> str:
+    """Lines that load the cells of a kernel, at %args, into values of these names."""
+    out = []
+    for index, name in enumerate(cells):
+        out.append(f"  %p{index} = getelementptr i64, ptr %args, i64 {index}")
+        out.append(f"  %{name} = load {'ptr' if name in pointers else 'i64'}, ptr %p{index}")
+    return "\n".join(out)
+
+
 def gemm_ir(dtype: np.dtype) -> str:
     """The module with the kernel for one dtype, named as cblas names it."""
-    loads = []
-    for index, name in enumerate(_CELLS):
-        cell_type = "ptr" if name in ("a", "b", "c", "gemm") else "i64"
-        loads.append(f"  %p{index} = getelementptr i64, ptr %args, i64 {index}")
-        loads.append(f"  %{name} = load {cell_type}, ptr %p{index}")
     kind, real = KINDS[dtype], dtype.kind == "f"
     scalar = kind.ir_type if real else "ptr"
     one, zero = kind.alpha.removeprefix(scalar).strip(), kind.beta.removeprefix(scalar).strip()
-    kernel = _KERNEL.replace("LOADS", "\n".join(loads)).replace("TAIL", _CALL_TAIL if real else "br label %joined")
+    kernel = (
+        _KERNEL.replace("ALONG_K", ALONG_K)
+        .replace("LOADS", loads_ir(_CELLS, ("a", "b", "c", "gemm")))
+        .replace("TAIL", _CALL_TAIL if real else "br label %joined")
+    )
     kernel = kernel.replace("BETA", f"%beta = select i1 %first, {scalar} {zero}, {scalar} {one}")
     kernel = kernel.replace("BTYPE", scalar).replace("ALPHA", kind.alpha)
     text = _HEAD + (kernel + (tail_ir(kind.ir_type) if real else "")).replace("ROUTINE", kind.routine)

@@ -15,7 +15,7 @@ cpdef list cone_of(list wanted)
     mark=Py_ssize_t, first=Py_ssize_t, k=Py_ssize_t, n=Py_ssize_t, used=Py_ssize_t
 )
 cpdef tuple describe(list cone, list roots, list also, bint store_held)
-cpdef bint _donatable(Value v)
+cpdef bint donatable(Value v)
 cpdef _number(Value v)
 
 

@@ -135,7 +135,7 @@ def describe(
     key += held
     for k, n in enumerate(references(leaves)):
         used = uses[k]
-        key.append(n <= ALONE + used and k not in pinned and _donatable(leaves[k]))
+        key.append(n <= ALONE + used and k not in pinned and donatable(leaves[k]))
     for v in roots:
         key.append(v.index)
     for v in also:
@@ -161,10 +161,6 @@ def _hold_what_is_shown(cone: list[Value], held: list[bool], n: int) -> None:
 
 def donatable(v: Value) -> bool:
     """Whether only leaf v can see its memory: no other value, and no array over the same block."""
-    return _donatable(v)
-
-
-def _donatable(v: Value) -> bool:
     if _of_data(v) > _ALONE:
         return False
     block = v.data.block
@@ -253,7 +249,7 @@ class Known:
             if (n > limit) is not held:
                 return False
         for x, n, limit, donated in zip(leaves, references(leaves), self.leaf_limits, self.donated):
-            if (n <= limit and _donatable(x)) is not donated:
+            if (n <= limit and donatable(x)) is not donated:
                 return False
         return True
 

@@ -20,7 +20,7 @@ import numpy as np
 from wengert.compiler.expr import BLOCK, blocks
 from wengert.compiler.places import Places
 from wengert.runtime import jit
-from wengert.runtime.blas import NO_TRANS, Operand
+from wengert.runtime.blas import NO_TRANS, Operand, loads_ir
 
 ROWS = 8
 TASK, TASKS = 1 << 19, 32  # multiplications of a task, if there are so many, and tasks from which they have more
@@ -413,12 +413,8 @@ def panels_ir(dtype: np.dtype, width: int) -> str:
     kind = _KINDS[dtype]
     pack = f"wengert_pack_{kind.name}_{4 if kind.name == 'f64' or width < 8 else 8}"
     text = _TASKS
-    loads = []
-    for index, name in enumerate(_CELLS):
-        loads.append(f"  %p{index} = getelementptr i64, ptr %args, i64 {index}")
-        loads.append(f"  %{name} = load {'ptr' if name in _POINTERS else 'i64'}, ptr %p{index}")
     steps = "<" + ", ".join(f"i64 {j}" for j in range(width)) + ">"
-    parts = {"LOADS": "\n".join(loads)} | _gather_ir(width) | _fold_ir(width, kind.name)
+    parts = {"LOADS": loads_ir(_CELLS, _POINTERS)} | _gather_ir(width) | _fold_ir(width, kind.name)
     words = {"PANEL": str(BLOCK * width), "TILE": str(ROWS * width), "ROUTINE": f"panels_{kind.name}"}
     words |= {"VECTOR": f"<{width} x {kind.ir_type}>", "TYPE": kind.ir_type, "NAME": kind.name, "PACK": pack}
     words |= {"FIRST_TERM": str(FIRST_TERM), "PER_TERM": str(PER_TERM)}

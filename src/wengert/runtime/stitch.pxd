@@ -1,6 +1,7 @@
 # Types of stitch.py, for the compiled core.
 cimport cython
 from wengert.record.value cimport Value, references
+from wengert.runtime.temporaries cimport Temporaries
 
 
 cdef class Patch:
@@ -48,7 +49,7 @@ cdef class Stitcher:
     cpdef _append(self, Value v, list key, list operands, object slots, Py_ssize_t size)
     @cython.locals(
         at=Py_ssize_t, step=tuple, v=Value, operands=list, patch=Patch, i=Py_ssize_t, needs=list,
-        buffer=dict, address=list, temporaries=_Temporaries, calls=_Calls, reuse=bint, traced=bint
+        buffer=dict, address=list, temporaries=Temporaries, calls=_Calls, reuse=bint, traced=bint
     )
     cpdef run(self)
     @cython.locals(v=Value, parts=list, key=tuple, patch=Patch)
@@ -59,16 +60,6 @@ cdef class Stitcher:
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t)
 cpdef Py_ssize_t _numel(tuple shape)
 cpdef Py_ssize_t _size(Value v)
-
-
-cdef class _Temporaries:
-    cdef public Py_ssize_t _chunk, _used, _end
-    cdef public dict _free, _at
-    cdef public object _block
-
-    @cython.locals(offset=Py_ssize_t)
-    cpdef take(self, Py_ssize_t i, Py_ssize_t nbytes)
-    cpdef release(self, Py_ssize_t i)
 
 
 cdef class _Calls:

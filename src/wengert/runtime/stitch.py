@@ -33,9 +33,10 @@ from wengert.record.primitive import (
 )
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
 from wengert.runtime import blas, interrupts, threads, trace
-from wengert.runtime.buffers import ALIGN, Block, Buffer, pool
+from wengert.runtime.buffers import ALIGN, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, by_terms, fill_numbers, views_of
 from wengert.runtime.light import let_go
+from wengert.runtime.temporaries import Temporaries
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
@@ -384,7 +385,7 @@ class Stitcher:
         self.buffer: dict[int, Buffer] = {x.index: x.data for x in self.leaves}
         self.address = address = [0] * len(self.cone) + [x.data.address for x in self.leaves]
         self._take_results()
-        temporaries = _Temporaries(CHUNK if reuse else self.total)
+        temporaries = Temporaries(CHUNK if reuse else self.total)
         calls = _Calls()
         needs, buffer = self.needs, self.buffer
         self._make_patches()
@@ -447,7 +448,7 @@ class Stitcher:
             self.buffer[v.index] = found
             self.address[v.index] = found.address
 
-    def _take_over(self, root: int, i: int, temporaries: _Temporaries) -> None:
+    def _take_over(self, root: int, i: int, temporaries: Temporaries) -> None:
         """The result is where the base was."""
         self.address[i] = self.address[root]
         if root in self.buffer:
@@ -455,7 +456,7 @@ class Stitcher:
         else:
             temporaries.rename(root, i)
 
-    def _call(self, step: Step, patch: Patch, temporaries: _Temporaries) -> None:
+    def _call(self, step: Step, patch: Patch, temporaries: Temporaries) -> None:
         """A step that a library performs."""
         v, _, operands, slots, _ = step
         buffers = [self.buffer.get(o) or temporaries.buffer(o, _size(self.values[o])) for o in operands]
@@ -472,46 +473,6 @@ def _numel(shape: tuple[int, ...]) -> int:
     for n in shape:
         count *= n
     return count
-
-
-class _Temporaries:
-    """Memory of what lives only during a run, by position; taken from the pool `chunk` bytes at a time, at least."""
-
-    def __init__(self, chunk: int) -> None:
-        self._chunk = chunk
-        self._free: dict[int, list[tuple[Block, int]]] = {}
-        self._at: dict[int, tuple[Block, int, int]] = {}
-        self._block: Block | None = None
-        self._used = self._end = 0
-
-    def take(self, i: int, nbytes: int) -> int:
-        """The address of memory for position i."""
-        free = self._free.get(nbytes)
-        if free:
-            block, offset = free.pop()
-        else:
-            offset = self._used
-            self._used += -(-nbytes // ALIGN) * ALIGN
-            if self._used > self._end:
-                self._block = pool.take(max(nbytes, self._chunk))
-                offset, self._used, self._end = 0, -(-nbytes // ALIGN) * ALIGN, self._block.nbytes
-            block = self._block  # type: ignore[assignment]
-        self._at[i] = block, offset, nbytes
-        return block.address + offset
-
-    def release(self, i: int) -> None:
-        """Give back the memory of position i, if it has any here: what runs later may use it."""
-        found = self._at.pop(i, None)
-        if found is not None:
-            block, offset, nbytes = found
-            self._free.setdefault(nbytes, []).append((block, offset))
-
-    def rename(self, old: int, new: int) -> None:
-        self._at[new] = self._at.pop(old)
-
-    def buffer(self, i: int, nbytes: int) -> Buffer:
-        block, offset, _ = self._at[i]
-        return Buffer(block, offset, nbytes)
 
 
 class _Calls:

@@ -65,13 +65,7 @@ task:
   %cp = getelementptr TYPE, ptr %c, i64 %c.off
   br label %block
 block:
-  %p = phi i64 [0, %task], [%p.next, %joined]
-  %first = icmp eq i64 %p, 0
-  %longer = icmp slt i64 %p, %k.long
-  %one = zext i1 %longer to i64
-  %ks = add i64 %k.short, %one
-  %ks32 = trunc i64 %ks to i32
-  %p.next = add i64 %p, %ks
+ALONG_K
   %row0 = select i1 %left, i64 %start, i64 %p
   %column0 = select i1 %left, i64 %p, i64 %start
   %rows = select i1 %left, i64 %size, i64 %ks
@@ -170,12 +164,9 @@ def step(
 def _address(dtype: np.dtype) -> int:
     kind = blas.KINDS[dtype]
     if kind.routine not in _kernels:
-        loads = []
-        for index, name in enumerate(_CELLS):
-            cell_type = "ptr" if name in ("a", "b", "c", "kernel", "gemm") else "i64"
-            loads.append(f"  %cell{index} = getelementptr i64, ptr %args, i64 {index}")
-            loads.append(f"  %{name} = load {cell_type}, ptr %cell{index}")
-        text = (_KERNEL + blas.tail_ir(kind.ir_type)).replace("LOADS", "\n".join(loads)).replace("BETA", kind.beta)
+        loads = blas.loads_ir(_CELLS, ("a", "b", "c", "kernel", "gemm"))
+        text = (_KERNEL + blas.tail_ir(kind.ir_type)).replace("LOADS", loads).replace("ALONG_K", blas.ALONG_K)
+        text = text.replace("BETA", kind.beta)
         text = text.replace("ALPHA", kind.alpha).replace("ROUTINE", kind.routine).replace("TYPE", kind.ir_type)
         code = jit.compile_ir(text, "streamed " + hashlib.sha256(text.encode()).hexdigest())
         _kernels[kind.routine] = code.address(f"streamed.{kind.routine}")

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from wengert.autograd import differentiate, engine
+from wengert.autograd import differentiate
 from wengert.autograd.modes import no_grad
+from wengert.autograd.order import reachable
 from wengert.ops.source import full
 from wengert.record.graph import Node, OutputNode
 from wengert.record.value import Value
@@ -178,7 +179,7 @@ class _Chains:
         self.graph, self.limit, self.root, self.target = graph, limit, root, target
         self.key = {v.node: v.key for v in graph.vertices if v.kind in (OPERATION, LEAF)}
         self.start, self.end = self.key[public(root.node)], self.key.get(public(target.node), -1)
-        self.walk = walk_of(engine.reachable([root.node], None))
+        self.walk = walk_of(reachable([root.node], None))
         self.order = [v for v in graph.vertices if v.kind in (OPERATION, LEAF)]
         self.on_way = self._on_way()
         self.steps = {k: self._steps(k) for k in self.on_way if k != self.end}

@@ -13,6 +13,7 @@ from typing import Any
 
 from wengert.autograd import engine
 from wengert.autograd.modes import no_grad
+from wengert.autograd.order import reachable
 from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode
 from wengert.record.value import Value, record, thread
@@ -56,7 +57,7 @@ class Flow:
                 f"Mismatch in shape: gradient has a shape of {list(start.shape)} and y has a shape of"
                 f" {list(root.shape)}; they must be equal"
             )
-        inner = engine.reachable([root.node], None)
+        inner = reachable([root.node], None)
         self.root = public(root.node)
         self.order = shown_nodes(root.node)
         with no_grad():
