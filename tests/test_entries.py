@@ -7,6 +7,7 @@ import pytest
 
 import wengert as torch
 from wengert.config import configure
+from wengert.handles import handle, value
 from wengert.nn import functional as F
 from wengert.ops import activations, dense, extremes, normalization, recurrent, reduction
 from wengert.ops import composite as compositions
@@ -14,7 +15,6 @@ from wengert.ops.entries import composite, pointwise
 from wengert.record.primitive import Composite, Fused
 from wengert.record.value import counters
 from wengert.runtime import evaluate
-from wengert.tensor import handle, value
 
 
 def tensor(*shape: int, seed: int = 0, dtype=torch.float32, requires_grad: bool = True):

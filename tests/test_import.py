@@ -21,7 +21,7 @@ FLOORS = [
     ("ops", "compiler"),
     ("runtime",),
     ("autograd",),
-    ("storage", "indexing", "lenses", "tensor"),
+    ("storage", "indexing", "lenses", "handles", "tensor"),
     ("overrides", "copying", "arrays"),
     (
         "conversions", "cuda", "differentiating", "dlpack", "explain", "factories", "gradients", "inplace", "layouts",

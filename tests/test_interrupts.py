@@ -14,8 +14,8 @@ import pytest
 from jit import COUNT
 
 import wengert as torch
+from wengert.handles import value
 from wengert.runtime import codes, evaluate, interrupts, jit, pool_ir, threads
-from wengert.tensor import value
 
 
 def interrupt_after(seconds: float) -> threading.Timer:

@@ -13,8 +13,8 @@ import wengert as torch
 from wengert import dtypes, show
 from wengert.compiler.llvm_ops import Instructions, define_functions, function_name, llvm_type
 from wengert.compiler.render_llvm import render
+from wengert.handles import value
 from wengert.runtime import evaluate, jit, objects
-from wengert.tensor import value
 
 HALVES = [torch.float16, torch.bfloat16]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32]

@@ -15,8 +15,8 @@ from wengert.compiler.expr import blocks
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm
 from wengert.compiler.render_llvm import render
+from wengert.handles import tensor_value
 from wengert.runtime import blas, evaluate, jit, stitch, threads
-from wengert.tensor import tensor_value
 
 
 def without_blas(monkeypatch, f: Callable[[], np.ndarray]) -> np.ndarray:

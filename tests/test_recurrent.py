@@ -12,8 +12,8 @@ from wengert.compiler import sums
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm, Plan
 from wengert.config import configure
+from wengert.handles import tensor_value
 from wengert.runtime import codes, evaluate, execute, filling, stitch
-from wengert.tensor import tensor_value
 
 pytestmark = pytest.mark.usefixtures("compiled_first")
 

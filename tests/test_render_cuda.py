@@ -27,6 +27,7 @@ from wengert.compiler.lower import Block, Kernel, Loop, Printer
 from wengert.compiler.render_cuda import render, render_unit
 from wengert.compiler.render_llvm import loops_of
 from wengert.config import configure
+from wengert.handles import value
 from wengert.ops import bits as bits_
 from wengert.ops import composite, division, extremes, movement, reduction
 from wengert.ops import elementwise as ew
@@ -35,7 +36,6 @@ from wengert.record.value import Value
 from wengert.runtime import evaluate, execute
 from wengert.runtime.buffers import pool
 from wengert.runtime.evaluate import constant
-from wengert.tensor import value
 
 F32, F64 = dtypes.float32, dtypes.float64
 

@@ -11,9 +11,9 @@ import wengert as torch
 from wengert.compiler import streamed
 from wengert.compiler.expr import BLOCK, blocks
 from wengert.compiler.plan import Gemm
+from wengert.handles import tensor_value
 from wengert.memory import max_memory_allocated, memory_allocated, reset_peak_memory_stats
 from wengert.runtime import evaluate, threads
-from wengert.tensor import tensor_value
 
 pytestmark = pytest.mark.usefixtures("compiled_first")
 

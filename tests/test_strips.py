@@ -14,8 +14,8 @@ from wengert.compiler import structure
 from wengert.compiler.expr import blocks
 from wengert.compiler.keep import DEAR, ROOM, VECTOR
 from wengert.compiler.plan import Plan
+from wengert.handles import tensor_value
 from wengert.runtime import buffers, codes, evaluate, threads
-from wengert.tensor import tensor_value
 
 
 def softmax(x, scale, shift):

@@ -13,9 +13,9 @@ import pytest
 
 import wengert as torch
 from wengert import viz
+from wengert.handles import tensor_value
 from wengert.record.value import counters
 from wengert.runtime import evaluate
-from wengert.tensor import tensor_value
 from wengert.viz import facts, steps
 
 EVIL = '</script><script>alert("1")</script><!-- \'& \u2028 \ud800 \x00\n' + "x" * 10_000

@@ -12,10 +12,10 @@ from derivatives import draw, same
 import wengert as torch
 from wengert.config import configure
 from wengert.func import functional_call, grad, jacrev, stack_module_state, vmap
+from wengert.handles import handle, value
 from wengert.ops.batching import level_of
 from wengert.record.primitive import Library
 from wengert.record.value import counters, record, thread
-from wengert.tensor import handle, value
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from wengert.compiler.body import NeedsBuffer
 from wengert.compiler.expr import blocks
 from wengert.compiler.places import Places, places_of
 from wengert.compiler.plan import Gemm
+from wengert.handles import tensor_value
 from wengert.ops import pooling
 from wengert.runtime import blas, evaluate, panels, stitch, threads
-from wengert.tensor import tensor_value
 
 
 def plan_of(x: torch.Tensor):

@@ -21,9 +21,9 @@ from samples_nn import CASES
 import wengert
 from wengert import dtypes, func
 from wengert.config import configure
+from wengert.handles import handle, value
 from wengert.record.primitive import TABLE
 from wengert.record.value import Value
-from wengert.tensor import handle, value
 
 EXAMPLES = 3
 CHECKS = (

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 
 from wengert import dtypes
+from wengert.handles import handle
 from wengert.lazy import lazy
+from wengert.record.primitive import layer
 from wengert.runtime.evaluate import constant
-from wengert.tensor import Tensor, handle
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 wengert = lazy("wengert")  # NumPy's names are looked up among those that users see
 

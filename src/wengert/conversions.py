@@ -8,23 +8,26 @@ from wengert import dtypes
 from wengert.attributes import LONG_NAMES, Device
 from wengert.dtypes import dtype
 from wengert.factories import LEGACY, Legacy
+from wengert.handles import make, operand, tensor_value
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
-from wengert.record.primitive import passed
+from wengert.record.primitive import layer
 from wengert.record.value import Value
 from wengert.storage import twin
-from wengert.tensor import Tensor, _operand, make, tensor_value
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 # -- products --
 
 
 def _matmul(self: Tensor, other: Any) -> Tensor:
-    b = _operand(other)
+    b = operand(other)
     return make(co.matmul(tensor_value(self), b)) if isinstance(b, Value) else NotImplemented
 
 
 def _rmatmul(self: Tensor, other: Any) -> Tensor:
-    a = _operand(other)
+    a = operand(other)
     return make(co.matmul(a, tensor_value(self))) if isinstance(a, Value) else NotImplemented
 
 
@@ -104,11 +107,7 @@ def _converter(name: str, d: dtype) -> Any:
 
     function.__name__ = name
     function.__doc__ = f"The tensor as {d.name}."
-    passed.add(id(function.__code__))
     return function
-
-
-passed.update(id(f.__code__) for f in (to, type, type_as))  # the line of a conversion is the caller's
 
 
 def cpu(self: Tensor) -> Tensor:
@@ -148,7 +147,5 @@ for _name, _d in {
     "cfloat": dtypes.complex64, "cdouble": dtypes.complex128,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _converter(_name, _d))
-# What these record, users called for.
-passed.update(id(f.__code__) for f in (to, type, type_as, _converter("", dtypes.float32)))
 setattr(Tensor, "__matmul__", _matmul)  # noqa: B010 -- mypy does not allow the assignment
 setattr(Tensor, "__rmatmul__", _rmatmul)  # noqa: B010

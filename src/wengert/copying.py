@@ -13,25 +13,26 @@ import numpy as np
 
 from wengert import storage
 from wengert.dtypes import dtype
+from wengert.handles import blank, value
 from wengert.messages import DEEPCOPY
-from wengert.record.primitive import alias, frozen
+from wengert.record.primitive import alias, frozen, layer
 from wengert.record.value import Value
 from wengert.storage import Lens, Memory, Storage
-from wengert.tensor import Tensor, value
+from wengert.tensor import Tensor
 
-_new = object.__new__
+layer.add(__file__)
 
 
 def fresh(cls: type[Tensor], v: Value) -> Tensor:
     """A tensor of class `cls` with value v, which carries no history and is nobody else's."""
-    t: Any = _new(cls)
+    t: Any = blank(cls)
     t._v, t._store = v, None
     return t
 
 
 def over(cls: type[Tensor], memory: Memory, lenses: tuple[Lens, ...]) -> Tensor:
     """A tensor of class `cls` that sees memory through lenses."""
-    t: Any = _new(cls)
+    t: Any = blank(cls)
     s = storage.over(memory, lenses, t)
     t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
     return t

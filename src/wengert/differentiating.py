@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -11,12 +10,15 @@ from typing import Any
 from wengert import storage
 from wengert.attributes import LONG_NAMES
 from wengert.dtypes import dtype
+from wengert.handles import handle, through, value
 from wengert.messages import DETACH_VIEW, NON_LEAF_GRAD
 from wengert.record.graph import AccumulateGrad, Node, wrap
 from wengert.record.hooks import RemovableHandle, add
-from wengert.record.primitive import alias, frozen, stamp
+from wengert.record.primitive import alias, frozen, layer, stamp
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 _NEEDS_GRAD = "cannot register a hook on a tensor that doesn't require gradient"
 
@@ -145,7 +147,7 @@ def detach_(self: Tensor) -> Tensor:
     v = frozen(old)
     if old.node is not None:
         v.origin = weakref.ref(old.node)
-        stamp(v, sys._getframe(1))
+        stamp(v)
     return _become(self, v)
 
 
@@ -165,9 +167,9 @@ def _bump(t: Any) -> None:
 # -- what custom functions do to tensors: results, inputs that come back, and inputs that were written to --
 
 
-def _adopt(t: Tensor, node: Node, frame: Any) -> Tensor:
+def _adopt(t: Tensor, node: Node) -> Tensor:
     """t itself, with this node from now on."""
-    return _become(t, _with_node(t, node, frame))
+    return _become(t, _with_node(t, node))
 
 
 def _become(t: Tensor, v: Value) -> Tensor:
@@ -181,15 +183,15 @@ def _become(t: Tensor, v: Value) -> Tensor:
     return t
 
 
-def _through(t: Tensor, node: Node | None, frame: Any) -> Tensor:
+def _through(t: Tensor, node: Node | None) -> Tensor:
     """A view of all of t, with this node."""
-    v = _with_node(t, node, frame)
-    return t._through((storage.Reshape(v.shape, v.shape),), v, frame)
+    v = _with_node(t, node)
+    return through(t, (storage.Reshape(v.shape, v.shape),), v)
 
 
-def _rebase(t: Tensor, node: Node | None, frame: Any) -> Tensor:
+def _rebase(t: Tensor, node: Node | None) -> Tensor:
     """t itself, which was written to by what this node differentiates."""
-    t._put(_with_node(t, node, frame))
+    t._put(_with_node(t, node))
     return t
 
 
@@ -211,10 +213,10 @@ def _dual(t: Tensor, v: Value) -> Tensor:
     return out
 
 
-def _with_node(t: Tensor, node: Node | None, frame: Any) -> Value:
+def _with_node(t: Tensor, node: Node | None) -> Value:
     v = alias(value(t))
     v.node = node
-    stamp(v, frame)
+    stamp(v)
     return v
 
 

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wengert.autograd.differentiate import grad
+from wengert.handles import value
 from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode, hidden, shown, wrap
 from wengert.record.primitive import ALIAS, LEAF, Source
 from wengert.record.value import InferenceValue, Value, line_of_call
 from wengert.runtime.evaluate import read
-from wengert.tensor import Tensor, value
+from wengert.tensor import Tensor
 
 FLAT = ("sign", "floor", "ceil", "round", "trunc", "heaviside", "sgn")  # derivative zero wherever there is one
 WHY_ZERO = {

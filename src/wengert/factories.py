@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,19 +13,20 @@ import numpy as np
 from wengert import dtypes, shapes, storage
 from wengert.attributes import Device, Size, memory_format, strided
 from wengert.dtypes import dtype
+from wengert.handles import handle, make, tensor_value, value
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import reshape
 from wengert.ops.source import FULL, iota, stored
 from wengert.ops.source import full as full_value
 from wengert.record.graph import AccumulateGrad
-from wengert.record.primitive import alias, stamp
+from wengert.record.primitive import alias, layer, stamp
 from wengert.record.value import InferenceValue, Value, thread
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
-from wengert.tensor import Tensor, handle, make, tensor_value, value
+from wengert.tensor import Tensor
 
-_frame = sys._getframe
+layer.add(__file__)
 
 
 # What every function that makes tensors accepts besides its own arguments. There is one device, "cpu", and one layout,
@@ -65,11 +65,11 @@ def sizes_in(name: str, size: tuple, options: Options) -> Shape:
     return shapes.check_sizes(shapes.shape_argument(size, name), name)
 
 
-def made(v: Value, options: Options, depth: int = 2) -> Tensor:
+def made(v: Value, options: Options) -> Tensor:
     """A new tensor with value v, which nobody else has, made as the options say, for the call of our caller."""
     if options:
         _check(options)
-    stamp(v, _frame(depth))
+    stamp(v)
     if thread.recorder.inference:
         v.__class__ = InferenceValue
     t = handle(v)

@@ -17,9 +17,12 @@ import numpy as np
 
 from wengert.factories import dtype_in, made
 from wengert.publish import namespace
+from wengert.record.primitive import layer
 from wengert.runtime.evaluate import constant
 from wengert.shapes import check_sizes
 from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 globals().update(namespace("fft"))
 
@@ -52,4 +55,4 @@ def _frequencies(name: str, k: np.ndarray, n: int, d: float, options: dict[str, 
     if not form.differentiable:
         raise RuntimeError(f"{name} requires a floating point or complex dtype, and not {form!r}")
     with np.errstate(all="ignore"):
-        return made(constant(k * (1 / np.float64(n * d)), form), options, 3)
+        return made(constant(k * (1 / np.float64(n * d)), form), options)

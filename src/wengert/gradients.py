@@ -15,11 +15,12 @@ from wengert.autograd import differentiate
 from wengert.autograd.modes import enable_grad
 from wengert.autograd.order import reachable
 from wengert.factories import tensor
+from wengert.handles import handle, value
 from wengert.record.graph import AccumulateGrad, Node
 from wengert.record.primitive import differentiated
 from wengert.record.value import thread
 from wengert.storage import twin
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 def value_and_grad(f: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable:

@@ -15,6 +15,7 @@ from wengert import dtypes
 from wengert.ops.indexing import WRONG_INDEX, Pick, check_pick
 from wengert.ops.movement import expand, reshape
 from wengert.ops.source import iota
+from wengert.record.graph import wrap
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape, infer_expand
@@ -179,7 +180,7 @@ def _item(x: Any) -> Any:
             raise IndexError(WRONG_INDEX)
         x = x if x.dtype.kind == "b" else x.astype(np.int64)
         return constant(x, dtypes.from_numpy(x.dtype)) if x.ndim else x.item()
-    if hasattr(x, "_store"):
+    if wrap["is_tensor"](x):
         return _tensor(x)
     try:
         return operator.index(x)
@@ -191,7 +192,7 @@ def _item(x: Any) -> Any:
 
 def _tensor(t: Any) -> Any:
     """A tensor of no axes is an int or a bool, one with axes its value."""
-    v: Value = t._v if t._store is None else t._current()
+    v: Value = wrap["value"](t)
     if v.shape:
         return v
     if v.dtype.category > 1:

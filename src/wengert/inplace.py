@@ -7,18 +7,22 @@ from typing import Any
 
 from wengert import shapes
 from wengert.dtypes import check_range
+from wengert.handles import operand
+from wengert.handles import value as value_of
 from wengert.ops import composite as co
 from wengert.ops import elementwise as ew
 from wengert.ops.movement import expand
 from wengert.ops.source import full, scalar
+from wengert.record.primitive import layer
 from wengert.record.value import Value, thread
-from wengert.tensor import Tensor, _operand, overwritten
-from wengert.tensor import value as value_of
+from wengert.tensor import Tensor, overwritten
+
+layer.add(__file__)
 
 
 def in_place_operator(name: str, op: Callable[[Any, Any], Value]) -> None:
     def method(self: Tensor, other: Any) -> Tensor:
-        a, b = value_of(self), _operand(other)
+        a, b = value_of(self), operand(other)
         if b is None:
             return NotImplemented
         self._check_write()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,15 +11,16 @@ from wengert import lenses, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, channels_last, channels_last_3d, contiguous_format, strided
 from wengert.dtypes import dtype
 from wengert.factories import dtype_in, made
+from wengert.handles import handle, tensor_value, through, value
 from wengert.lenses import Bits, Conjugate, Joined, Pairs, Part
 from wengert.ops.source import full
-from wengert.record.primitive import stamp
+from wengert.record.primitive import layer, stamp
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
 from wengert.storage import Lens, Memory
-from wengert.tensor import Tensor, handle, tensor_value, value
+from wengert.tensor import Tensor
 
-_frame = sys._getframe
+layer.add(__file__)
 
 
 # -- views --
@@ -30,7 +30,7 @@ def _viewed(x: Tensor, chain: tuple[Lens, ...], label: str) -> Tensor:
     out = storage.get(chain, tensor_value(x))
     if out.node is not None:
         out.node.label = label
-    return x._through(chain, out, _frame(2))
+    return through(x, chain, out)
 
 
 def conj(input: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def view_bits(x: Tensor, d: dtype) -> Tensor:
     s = x._storage()
     chain = storage.compose(s.lenses, (*x._lenses, Bits(v.dtype, d)))
     out = _over(s.share(), chain)
-    stamp(out._v, _frame(2))
+    stamp(out._v)
     return out
 
 
@@ -183,7 +183,7 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
     chain += lenses.through(n, shape, strides, offset)
     if not tracked:
         out = _over(s.share(), chain)
-        stamp(out._v, _frame(1))
+        stamp(out._v)
         return out
     return _viewed(input._base if input._base is not None else input, chain, "AsStridedBackward0")
 
@@ -205,7 +205,7 @@ def empty_strided(size: Sequence[int], stride: Sequence[int], **options: Any) ->
     lenses.check_strides(shape, strides, 0, needed, d.bytes)
     flags = made(full((), 0, d), {**options, "requires_grad": False})  # checks the options
     out = _over(Memory(full((needed,), 0, flags.dtype)), lenses.through(needed, shape, strides, 0))
-    stamp(out._v, _frame(1))
+    stamp(out._v)
     return out.requires_grad_() if options.get("requires_grad") else out
 
 

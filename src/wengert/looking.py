@@ -9,10 +9,14 @@ import numpy as np
 
 from wengert import storage
 from wengert.dtypes import bfloat16
+from wengert.handles import value
 from wengert.messages import BRANCH
+from wengert.record.primitive import layer
 from wengert.record.value import Batched, thread
 from wengert.runtime.evaluate import settle
-from wengert.tensor import Tensor, value
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 
 def item(self: Tensor) -> Any:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from wengert.handles import binary, make, value
 from wengert.inplace import in_place_operator
 from wengert.ops import bits, conversion, division  # noqa: F401 -- conversion is published
-from wengert.tensor import Tensor, binary, make, value
+from wengert.record.primitive import layer
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 for _name, _op in (
     ("floordiv", division.floor_divide),

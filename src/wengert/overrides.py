@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from wengert.record.primitive import passed
+from wengert.handles import NUMBERS, Handle, tensor_value, through
+from wengert.record.graph import wrap
+from wengert.record.primitive import layer
 from wengert.storage import twin
-from wengert.tensor import NUMBERS, Tensor, tensor_value
+from wengert.tensor import Tensor
 
 
 class _State(threading.local):
@@ -27,7 +28,7 @@ class _State(threading.local):
 
 
 _state = _State()
-_new = object.__new__
+layer.add(__file__)
 
 
 class DisableTorchFunctionSubclass:
@@ -132,9 +133,7 @@ def asking(f: Callable) -> Any:
             break
         return f(*args, **kwargs)
 
-    made: Any = function
-    passed.add(id(made.__code__))
-    return made
+    return function
 
 
 def with_axis(f: Callable) -> Any:
@@ -148,9 +147,7 @@ def with_axis(f: Callable) -> Any:
             kwargs["dim"] = kwargs.pop("axis")
         return f(*args, **kwargs)
 
-    made: Any = function
-    passed.add(id(made.__code__))
-    return made
+    return function
 
 
 # -- what `Tensor` answers, and the class that asks --
@@ -263,7 +260,7 @@ def _asking(name: str, x: Any) -> Any:
         return None
     if isinstance(x, property):
         return _getter(x)
-    if not inspect.isfunction(x):
+    if not inspect.isroutine(x):
         return None
     if name.startswith("__"):
         for bare, reflected in ((name[2:-2], False), (name[3:-2], True)):
@@ -278,16 +275,16 @@ def _init_subclass(cls: type[Tensor], **kwargs: Any) -> None:
         return
     if getattr(cls, "__torch_function__", None) is disabled:
         return
-    for name, x in vars(Tensor).items():
+    for name, x in {**vars(Handle), **vars(Tensor)}.items():
         if name not in vars(Dispatching) and (asking := _asking(name, x)) is not None:
             setattr(Dispatching, name, asking)
     cls.__bases__ = tuple([Dispatching if b is Tensor else b for b in cls.__bases__])
 
 
-def _foreign(self: Tensor, operator: Callable, other: Any) -> Any:
+def _foreign(self: Tensor, name: str, other: Any) -> Any:
     """What an operand that is no tensor makes of the operator."""
     asked = overloaded((self, other), {})
-    return ask(operator, asked, (self, other), {}) if asked else NotImplemented
+    return ask(getattr(Tensor, name), asked, (self, other), {}) if asked else NotImplemented
 
 
 # -- handles of another class --
@@ -297,7 +294,7 @@ def as_subclass(self: Tensor, cls: type[Tensor]) -> Any:
     """The same memory and history as a tensor of class `cls`."""
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
         raise TypeError(f"as_subclass(): argument 'cls' must be a type derived from Tensor, not {cls!r}")
-    out = self._through((), twin(tensor_value(self)), sys._getframe(1))
+    out = through(self, (), twin(tensor_value(self)))
     out.__class__ = cls
     return out
 
@@ -314,6 +311,6 @@ def make_subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False) -
 _attach: Any = setattr
 _attach(Tensor, "__torch_function__", classmethod(__torch_function__))
 _attach(Tensor, "__init_subclass__", classmethod(_init_subclass))
-_attach(Tensor, "_foreign", _foreign)
+wrap["foreign"] = _foreign
 _attach(Tensor, "as_subclass", as_subclass)
 _attach(Tensor, "_make_subclass", staticmethod(make_subclass))

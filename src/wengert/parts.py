@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,21 +12,23 @@ import numpy as np
 from wengert import dtypes, shapes, storage
 from wengert.attributes import LONG_NAMES, Size
 from wengert.dtypes import dtype as Dtype
+from wengert.handles import make, tensor_value, through
 from wengert.ops.gather import take
 from wengert.ops.joining import padded_shape, stack
 from wengert.ops.shaping import flat
 from wengert.overrides import with_axis
+from wengert.record.primitive import layer
 from wengert.runtime.evaluate import constant
 from wengert.storage import Slice, twin
-from wengert.tensor import Tensor, make, tensor_value
+from wengert.tensor import Tensor
 from wengert.views import _reshaped, expand, permute
 
-_frame = sys._getframe
+layer.add(__file__)
 
 # -- one part --
 
 
-def _part(x: Tensor, axis: int, start: int, size: int, label: str, drop: bool = False, depth: int = 2) -> Tensor:
+def _part(x: Tensor, axis: int, start: int, size: int, label: str, drop: bool = False) -> Tensor:
     """`size` elements along an axis; with `drop`, one element and no axis."""
     v = tensor_value(x)
     starts = tuple([start if k == axis else 0 for k in range(len(v.shape))])
@@ -37,7 +38,7 @@ def _part(x: Tensor, axis: int, start: int, size: int, label: str, drop: bool = 
     out = storage.get(lenses, v)
     if out.node is not None:
         out.node.label = label
-    return x._through(lenses, out, _frame(depth))
+    return through(x, lenses, out)
 
 
 @with_axis
@@ -94,7 +95,7 @@ def _cut(x: Tensor, axis: int, sizes: Sequence[int], label: str) -> tuple[Tensor
     """Parts of these sizes, one after the other."""
     out, at = [], 0
     for m in sizes:
-        out.append(_part(x, axis, at, m, label, depth=3))
+        out.append(_part(x, axis, at, m, label))
         at += m
     return tuple(out)
 
@@ -181,7 +182,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         return _cut(input, k, [n // given + (i < n % given) for i in range(given)], "SliceBackward0")
     ends = [len(range(n)[:i]) for i in given]
     places = [range(n)[a:b] for a, b in zip([0, *ends], [*ends, n], strict=True)]
-    return tuple([_part(input, k, p.start, len(p), "SliceBackward0", depth=2) for p in places])
+    return tuple([_part(input, k, p.start, len(p), "SliceBackward0") for p in places])
 
 
 def _along(name: str, x: Tensor, given: Any, ndim: int, axis: int) -> tuple[Tensor, ...]:

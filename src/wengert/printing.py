@@ -9,6 +9,7 @@ import numpy as np
 
 from wengert import dtypes
 from wengert.dtypes import dtype
+from wengert.handles import handle, value
 from wengert.messages import ESCAPED
 from wengert.ops.joining import cat
 from wengert.ops.movement import slice_
@@ -17,7 +18,7 @@ from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import frozen
 from wengert.record.value import Batched, Value, thread
 from wengert.runtime.evaluate import read
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 class _Options:

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import PUBLISHED, Published
+from wengert.handles import NUMBERS, current, make, tensor_value, value
 from wengert.ops import families  # noqa: F401 -- what they publish is collected below
 from wengert.ops.elementwise import named
 from wengert.overrides import ask, has_torch_function, overloaded
+from wengert.record.primitive import layer
 from wengert.record.value import Value
 from wengert.storage import twin
-from wengert.tensor import NUMBERS, Tensor, make, tensor_value, value
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 Converter = Callable[[Any, str], Any]
 
@@ -27,7 +31,7 @@ class _Asked(Exception):
 
 def _tensor(x: Any, name: str) -> Value:
     if type(x) is Tensor:
-        return x._v if x._store is None else x._current()
+        return current(x)
     if has_torch_function((x,)):
         raise _Asked
     return tensor_value(x, name)
@@ -35,7 +39,7 @@ def _tensor(x: Any, name: str) -> Value:
 
 def _operand(x: Any, name: str) -> Any:
     if type(x) is Tensor:
-        return x._v if x._store is None else x._current()
+        return current(x)
     if type(x) is float or type(x) is int:
         return x
     if not isinstance(x, NUMBERS) and has_torch_function((x,)):
@@ -166,7 +170,7 @@ def function_of(p: Published) -> Callable[..., Any]:
             values = [v]
         elif two and len(args) == 2 and not kwargs and type(args[0]) is type(args[1]) is Tensor:
             x, y = args
-            values = [x._v if x._store is None else x._current(), y._v if y._store is None else y._current()]
+            values = [current(x), current(y)]
             out = f(*values)
         else:
             try:

@@ -19,15 +19,18 @@ from wengert import dtypes, shapes
 from wengert.attributes import LONG_NAMES, Device
 from wengert.dtypes import dtype
 from wengert.factories import dtype_in, made, sizes_in
+from wengert.handles import handle, tensor_value, value
 from wengert.messages import RANDOM, SAME_BATCHED
 from wengert.ops.batching import belongs, lowered
 from wengert.ops.elementwise import as_value
 from wengert.ops.movement import expand
-from wengert.record.primitive import batched
+from wengert.record.primitive import batched, layer
 from wengert.record.value import MapLevel, Value, thread
 from wengert.runtime.evaluate import constant, read
 from wengert.shapes import Shape
-from wengert.tensor import Tensor, handle, overwritten, tensor_value, value
+from wengert.tensor import Tensor, overwritten
+
+layer.add(__file__)
 
 _SEED = 67280421310721  # PyTorch's, of a generator that nobody seeded
 _WORDS = 13  # of a state

@@ -19,10 +19,11 @@ import numpy as np
 from wengert import copying, dtypes, lenses, shapes, storage
 from wengert.attributes import Device, Size
 from wengert.dtypes import dtype
+from wengert.handles import value
 from wengert.lazy import lazy
 from wengert.record.value import Value
 from wengert.storage import Lens, Memory
-from wengert.tensor import Tensor, value
+from wengert.tensor import Tensor
 
 json, zipfile = lazy("json"), lazy("zipfile")
 nn = lazy("wengert.nn.parameter")

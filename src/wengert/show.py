@@ -19,11 +19,12 @@ from wengert.compiler.plan import Gemm, Plan
 from wengert.compiler.printing import plan_text, size_text
 from wengert.compiler.render_cuda import render as render_cuda
 from wengert.compiler.render_llvm import render as render_llvm
+from wengert.handles import tensor_value
 from wengert.record.printing import record_text
 from wengert.record.value import line_of
 from wengert.runtime import evaluate, jit
 from wengert.runtime.trace import abridged
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 
 FORMS = ("loop", "llvm", "cuda", "assembly")
 

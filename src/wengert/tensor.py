@@ -5,17 +5,16 @@
 from __future__ import annotations
 
 import math
-import sys
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wengert import dtypes, indexing, shapes, storage
+from wengert import dtypes, handles, indexing, shapes, storage
 from wengert.attributes import CPU, LONG_NAMES, Device, Size
 from wengert.autograd.differentiate import backward
 from wengert.dtypes import dtype
+from wengert.handles import NUMBERS, Handle, binary, blank, current, handle, tensor_value, value
 from wengert.messages import (
     CUSTOM_VIEW,
     IN_PLACE_LEAF,
@@ -28,122 +27,18 @@ from wengert.messages import (
 from wengert.ops import elementwise as ew
 from wengert.ops import movement
 from wengert.ops.batching import check_write, renoded
-from wengert.ops.elementwise import ADD, DIV, MUL, SUB
-from wengert.ops.indexing import assign, select
-from wengert.ops.promotion import alike, beside_number
+from wengert.ops.indexing import assign
 from wengert.ops.source import full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
-from wengert.record.primitive import Elementwise, alias, hung, stamp, stamp_result
+from wengert.record.primitive import alias, hung, layer, stamp
 from wengert.record.value import InferenceValue, Value, as_inference, thread
 from wengert.runtime.evaluate import constant, read
-from wengert.storage import Lens, Slice, Storage, twin
+from wengert.storage import Lens, Slice, twin
 
-_new = object.__new__
-_frame = sys._getframe
-NUMBERS = (int, float, complex, np.number, np.bool_)
+layer.add(__file__)
 
 
-def make(v: Value) -> Tensor:
-    """A handle on v; what v was called for is the line that called our caller."""
-    stamp_result(v, _frame(2))
-    t = _new(Tensor)
-    t._v = v
-    t._store = None
-    return t
-
-
-def handle(v: Value) -> Tensor:
-    """A handle on v that does not say who made it."""
-    t = _new(Tensor)
-    t._v = v
-    t._store = None
-    return t
-
-
-def value(x: Any) -> Any:
-    """The current value of a tensor; a number is itself; an array is copied.
-
-    Raises:
-        TypeError: for anything else.
-    """
-    if isinstance(x, Tensor):
-        return x._v if x._store is None else x._current()
-    if isinstance(x, NUMBERS):
-        return x
-    if isinstance(x, np.ndarray):
-        return constant(x, dtypes.from_numpy(x.dtype))
-    raise TypeError(f"expected a Tensor or a number, but got {type(x).__name__}")
-
-
-def tensor_value(x: Any, name: str = "input") -> Value:
-    """The current value of a tensor, and of nothing else."""
-    if isinstance(x, Tensor):
-        return x._v if x._store is None else x._current()
-    raise TypeError(f"argument '{name}' must be Tensor, not {type(x).__name__}")
-
-
-def _operand(x: Any) -> Any:
-    """What `value` gives, or None for what is no operand and may know how to reflect the operation."""
-    if isinstance(x, Tensor):
-        return x._v if x._store is None else x._current()
-    if isinstance(x, NUMBERS):
-        return x
-    return constant(x, dtypes.from_numpy(x.dtype)) if isinstance(x, np.ndarray) else None
-
-
-def binary(
-    name: str, op: Callable[[Any, Any], Value], label: str | None = None, prim: Elementwise | None = None
-) -> tuple[Callable, Callable]:
-    """The methods of an operator and of its reflection; with `prim`, a number in front takes a short path."""
-
-    def forward(self: Tensor, other: Any) -> Tensor:
-        a = self._v if self._store is None else self._current()
-        if (b := _operand(other)) is None:
-            return self._foreign(forward, other)
-        out = op(a, b)
-        return make(twin(out) if out is a else out)
-
-    def reflected(self: Tensor, other: Any) -> Tensor:
-        b = self._v if self._store is None else self._current()
-        if prim is not None and (type(other) is float or type(other) is int):
-            out = beside_number(prim, b, other, True) or op(other, b)
-        elif (a := _operand(other)) is None:
-            return self._foreign(reflected, other)
-        else:
-            out = op(a, b)
-        if label is not None and out.node is not None:
-            out.node.label, out.node.bounds = label, (b.node,)
-        return make(out)
-
-    forward.__name__, reflected.__name__ = f"__{name}__", f"__r{name}__"
-    return forward, reflected
-
-
-def arithmetic(name: str, prim: Elementwise, op: Callable[[Any, Any], Value]) -> Callable:
-    """The method of a common operator, with a short path for tensors of one dtype, and for numbers."""
-
-    def method(self: Tensor, other: Any) -> Tensor:
-        a = self._v if self._store is None else self._current()
-        if type(other) is Tensor:
-            b = other._v if other._store is None else other._current()
-            v = alike(prim, a, b) or op(a, b)
-        elif type(other) is float or type(other) is int:
-            v = beside_number(prim, a, other) or op(a, other)
-        elif (b := _operand(other)) is None:
-            return self._foreign(method, other)
-        else:
-            v = op(a, b)
-        stamp(v, _frame(1))
-        t = _new(Tensor)  # as `handle`, without the call
-        t._v = v
-        t._store = None
-        return t
-
-    method.__name__ = f"__{name}__"
-    return method
-
-
-class Tensor:
+class Tensor(Handle):
     """A multi-dimensional array of one dtype, with automatic differentiation.
 
     Made by `wengert.tensor`, `wengert.zeros` and others; calling the class is the old way, which makes float tensors.
@@ -155,19 +50,12 @@ class Tensor:
     tensor([2., 4.])
     """
 
-    # _lenses and _tick exist once _store does; _grad once it was set; __dict__ once somebody sets an attribute.
-    __slots__ = ("__dict__", "__weakref__", "_grad", "_lenses", "_store", "_tick", "_v")
+    __slots__ = ("__dict__", "__weakref__")
     __array_priority__ = 1000
-
-    _v: Value
-    _store: Storage | None
-    _lenses: tuple[Lens, ...]
-    _tick: int
-    _grad: Tensor | None
 
     def __new__(cls, *args: Any) -> Any:
         d = dtypes.get_default_dtype()
-        t = _new(cls)
+        t: Any = blank(cls)
         t._store = None
         if len(args) == 1 and isinstance(args[0], Tensor):
             t._v = alias(value(args[0]))
@@ -178,40 +66,6 @@ class Tensor:
         return t
 
     # -- the value --
-
-    def _current(self) -> Value:
-        """The value of a tensor that has a storage."""
-        s: Any = self._store
-        if s.memory is not None:
-            s.current()
-        if self._tick != s.tick:
-            v = storage.derived(self._lenses, s.value)
-            if self._lenses and v.node is not None:
-                v.node.label, v.node.bounds = "AsStridedBackward0", (s.value.node,)
-            self._v, self._tick = v, s.tick
-        return self._v
-
-    def _storage(self) -> Storage:
-        s = self._store
-        if s is None:
-            s = self._store = Storage(self._v, self)
-            self._lenses, self._tick = (), 0
-        return s
-
-    def _through(self, lenses: tuple[Lens, ...], v: Value, frame: Any) -> Tensor:
-        """The view that `lenses` show of this tensor, with value v, for the call in `frame`."""
-        t = _new(Tensor)
-        s = self._store or self._storage()
-        if storage.joined(v, self._v, s, len(lenses)):
-            s = storage.detached(s, storage.compose(self._lenses, lenses), t)  # made under no_grad: it has no history
-            s.untracked = True
-            if v.dual is not None:
-                s.value = v
-            t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
-        else:
-            t._v, t._store, t._lenses, t._tick = v, s, storage.compose(self._lenses, lenses), s.tick
-        stamp(v, frame)
-        return t
 
     def _base_value(self) -> Value:
         s = self._store
@@ -271,7 +125,7 @@ class Tensor:
             v = ew.cast(v, old.dtype)
         if v is old or any(v is x for x in operands):
             v = twin(v)
-        stamp(v, _frame(2))
+        stamp(v)
         self._put(v)
         return self
 
@@ -295,7 +149,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        return (self._v if self._store is None else self._current()).node is not None
+        return current(self).node is not None
 
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
@@ -303,12 +157,12 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        n = (self._v if self._store is None else self._current()).node
+        n = current(self).node
         return n is None or type(n) is AccumulateGrad
 
     @property
     def grad_fn(self) -> Node | None:
-        n = (self._v if self._store is None else self._current()).node
+        n = current(self).node
         return None if type(n) is AccumulateGrad else shown(n)[0]
 
     @property
@@ -409,21 +263,18 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory, with no history."""
-        return self._detached(_frame(1))
-
-    def _detached(self, frame: Any) -> Tensor:
         node = value(self).node
-        t = _new(Tensor)
+        t: Any = blank(Tensor)
         s = storage.detached(self._storage(), self._lenses, t)
         t._v, t._store, t._lenses, t._tick = s.value, s, (), s.tick
         if node is not None:
             s.value.origin = weakref.ref(node)
-            stamp(s.value, frame)
+            stamp(s.value)
         return t
 
     @property
     def data(self) -> Tensor:
-        return self._detached(_frame(1))
+        return self.detach()
 
     @data.setter
     def data(self, other: Any) -> None:
@@ -443,7 +294,7 @@ class Tensor:
 
     def _read(self) -> np.ndarray:
         """The numbers, not to be written to."""
-        return read(self._v if self._store is None else self._current())
+        return read(current(self))
 
     def __hash__(self) -> int:
         return id(self)
@@ -455,17 +306,8 @@ class Tensor:
 
     # -- indexing --
 
-    def __getitem__(self, index: Any) -> Tensor:
-        v = self._v if self._store is None else self._current()
-        m = indexing.meaning(v.shape, index)
-        lenses = m.lenses
-        if m.picks:
-            return make(select(storage.get(lenses, v), m.picks))
-        out = storage.view_of(v, lenses, m.name) if lenses else twin(v)
-        return self._through(lenses, out, _frame(1))
-
     def __setitem__(self, index: Any, x: Any) -> None:
-        v = self._v if self._store is None else self._current()
+        v = current(self)
         m = indexing.meaning(v.shape, index)
         self._check_write(bool(m.lenses))
         if not isinstance(x, (Tensor, np.ndarray, *NUMBERS)):
@@ -491,22 +333,14 @@ class Tensor:
         else:
             new = indexing.fitted(ew.cast(new, v.dtype), storage.layout(m.lenses, v.shape, v.shape)[0])
             if not any(isinstance(lens, Slice) for lens in m.lenses):  # all of it
-                stamp(new, _frame(1))
+                stamp(new)
                 self._put(overwritten(v, storage.put(m.lenses, v, new)))
                 return
-        stamp(new, _frame(1))
+        stamp(new)
         self._put(new, m.lenses)
 
     # -- arithmetic --
 
-    __add__ = arithmetic("add", ADD, ew.add)
-    __sub__ = arithmetic("sub", SUB, ew.sub)
-    __mul__ = arithmetic("mul", MUL, ew.mul)
-    __truediv__ = arithmetic("truediv", DIV, ew.div)
-    __radd__ = binary("add", ew.add, None, ADD)[1]
-    __rmul__ = binary("mul", ew.mul, None, MUL)[1]
-    __rsub__ = binary("sub", ew.sub, "RsubBackward1", SUB)[1]
-    __rtruediv__ = binary("truediv", ew.div, None, DIV)[1]
     __pow__, _ = binary("pow", ew.pow)
     _, __rpow__ = binary("pow", ew.pow, "PowBackward2")
     __lt__, _ = binary("lt", ew.lt)
@@ -517,14 +351,8 @@ class Tensor:
     __ne__, _ = binary("ne", ew.ne)
     del _
 
-    def __neg__(self) -> Tensor:
-        return make(ew.neg(self._v if self._store is None else self._current()))
 
-    def __abs__(self) -> Tensor:
-        return make(ew.abs(self._v if self._store is None else self._current()))
-
-    def __pos__(self) -> Tensor:
-        return self
+handles.Tensor = Tensor
 
 
 def overwritten(old: Value, new: Value) -> Value:

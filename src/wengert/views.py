@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from wengert import dtypes, shapes
+from wengert.handles import make, tensor_value, through
 from wengert.layouts import conj, view_bits
 from wengert.messages import NO_VIEW
 from wengert.ops.movement import RESHAPE
 from wengert.ops.windows import diagonal_axes
 from wengert.overrides import with_axis
+from wengert.record.primitive import layer
 from wengert.record.value import record
 from wengert.shapes import Shape
 from wengert.storage import Diagonal, Expand, Lens, Permute, Reshape, Slice, Windows, twin
-from wengert.tensor import Tensor, make, tensor_value
+from wengert.tensor import Tensor
 
-_frame = sys._getframe
+layer.add(__file__)
 
 
-def _view(x: Tensor, lens: Lens, label: str, depth: int = 2) -> Tensor:
+def _view(x: Tensor, lens: Lens, label: str) -> Tensor:
     out = lens.get(tensor_value(x))
     if out.node is not None:
         out.node.label = label
-    return x._through((lens,), out, _frame(depth))
+    return through(x, (lens,), out)
 
 
 def _can_view(x: Tensor, new: Shape) -> bool:
@@ -63,7 +64,7 @@ def _reshaped(x: Tensor, new: Shape) -> Tensor:
     """A view where that is possible, else a copy."""
     v = tensor_value(x)
     if _can_view(x, new):
-        return _view(x, Reshape(v.shape, new), "ViewBackward0", 3)
+        return _view(x, Reshape(v.shape, new), "ViewBackward0")
     out = record(RESHAPE, (v,), (new,), new, v.dtype)
     if out.node is not None:
         out.node.label = "UnsafeViewBackward0"
@@ -148,7 +149,7 @@ def _swapped(x: Tensor, a: int, b: int, label: str) -> Tensor:
     order = list(range(n))
     if n:
         order[i], order[j] = order[j], order[i]
-    return _view(x, Permute(tuple(order)), label, 3)
+    return _view(x, Permute(tuple(order)), label)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -208,8 +209,8 @@ def _expanded(x: Tensor, sizes: Shape) -> Tensor:
         out = twin(tensor_value(x))
         if out.node is not None:
             out.node.label = "ExpandBackward0"
-        return x._through((), out, _frame(2))
-    return _view(x, Expand(old, new), "ExpandBackward0", 3)
+        return through(x, (), out)
+    return _view(x, Expand(old, new), "ExpandBackward0")
 
 
 def expand(input: Tensor, *sizes: Any) -> Tensor:
@@ -287,7 +288,7 @@ def mH(input: Tensor) -> Tensor:
 
 def detach(input: Tensor) -> Tensor:
     """The same memory, with no history."""
-    return input._detached(sys._getframe(1))
+    return Tensor.detach(input)
 
 
 def stride(self: Tensor, dim: int | None = None) -> Any:

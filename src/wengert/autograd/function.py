@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -24,9 +23,11 @@ from wengert.ops.elementwise import cast
 from wengert.ops.source import full
 from wengert.record.dual import Level, seen
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
-from wengert.record.primitive import alias, hung
+from wengert.record.primitive import alias, hung, layer, stamp
 from wengert.record.value import Value, thread
 from wengert.shapes import Shape
+
+layer.add(__file__)
 
 vmapped = lazy("wengert.autograd.mapped")
 
@@ -337,7 +338,7 @@ class Function:
         results = result if isinstance(result, tuple) else (result,)
         _check_dirty(ctx, args, results)
         if grad and any(ctx.needs_input_grad):
-            made = _attach(cls, ctx, args, values, results, sys._getframe(1))
+            made = _attach(cls, ctx, args, values, results)
         else:
             _save(ctx, results, [None] * len(results))
             made = [_plain(t, args, ctx) for t in results]
@@ -389,17 +390,16 @@ def _packed(method: str, tensors: tuple, results: tuple, nodes: list[Node | None
 def _plain(t: Any, args: tuple, ctx: FunctionCtx) -> Any:
     """A result that takes no part in differentiation: an input that comes back unchanged is a view of itself."""
     if wrap["is_tensor"](t) and _among(t, args) and not _among(t, ctx._dirty):
-        return wrap["through"](t, None, sys._getframe(2))
+        return wrap["through"](t, None)
     return t
 
 
-def _attach(
-    cls: type[Function], ctx: FunctionCtx, args: tuple, values: list[Value | None], results: tuple, frame: Any
-) -> list:
+def _attach(cls: type[Function], ctx: FunctionCtx, args: tuple, values: list[Value | None], results: tuple) -> list:
     """Give the results the node of this call."""
     marker = alias(next(v for v in values if v is not None))  # numbered after the inputs and before the results
     owner = FunctionNode(cls, ctx, marker.seq, values)
-    owner.code, owner.lasti = frame.f_code, frame.f_lasti
+    stamp(marker)
+    owner.code, owner.lasti = marker.code, marker.lasti
     ctx._node = weakref.ref(owner)
     shown = [wrap["value"](t) if wrap["is_tensor"](t) else None for t in results]
     owner.results = [((), None) if v is None else (v.shape, v.dtype) for v in shown]  # type: ignore[misc]
@@ -416,15 +416,15 @@ def _attach(
     out = []
     for t, node in zip(results, nodes, strict=True):
         if node is None and _among(t, ctx._dirty):
-            out.append(wrap["rebase"](t, None, frame))
+            out.append(wrap["rebase"](t, None))
         elif node is None:
             out.append(_plain(t, args, ctx))
         elif _among(t, ctx._dirty):
-            out.append(wrap["rebase"](t, node, frame))
+            out.append(wrap["rebase"](t, node))
         elif _among(t, args):
-            out.append(wrap["through"](t, node, frame))
+            out.append(wrap["through"](t, node))
         else:
-            out.append(wrap["adopt"](t, node, frame))
+            out.append(wrap["adopt"](t, node))
     return out
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wengert.api import Published
+from wengert.handles import handle, value
 from wengert.lazy import lazy
 from wengert.publish import function_of
 from wengert.record.primitive import TABLE, ZERO, Elementwise, Primitive, Reduction, Scan, Scatter
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 expr = lazy("wengert.compiler.expr")
 body = lazy("wengert.compiler.body")

@@ -19,13 +19,14 @@ from wengert.config import configure
 from wengert.dtypes import dtype
 from wengert.extend.definitions import RESERVED, check, check_name, names_of, published, signature_of
 from wengert.extend.formula import formula
+from wengert.handles import NUMBERS, handle, value
 from wengert.ops.movement import EXPAND
 from wengert.ops.promotion import CAST, cast
 from wengert.ops.source import FULL, as_value, full, scalar
 from wengert.record.primitive import ALIAS, ZERO, Elementwise, Expression, Library, Step
 from wengert.record.value import Value, record, thread
 from wengert.shapes import broadcast
-from wengert.tensor import NUMBERS, Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 def _refuse() -> Any:

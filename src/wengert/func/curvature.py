@@ -11,13 +11,14 @@ from wengert.dtypes import int64
 from wengert.func.forward import _primals, jvp
 from wengert.func.taylor import jet
 from wengert.func.trees import flatten, unflatten
+from wengert.handles import handle, value
 from wengert.ops.elementwise import cast, eq
 from wengert.ops.movement import expand
 from wengert.ops.source import full, iota
 from wengert.record.primitive import cut, differentiated, frozen, reversible
 from wengert.record.value import Value, thread
 from wengert.storage import twin
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 def independent(v: Value) -> tuple[Value, bool]:

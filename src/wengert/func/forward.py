@@ -9,12 +9,13 @@ from wengert.autograd.forward import Tangents, dual, opened, split
 from wengert.autograd.forward import jvp as walk
 from wengert.autograd.forward_ad import checked, matching
 from wengert.func.trees import flatten, unflatten
+from wengert.handles import handle, value
 from wengert.ops.source import full
 from wengert.record.dual import Level
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 STRUCTURES = (
     "{}: Expected primals and tangents to have the same python structure. For example, if primals is a tuple of 3"

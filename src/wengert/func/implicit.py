@@ -17,12 +17,13 @@ from wengert.autograd.modes import enable_grad, no_grad
 from wengert.func.curvature import gradients
 from wengert.func.forward import jvp
 from wengert.func.trees import flatten, unflatten
+from wengert.handles import handle, value
 from wengert.ops.joining import stack
 from wengert.ops.linalg.lu import solve as solve_system
 from wengert.ops.movement import reshape
 from wengert.record.primitive import frozen, tracked
 from wengert.runtime.evaluate import constant
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 CAPTURED = (
     "{}: the function uses a tensor that is being differentiated by and is not among its arguments, so its derivative"

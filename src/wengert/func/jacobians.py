@@ -11,9 +11,9 @@ from wengert.autograd.stacks import parts, walked
 from wengert.func.forward import jvp
 from wengert.func.reverse import Pullback, chosen, pulled, ran, replaced, selected
 from wengert.func.trees import flatten, unflatten
+from wengert.handles import handle, value
 from wengert.ops.movement import permute
 from wengert.record.value import Value
-from wengert.tensor import handle, value
 
 Shape = tuple[int, ...]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from wengert.func.implicit import check_closed
+from wengert.handles import handle, value
 from wengert.ops import elementwise as ew
 from wengert.ops.batching import grafted
 from wengert.ops.source import as_value
 from wengert.record.primitive import frozen
 from wengert.storage import twin
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 def safe_where(condition: Tensor, f: Any, other: Any, *operands: Any) -> Tensor:

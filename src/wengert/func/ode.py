@@ -17,11 +17,12 @@ from wengert.func.curvature import gradients
 from wengert.func.forward import jvp
 from wengert.func.implicit import _flat, _of_tensors, check_closed
 from wengert.func.trees import flatten
+from wengert.handles import handle, value
 from wengert.ops.joining import cat, stack
 from wengert.ops.movement import reshape
 from wengert.ops.source import full
 from wengert.shapes import numel
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 class _Method(NamedTuple):

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from wengert.autograd import differentiate, engine
 from wengert.autograd.identities import Outside, first, identity, layers, recording, zeros_for
 from wengert.func.trees import Spec, flatten, mapped, unflatten
+from wengert.handles import handle, value
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 class Entered(NamedTuple):

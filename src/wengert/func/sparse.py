@@ -14,6 +14,7 @@ from wengert.autograd.patterns import Pattern, empty, pattern
 from wengert.dtypes import int64
 from wengert.func.colouring import alone, columns_apart, star, symmetric, transposed
 from wengert.func.curvature import independent, pulled
+from wengert.handles import handle, value
 from wengert.lazy import lazy
 from wengert.ops.gather import put_add, take
 from wengert.ops.joining import stack
@@ -23,7 +24,7 @@ from wengert.record.primitive import cut
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant
 from wengert.shapes import numel
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 sparse = lazy("scipy.sparse", "pip install scipy, or use .rows, .columns and .values")
 

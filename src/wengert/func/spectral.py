@@ -8,13 +8,14 @@ from typing import Any
 from wengert import dtypes
 from wengert.autograd.function import Function
 from wengert.func.taylor import jet
+from wengert.handles import handle, value
 from wengert.ops import elementwise as ew
 from wengert.ops.extremes import amax
 from wengert.ops.linalg.common import hermitian, last, mH, product, row
 from wengert.ops.linalg.eigen import eigh
 from wengert.ops.source import full
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 
 def matrix_function(f: Callable, A: Any) -> Any:

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from wengert.handles import handle, value
 from wengert.nn.module import Module
 from wengert.ops.joining import stack
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 State = dict[str, Tensor]
 

@@ -11,9 +11,9 @@ from wengert.autograd.forward_ad import checked, matching
 from wengert.autograd.taylor import Series
 from wengert.func.forward import _lowered, _primals, _results
 from wengert.func.trees import unflatten
+from wengert.handles import handle, value
 from wengert.ops.source import full
 from wengert.record.value import Value
-from wengert.tensor import handle, value
 
 
 def jet(f: Callable, primals: Any, series: Any, *, has_aux: bool = False) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wengert.func.trees import Spec, flatten, prefix, unflatten
+from wengert.handles import handle, value
 from wengert.ops.batching import belongs, lowered, run
 from wengert.ops.joining import cat
 from wengert.ops.movement import permute
@@ -18,7 +19,7 @@ from wengert.record.primitive import batched
 from wengert.record.value import MapLevel, Value
 from wengert.shapes import normalize_axis
 from wengert.storage import twin
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 OUT_DIMS = (
     "vmap({name}, ..., out_dims={dims}): `out_dims` must be an int, None or a python collection of ints representing"

@@ -16,13 +16,17 @@ import wengert.ops.normalization
 import wengert.ops.pooling
 import wengert.ops.resampling  # noqa: F401
 from wengert.autograd.modes import no_grad
+from wengert.handles import make, tensor_value
 from wengert.ops import attention as _attention
 from wengert.ops import losses as _losses
 from wengert.ops import normalization as _normalization
 from wengert.ops.movement import reshape as _reshape
 from wengert.publish import namespace, publish_all
 from wengert.random import rand
-from wengert.tensor import Tensor, make, tensor_value
+from wengert.record.primitive import layer
+from wengert.tensor import Tensor
+
+layer.add(__file__)
 
 publish_all()
 globals().update(namespace("nn.functional"))

@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from wengert.factories import empty, zeros
+from wengert.handles import handle, value
 from wengert.nn import functional, init
 from wengert.nn.module import Module
 from wengert.nn.parameter import Parameter
@@ -13,7 +14,7 @@ from wengert.ops.dense import linear_onto
 from wengert.ops.recurrent import gru_output, lstm_gates, lstm_output, lstm_state
 from wengert.publish import namespace
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 cat, stack = namespace("")["cat"], namespace("")["stack"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wengert.factories import full_like, tensor
+from wengert.handles import tensor_value
 from wengert.ops import elementwise as ew
 from wengert.ops.entries import pointwise
 from wengert.optim.optimizer import (
@@ -22,7 +23,7 @@ from wengert.optim.optimizer import (
     write,
 )
 from wengert.record.value import Value
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 
 Betas = tuple[float, float]
 

@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 
 from wengert.autograd.modes import enable_grad, no_grad
 from wengert.factories import tensor, zeros_like
+from wengert.handles import tensor_value
 from wengert.ops import elementwise as ew
 from wengert.ops.entries import pointwise
 from wengert.ops.source import scalar
 from wengert.record.hooks import RemovableHandle, add
 from wengert.record.value import Value
 from wengert.runtime.evaluate import settle
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 
 Group = dict[str, Any]
 State = dict[str, Any]

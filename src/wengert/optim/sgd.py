@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from wengert.handles import handle, tensor_value
 from wengert.ops.entries import pointwise
 from wengert.optim.optimizer import Group, Optimizer, State, decayed, descended, positive, rate_of, write
 from wengert.record.value import Value
-from wengert.tensor import Tensor, handle, tensor_value
+from wengert.tensor import Tensor
 
 
 class SGD(Optimizer):

@@ -15,5 +15,5 @@ cdef class Rules:
 cpdef attach(object self, Value v)
 
 @cython.locals(n=Node)
-cpdef stamp(Value v, object frame)
-cpdef stamp_result(Value v, object frame)
+cpdef stamp(Value v)
+cpdef stamp_result(Value v)

@@ -131,13 +131,15 @@ def attach(self: Primitive, v: Value) -> Value:
     return v
 
 
-passed: set[int] = set()  # the codes of wrappers around functions: not the calls that users made
+_frame = sys._getframe
+layer: set[str] = {__file__}  # the files between users and the record: what they call is not what users called
 
 
-def stamp(v: Value, frame: Any) -> None:
-    """Note in v, and in its node, the call that recorded it."""
+def stamp(v: Value) -> None:
+    """Note in v, and in its node, the call of the user. (Compiled functions have no frames.)"""
+    frame: Any = _frame()
     code = frame.f_code
-    while id(code) in passed:
+    while code.co_filename in layer:
         frame = frame.f_back
         code = frame.f_code
     v.code, v.lasti = code, frame.f_lasti
@@ -146,11 +148,11 @@ def stamp(v: Value, frame: Any) -> None:
         n.code, n.lasti = code, v.lasti
 
 
-def stamp_result(v: Value, frame: Any) -> None:
+def stamp_result(v: Value) -> None:
     """The same, and in the result that v is the twin of, if its own rule saves that."""
-    stamp(v, frame)
+    stamp(v)
     if v.prim is ALIAS and v.node is not None and v.inputs and v.inputs[0].code is None:
-        stamp(v.inputs[0], frame)
+        stamp(v.inputs[0])
 
 
 class Primitive:

@@ -16,9 +16,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from wengert.autograd.region import Candidate, OpenRegion, add
+from wengert.handles import handle, value
 from wengert.record.primitive import Movement
 from wengert.record.value import Value, thread
-from wengert.tensor import Tensor, handle, value
+from wengert.tensor import Tensor
 
 __all__ = [
     "CheckpointPolicy", "SelectiveCheckpointContext", "checkpoint", "checkpoint_sequential",

@@ -17,11 +17,12 @@ import numpy as np
 from wengert.autograd import differentiate
 from wengert.autograd.modes import no_grad
 from wengert.autograd.order import reachable
+from wengert.handles import tensor_value
 from wengert.ops.source import full
 from wengert.record.graph import Node, OutputNode
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant, read, settle
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 from wengert.viz import model
 from wengert.viz.drawing import Drawing
 from wengert.viz.flow import handed, number, walk_of

@@ -14,8 +14,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from wengert.handles import tensor_value
 from wengert.profiler import profile as Profile
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 from wengert.viz import views
 from wengert.viz.text import visible
 

@@ -15,12 +15,12 @@ import numpy as np
 from wengert.autograd import engine
 from wengert.autograd.modes import no_grad
 from wengert.dtypes import float64
+from wengert.handles import handle, value
 from wengert.ops.movement import slice_
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode
 from wengert.record.value import Value
 from wengert.runtime.evaluate import read, settle
 from wengert.shapes import numel
-from wengert.tensor import handle, value
 from wengert.viz.kept import plain, reachable
 
 READ = 1 << 24  # elements up to which a stored value is summarised

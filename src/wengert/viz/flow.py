@@ -14,11 +14,12 @@ from typing import Any
 from wengert.autograd import engine
 from wengert.autograd.modes import no_grad
 from wengert.autograd.order import reachable
+from wengert.handles import handle, tensor_value
 from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode
 from wengert.record.value import Value, record, thread
 from wengert.runtime.evaluate import read, settle
-from wengert.tensor import Tensor, handle, tensor_value
+from wengert.tensor import Tensor
 from wengert.viz.model import public, results
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from wengert.autograd.function import FunctionNode
 from wengert.compiler.printing import size_text
+from wengert.handles import tensor_value
 from wengert.ops.movement import RESHAPE
 from wengert.ops.source import FULL
 from wengert.record.graph import AccumulateGrad, Node, hidden
@@ -18,7 +19,7 @@ from wengert.record.primitive import ALIAS, LEAF
 from wengert.record.value import Value, line_of_call
 from wengert.runtime import evaluate
 from wengert.shapes import Shape, numel
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 
 STATES = {
     "stored": "in memory for backward",

@@ -24,11 +24,12 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 from wengert.autograd.function import FunctionNode
+from wengert.handles import tensor_value
 from wengert.ops.source import FULL
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode, hidden
 from wengert.record.primitive import ALIAS
 from wengert.record.value import Value, line_of_call, reached
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 from wengert.viz.opening import Inside, inside, is_entry, is_number, results_inside
 
 OPERATION, LEAF, OUTPUT, SAVED, CONSTANT, BASE = "operation", "leaf", "output", "saved", "constant", "base"

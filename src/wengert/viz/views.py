@@ -20,6 +20,7 @@ from wengert.compiler.plan import Plan
 from wengert.compiler.printing import size_text
 from wengert.config import config, configure
 from wengert.explain import explain_grad
+from wengert.handles import tensor_value
 from wengert.lazy import lazy
 from wengert.profiler import profile
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, hidden
@@ -27,7 +28,7 @@ from wengert.record.value import Value, line_of
 from wengert.runtime import evaluate, trace
 from wengert.runtime.trace import Span
 from wengert.shapes import numel
-from wengert.tensor import Tensor, tensor_value
+from wengert.tensor import Tensor
 from wengert.viz import facts, kept, layout, model
 from wengert.viz.opening import names_inside
 from wengert.viz.steps import Step, buffer_bytes, operations, steps_of
