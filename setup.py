@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 CORE = (
     "dtypes", "record.value", "record.graph", "record.primitive", "autograd.order", "autograd.engine",
     "runtime.buffers", "runtime.execute", "runtime.cones", "runtime.evaluate", "runtime.temporaries",
-    "runtime.stitch", "ops.promotion", "ops.elementwise", "ops.movement", "storage", "indexing", "handles",
+    "runtime.stitch", "ops.promotion", "ops.elementwise", "ops.movement", "storage", "indexing", "handles", "publish",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import wengert as torch
 from wengert.autograd.graph import memory_budget, saved_tensors_hooks
-from wengert.record.value import LightValue, thread
+from wengert.record.value import LightValue, recorder
 from wengert.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
@@ -269,10 +269,10 @@ def test_results_in_containers_and_keywords():
 def test_an_error_inside_leaves_nothing_behind(rows):
     with pytest.raises(ZeroDivisionError):
         checkpoint(lambda x: x.sin() * (1 / 0), rows, use_reentrant=False)
-    assert thread.recorder.region is None
+    assert recorder().region is None
     with pytest.raises(ZeroDivisionError), memory_budget(0.5):
         _ = 1 / 0
-    assert thread.recorder.region is None
+    assert recorder().region is None
 
 
 def test_arguments_are_checked_as_in_pytorch():

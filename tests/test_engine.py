@@ -20,7 +20,7 @@ from wengert.ops import extremes, movement, reduction
 from wengert.ops.source import full
 from wengert.record import graph
 from wengert.record.primitive import TABLE, Composite
-from wengert.record.value import Value, counters, thread
+from wengert.record.value import Value, counters, recorder
 from wengert.runtime.evaluate import constant, read
 
 
@@ -327,7 +327,7 @@ def test_long_chain_needs_no_recursion():
 def test_pending_work_is_cut_during_a_pass():
     x, a = Variable([1.0, 2]), Variable([0.5, 0.25])
     with configure(pending_limit=50):
-        thread.recorder.start = thread.recorder.next_check = 0
+        recorder().start = recorder().next_check = 0
         v = x.value
         for _ in range(200):
             v = ew.sin(v) * a.value
@@ -608,13 +608,28 @@ def test_modes_and_passes_belong_to_a_thread():
     np.testing.assert_allclose(found[1], np.exp(np.arange(3.0)))
 
 
+def test_modes_end_with_their_thread():
+    """The system gives the number of a thread that ended to another one."""
+    found = []
+
+    def ask():
+        found.append((threading.get_ident(), is_grad_enabled()))
+
+    for _ in range(10):
+        for work in (lambda: set_grad_enabled(False), ask):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+    assert all(mode for _, mode in found), found
+
+
 def test_recorder_is_restored_after_an_error():
     x = Variable([1.0])
     out = reduction.sum(ew.exp(x.value))
     out.node.rules = type("Broken", (), {"steps": ((0, lambda g: 1 / 0, (), ()),), "save": (), "saves_result": False})
     with pytest.raises(ZeroDivisionError):
         gradients(out, [x.value])
-    assert (thread.recorder.grad, thread.recorder.site, thread.recorder.busy) == (True, None, False)
+    assert (recorder().grad, recorder().site, recorder().busy) == (True, None, False)
 
 
 def test_composite_second_order_against_a_formula():

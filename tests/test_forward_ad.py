@@ -16,14 +16,14 @@ from wengert import func
 from wengert.config import configure
 from wengert.func import jet, jvp, linearize
 from wengert.nn import functional as F
-from wengert.record.value import Value, thread
+from wengert.record.value import Value, recorder
 
 
 @pytest.fixture(autouse=True)
 def _levels_are_closed():
     with configure(backend="reference"):
         yield
-    assert thread.recorder.forward == ()
+    assert recorder().forward == ()
 
 
 def t64(*x, **options):
@@ -161,7 +161,7 @@ def test_levels_belong_to_a_thread():
     seen = []
 
     def work():
-        seen.append(thread.recorder.forward)
+        seen.append(recorder().forward)
         seen.append(forward(lambda x: x**2)(t64(3.0)).tolist())
 
     with fwAD.dual_level():

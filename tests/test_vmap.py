@@ -15,7 +15,7 @@ from wengert.func import functional_call, grad, jacrev, stack_module_state, vmap
 from wengert.handles import handle, value
 from wengert.ops.batching import level_of
 from wengert.record.primitive import Library
-from wengert.record.value import counters, record, thread
+from wengert.record.value import counters, record, recorder
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,7 @@ X = draw(3, 2)
 def test_refusals(call, error, text):
     with pytest.raises(error, match=text):
         call()
-    assert thread.recorder.levels == [] or all(not x.alive for x in thread.recorder.levels)
+    assert recorder().levels == [] or all(not x.alive for x in recorder().levels)
     same(vmap(lambda a: a * 2)(X), X.numpy() * 2)  # and nothing is left behind
 
 
@@ -182,15 +182,15 @@ def test_print_shows_all_examples():
 
 
 def test_a_tensor_that_escapes_is_told_so():
-    kept, others = [], len(thread.recorder.levels)
+    kept, others = [], len(recorder().levels)
     vmap(lambda a: kept.append(a * 2) or a)(X)
     for use in (lambda t: t + 1, lambda t: t.tolist(), repr, lambda t: (X[0] * t).sum()):
         with pytest.raises(RuntimeError, match=r"escaped from inside a function being vmapped.*return it"):
             use(kept[0])
-    assert len(thread.recorder.levels) == others + 1  # so long as it lives, everything is looked at
+    assert len(recorder().levels) == others + 1  # so long as it lives, everything is looked at
     kept.clear()
     gc.collect()
-    assert len(thread.recorder.levels) == others
+    assert len(recorder().levels) == others
 
 
 # -- writes and views --

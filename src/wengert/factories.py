@@ -20,7 +20,7 @@ from wengert.ops.source import FULL, iota, stored
 from wengert.ops.source import full as full_value
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias, layer, stamp
-from wengert.record.value import InferenceValue, Value, thread
+from wengert.record.value import InferenceValue, Value, recorder
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import constant
 from wengert.shapes import Shape
@@ -70,7 +70,7 @@ def made(v: Value, options: Options) -> Tensor:
     if options:
         _check(options)
     stamp(v)
-    if thread.recorder.inference:
+    if recorder().inference:
         v.__class__ = InferenceValue
     t = handle(v)
     return _as_leaf(t) if options.get("requires_grad") else t

@@ -18,7 +18,7 @@ from wengert.factories import tensor
 from wengert.handles import handle, value
 from wengert.record.graph import AccumulateGrad, Node
 from wengert.record.primitive import differentiated
-from wengert.record.value import thread
+from wengert.record.value import recorder
 from wengert.storage import twin
 from wengert.tensor import Tensor
 
@@ -164,7 +164,7 @@ def _gradients(result: Any, variables: list[Tensor]) -> list[Tensor | None]:
     root = value(result).node
     if root is None:
         return [None] * len(variables)
-    outer = thread.recorder.grad and _depends_on_others(root, variables)
+    outer = recorder().grad and _depends_on_others(root, variables)
     return differentiate.grad(result, variables, create_graph=outer, retain_graph=True, allow_unused=True)
 
 

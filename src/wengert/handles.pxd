@@ -1,7 +1,10 @@
 # Types of handles.py, for the compiled core.
 cimport cython
+from wengert.indexing cimport Meaning, meaning
+from wengert.ops.promotion cimport alike, beside_number
+from wengert.record.primitive cimport stamp, stamp_result
 from wengert.record.value cimport Value
-from wengert.storage cimport Storage
+from wengert.storage cimport Storage, compose, joined, twin, view_of
 
 
 cdef class Handle:

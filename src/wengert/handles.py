@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wengert import dtypes, indexing, storage
+from wengert import dtypes, storage
+from wengert.indexing import meaning
 from wengert.ops import elementwise as ew
 from wengert.ops.elementwise import ADD, DIV, MUL, SUB
 from wengert.ops.indexing import select
@@ -19,7 +20,7 @@ from wengert.record.graph import wrap
 from wengert.record.primitive import Elementwise, layer, stamp, stamp_result
 from wengert.record.value import Value
 from wengert.runtime.evaluate import constant
-from wengert.storage import Lens, Storage, twin
+from wengert.storage import Lens, Storage, compose, derived, detached, joined, twin, view_of
 
 NUMBERS = (int, float, complex, np.number, np.bool_)
 
@@ -50,11 +51,11 @@ class Handle:
 
     def __getitem__(self, index: Any) -> Any:
         v = current(self)
-        m = indexing.meaning(v.shape, index)
+        m = meaning(v.shape, index)
         lenses = m.lenses
         if m.picks:
             return make(select(storage.get(lenses, v), m.picks))
-        return through(self, lenses, storage.view_of(v, lenses, m.name) if lenses else twin(v))
+        return through(self, lenses, view_of(v, lenses, m.name) if lenses else twin(v))
 
     def __add__(self, other: Any) -> Any:
         return _result(self, "__add__", ADD, ew.add, other)
@@ -116,7 +117,7 @@ def current(t: Handle) -> Value:
     if s.memory is not None:
         s.current()
     if t._tick != s.tick:
-        v = storage.derived(t._lenses, s.value)
+        v = derived(t._lenses, s.value)
         if t._lenses and v.node is not None:
             v.node.label, v.node.bounds = "AsStridedBackward0", (s.value.node,)
         t._v, t._tick = v, s.tick
@@ -154,14 +155,14 @@ def through(t: Handle, lenses: tuple[Lens, ...], v: Value) -> Any:
     """The view that `lenses` show of a tensor, with value v, for the call that a user is in."""
     out = blank(Tensor)
     s = t._store or t._storage()
-    if storage.joined(v, t._v, s, len(lenses)):
-        s = storage.detached(s, storage.compose(t._lenses, lenses), out)  # made under no_grad: it has no history
+    if joined(v, t._v, s, len(lenses)):
+        s = detached(s, compose(t._lenses, lenses), out)  # made under no_grad: it has no history
         s.untracked = True
         if v.dual is not None:
             s.value = v
         out._v, out._lenses = s.value, ()
     else:
-        out._v, out._lenses = v, storage.compose(t._lenses, lenses)
+        out._v, out._lenses = v, compose(t._lenses, lenses)
     out._store, out._tick = s, s.tick
     stamp(v)
     return out

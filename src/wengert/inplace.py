@@ -14,7 +14,7 @@ from wengert.ops import elementwise as ew
 from wengert.ops.movement import expand
 from wengert.ops.source import full, scalar
 from wengert.record.primitive import layer
-from wengert.record.value import Value, thread
+from wengert.record.value import Value, recorder
 from wengert.tensor import Tensor, overwritten
 
 layer.add(__file__)
@@ -37,7 +37,7 @@ def zero_(self: Tensor) -> Tensor:
     v = value_of(self)
     self._check_write()
     zeros = full(v.shape, 0, v.dtype)
-    return self._in_place(overwritten(v, zeros) if thread.recorder.grad and v.node is not None else zeros)
+    return self._in_place(overwritten(v, zeros) if recorder().grad and v.node is not None else zeros)
 
 
 def fill_(self: Tensor, value: Any) -> Tensor:
@@ -52,7 +52,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
         return self._in_place(overwritten(v, expand(ew.cast(x, v.dtype), v.shape)), x)
     check_range(x, v.dtype)
     filled = full(v.shape, scalar(x, v.dtype).slots[0], v.dtype)
-    return self._in_place(overwritten(v, filled) if thread.recorder.grad and v.node is not None else filled)
+    return self._in_place(overwritten(v, filled) if recorder().grad and v.node is not None else filled)
 
 
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ from wengert.dtypes import bfloat16
 from wengert.handles import value
 from wengert.messages import BRANCH
 from wengert.record.primitive import layer
-from wengert.record.value import Batched, thread
+from wengert.record.value import Batched, recorder
 from wengert.runtime.evaluate import settle
 from wengert.tensor import Tensor
 
@@ -33,7 +33,7 @@ def tolist(self: Tensor) -> Any:
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """The tensor's memory as an array: writes to either are seen by both."""
     if value(self).node is not None:
-        if not force and thread.recorder.grad:
+        if not force and recorder().grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.detach().numpy()
     if self.dtype is bfloat16:

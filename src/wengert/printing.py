@@ -16,7 +16,7 @@ from wengert.ops.movement import slice_
 from wengert.overrides import Dispatching
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import frozen
-from wengert.record.value import Batched, Value, thread
+from wengert.record.value import Batched, Value, recorder
 from wengert.runtime.evaluate import read
 from wengert.tensor import Tensor
 
@@ -169,11 +169,11 @@ def text(t: Tensor) -> str:
         if v.dtype is not dtypes.get_default_dtype():
             suffixes.append(f"dtype={v.dtype!r}")
     else:
-        grad, thread.recorder.grad = thread.recorder.grad, False
+        grad, recorder().grad = recorder().grad, False
         try:
             x = read(_edges(numbers) if size > _Options.threshold else numbers)
         finally:
-            thread.recorder.grad = grad
+            recorder().grad = grad
         show = Complexes(x) if v.dtype.is_complex else Numbers(x)
         body = _lines(x, v.shape, len(prefix), show, size > _Options.threshold)
         if not _evident(v.dtype):
@@ -184,7 +184,7 @@ def text(t: Tensor) -> str:
 
 
 def _of_examples(v: Value) -> str:
-    depth = 1 + sum(x.alive and x.start < v.data.level.start for x in thread.recorder.levels)
+    depth = 1 + sum(x.alive and x.start < v.data.level.start for x in recorder().levels)
     if not v.data.level.alive:
         raise RuntimeError(ESCAPED)
     lines = text(handle(v.data.value)).replace("\n", "\n    ")

@@ -162,8 +162,8 @@ def function_of(p: Published) -> Callable[..., Any]:
     def function(*args: Any, **kwargs: Any) -> Any:
         by_name = kwargs
         # The most common calls come first: one tensor, or two.
-        if one and len(args) == 1 and not kwargs and type(x := args[0]) is Tensor and x._store is None:
-            v = x._v
+        if one and len(args) == 1 and not kwargs and type(args[0]) is Tensor:
+            v = current(args[0])
             out = f(v)
             if type(out) is Value and out is not v and ((n := out.node) is None or n.label is None):
                 return make(out)

@@ -25,7 +25,7 @@ from wengert.ops.batching import belongs, lowered
 from wengert.ops.elementwise import as_value
 from wengert.ops.movement import expand
 from wengert.record.primitive import batched, layer
-from wengert.record.value import MapLevel, Value, thread
+from wengert.record.value import MapLevel, Value, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.shapes import Shape
 from wengert.tensor import Tensor, overwritten
@@ -206,7 +206,7 @@ def _sampled(d: dtype, shape: Shape, draw: Callable[..., Any], *parameters: Valu
     """
     mapped: list[MapLevel] = []
     given = list(parameters)
-    for level in reversed([x for x in thread.recorder.levels if x.alive]):
+    for level in reversed([x for x in recorder().levels if x.alive]):
         if level.randomness == "error":
             raise RuntimeError(RANDOM)
         if level.randomness == "different":

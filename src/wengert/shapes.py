@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import operator
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 Shape = tuple[int, ...]
 
 
 def numel(shape: Shape) -> int:
-    return math.prod(shape)
+    return prod(shape)
 
 
 @functools.lru_cache(4096)
@@ -109,7 +109,7 @@ def infer_reshape(old: Shape, new: Shape) -> Shape:
         if n < -1:
             raise RuntimeError(f"invalid shape dimension {n}")
     if -1 in new:
-        rest = math.prod(n for n in new if n != -1)
+        rest = prod(n for n in new if n != -1)
         if rest == 0 and total == 0:
             raise RuntimeError(
                 f"cannot reshape tensor of {total} elements into shape {list(new)} because the unspecified"
@@ -118,7 +118,7 @@ def infer_reshape(old: Shape, new: Shape) -> Shape:
             )
         if rest and total % rest == 0:
             return tuple([total // rest if n == -1 else n for n in new])
-    elif math.prod(new) == total:
+    elif prod(new) == total:
         return new
     raise RuntimeError(f"shape '{list(new)}' is invalid for input of size {total}")
 
@@ -227,7 +227,7 @@ def reshape_index(index: tuple, old: Shape, new: Shape) -> tuple | None:
                 flat = term if flat is zero else flat + term
         parts: list = []
         for k in range(len(group_old) - 1, -1, -1):
-            if math.prod(group_old[:k]) == 1:
+            if prod(group_old[:k]) == 1:
                 parts.append(flat)
                 flat = zero
             elif group_old[k] == 1:

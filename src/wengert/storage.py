@@ -27,7 +27,7 @@ from wengert.ops.movement import RESHAPE
 from wengert.ops.source import stored
 from wengert.record.dual import showing
 from wengert.record.primitive import ALIAS, frozen, tracked
-from wengert.record.value import ALONE, Value, as_inference, record, references, thread
+from wengert.record.value import ALONE, Value, as_inference, record, recorder, references
 from wengert.runtime.buffers import allocate
 from wengert.runtime.evaluate import settle
 
@@ -307,12 +307,12 @@ def joined(v: Value, base: Value, s: Storage, lenses: int) -> bool:
 
 def derived(lenses: tuple[Lens, ...], v: Value) -> Value:
     """What a view of v shows: it differentiates as its base does, in both modes, whoever looks."""
-    grad, thread.recorder.grad = thread.recorder.grad, True
+    grad, recorder().grad = recorder().grad, True
     try:
         with showing(v):
             return get(lenses, v)
     finally:
-        thread.recorder.grad = grad
+        recorder().grad = grad
 
 
 def put(lenses: tuple[Lens, ...], base: Value, v: Value) -> Value:

@@ -31,7 +31,7 @@ from wengert.ops.indexing import assign
 from wengert.ops.source import full, scalar
 from wengert.record.graph import AccumulateGrad, Node, OutputNode, shown, wrap
 from wengert.record.primitive import alias, hung, layer, stamp
-from wengert.record.value import InferenceValue, Value, as_inference, thread
+from wengert.record.value import InferenceValue, Value, as_inference, recorder
 from wengert.runtime.evaluate import constant, read
 from wengert.storage import Lens, Slice, twin
 
@@ -72,9 +72,9 @@ class Tensor(Handle):
         return self._v if s is None else s.current()
 
     def _check_write(self, part: bool = False) -> None:
-        if self._v.__class__ is InferenceValue and not thread.recorder.inference:
+        if self._v.__class__ is InferenceValue and not recorder().inference:
             raise RuntimeError(INFERENCE_WRITE)
-        if thread.recorder.grad:
+        if recorder().grad:
             if type(self._base_value().node) is AccumulateGrad:
                 raise RuntimeError(("a view of a " if part or self._is_view() else "a ") + IN_PLACE_LEAF)
             if self._store is not None and self._store.untracked:
@@ -89,13 +89,13 @@ class Tensor(Handle):
         new = storage.put(storage.compose(self._lenses, lenses), old, v)
         check_write(s, old, new)
         kept = self._retained()
-        if not thread.recorder.grad:
+        if not recorder().grad:
             new = renoded(new, old)
             as_inference(new, old)  # inference mode may write to a normal tensor
         s.write(new)
         if not self._lenses:
             self._v, self._tick = new, s.tick
-        if kept is not None and thread.recorder.grad:
+        if kept is not None and recorder().grad:
             self._retain_on(value(self).node, kept)
 
     def _retained(self) -> Any:
@@ -243,7 +243,7 @@ class Tensor(Handle):
                 f"only Tensors of floating point dtype can require gradients, not {v.dtype!r}; convert with .float()"
                 " or .double()"
             )
-        if self.is_inference() and not thread.recorder.inference:
+        if self.is_inference() and not recorder().inference:
             raise RuntimeError(INFERENCE_LEAF)
         if self._is_view():  # from here on it has a history of its own
             self._store, self._lenses = storage.detached(self._storage(), self._lenses, self), ()
@@ -357,7 +357,7 @@ handles.Tensor = Tensor
 
 def overwritten(old: Value, new: Value) -> Value:
     """`new` in place of all of `old`: if old took part in differentiation it still does, with gradient zero."""
-    if thread.recorder.grad and old.node is not None:
+    if recorder().grad and old.node is not None:
         return movement.write(old, new, (0,) * len(old.shape), (1,) * len(old.shape))
     return twin(new)
 
@@ -374,11 +374,11 @@ def accumulate(t: Tensor, g: Value, create_graph: bool) -> None:
     if create_graph:
         t._grad = handle(ew.add(value(old), g))
         return
-    grad, thread.recorder.grad = thread.recorder.grad, False
+    grad, recorder().grad = recorder().grad, False
     try:
         old._put(ew.cast(ew.add(value(old), g), old.dtype))
     finally:
-        thread.recorder.grad = grad
+        recorder().grad = grad
 
 
 def _retain(t: Tensor, g: Value) -> None:

@@ -18,7 +18,7 @@ from wengert.ops.elementwise import cast
 from wengert.ops.source import full
 from wengert.record.graph import Node, wrap
 from wengert.record.primitive import batched
-from wengert.record.value import MapLevel, Value, thread
+from wengert.record.value import MapLevel, Value, recorder
 from wengert.shapes import numel
 
 Root = Value | Node  # what a pass starts from or leads to
@@ -70,7 +70,7 @@ def backward(
                 " use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    levels = thread.recorder.levels
+    levels = recorder().levels
     if levels and any(level.alive for level in levels):
         raise RuntimeError(IN_TRANSFORM)
     roots = [_root(t) for t in _listed(tensors)]
@@ -87,9 +87,10 @@ def backward(
         create_graph=create_graph,
         accumulate=True,
     )
-    for tensor, g in zip(targets or (), found, strict=True):
-        if g is not None and not isinstance(tensor, GradientEdge):
-            wrap["accumulate"](tensor, g, create_graph)
+    if targets is not None:
+        for tensor, g in zip(targets, found, strict=True):
+            if g is not None and not isinstance(tensor, GradientEdge):
+                wrap["accumulate"](tensor, g, create_graph)
 
 
 def grad(
@@ -214,7 +215,8 @@ def _source(x: Any) -> Root:
 def cotangents_of(roots: list[Root], weights: list) -> list[Value | None]:
     """Initial cotangents with the shapes and dtypes of the roots; None for an implicit 1."""
     out: list[Value | None] = []
-    for k, (root, w) in enumerate(zip(roots, weights, strict=True)):
+    for k, root in enumerate(roots):
+        w = weights[k]
         if w is not None:
             out.append(_weight(k, root, w))
             continue

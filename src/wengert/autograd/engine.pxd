@@ -1,8 +1,10 @@
 # Types of engine.py, for the compiled core.
 cimport cython
+from wengert.autograd.order cimport have_leaf_hooks, reachable
 from wengert.dtypes cimport dtype
+from wengert.ops.movement cimport embed, expand, reshape, slice_
 from wengert.record.graph cimport Node
-from wengert.record.value cimport Recorder, Value, record
+from wengert.record.value cimport Recorder, Value, record, recorder
 
 
 cdef class _Walk:

@@ -11,10 +11,10 @@ record, and with it every bit, does not depend on what was evaluated before.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from wengert.autograd import hooks as calls
@@ -23,8 +23,8 @@ from wengert.autograd.order import have_leaf_hooks, leaves_early, noted, reachab
 from wengert.autograd.region import Stop, with_stops
 from wengert.autograd.saved import SavedValues
 from wengert.config import config
-from wengert.ops import elementwise as ew
-from wengert.ops import movement as mv
+from wengert.ops.elementwise import DIV, MAXIMUM, MINIMUM, MUL, NEG, POW, WHERE, cast, div, mul, neg
+from wengert.ops.movement import EMBED, SLICE, WRITE, embed, expand, reshape, slice_, write
 from wengert.ops.reduction import sum_to
 from wengert.ops.source import FULL, full
 from wengert.record.graph import FREED, NOTHING, AccumulateGrad, MultiNode, Node, OutputNode, hidden, wrap
@@ -34,8 +34,8 @@ from wengert.record.value import (
     _check_pending,
     evaluator,
     record,
+    recorder,
     relate,
-    thread,
 )
 
 # (number, uniform 0-d value or None, value, what the value embeds in zeros or None)
@@ -55,7 +55,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 # Their rules put zeros beside the gradient. A uniform factor, which may be inf or nan, is multiplied in before.
-_MASKS = frozenset({ew.WHERE, ew.MAXIMUM, ew.MINIMUM, ew.POW, mv.SLICE, mv.EMBED, mv.WRITE})
+_MASKS = frozenset({WHERE, MAXIMUM, MINIMUM, POW, SLICE, EMBED, WRITE})
 
 
 def backward(
@@ -78,7 +78,7 @@ def backward(
     """
     starts = [_node(x) for x in roots]
     targets = None if inputs is None else [_node(x) for x in inputs]
-    r = thread.recorder
+    r = recorder()
     if r.region is not None:
         r.region.split()
     order = reachable(starts, targets)
@@ -167,7 +167,8 @@ class _Walk:
         return inner
 
     def start(self, roots: Sequence, nodes: list[Node | None], cotangents: list[Value | None]) -> None:
-        for root, node, g in zip(roots, nodes, cotangents, strict=True):
+        for k in range(len(roots)):
+            root, node, g = roots[k], nodes[k], cotangents[k]
             one = full(root.shape, 1, root.dtype)
             self.first = self.first or one.seq
             if node is None:
@@ -180,7 +181,7 @@ class _Walk:
         self.pending[node] = new if old is None else _sum(old, new)
 
     def run(self, order: list[Node]) -> None:
-        r, pending, wanted = thread.recorder, self.pending, self.wanted
+        r, pending, wanted = recorder(), self.pending, self.wanted
         eager, retain_graph = config.eager, self.retain_graph
         watched: Any = _EVERYTHING if self.careful else self.targets
         limit = config.pending_limit if self.may_cut else 1 << 62
@@ -243,7 +244,7 @@ class _Walk:
             self.store()
             node.act()
             return None
-        thread.recorder.site = (node.code, node.lasti)
+        recorder().site = (node.code, node.lasti)
         if isinstance(node, MultiNode):
             grads = self.grads.pop(node, None)
             if grads is not None and any(g is not None for g in grads):
@@ -281,7 +282,7 @@ class _Walk:
         values += [v for total in self.pending.values() for v in total[1:3] if v is not None]
         values += [v for grads in self.grads.values() for v in grads if v is not None]
         values = [v for v in values if v.data is None]
-        if values and not thread.recorder.inference:
+        if values and not recorder().inference:
             evaluator["stage"](values)
 
     def leaf(self, node: Any, value: Value) -> None:
@@ -313,7 +314,7 @@ class _Walk:
         if hooks and hooks.pre:
             grads = self.call(calls.pre_hooks, hooks, grads)
         edges = node.outer_edges
-        thread.recorder.site = (node.code, node.lasti)
+        recorder().site = (node.code, node.lasti)
         if isinstance(node, MultiNode):
             out = self.call(node.apply, grads)
             if not self.retain_graph:
@@ -359,7 +360,7 @@ class _Walk:
 
     def call(self, f: Any, *arguments: Any) -> Any:
         """Call what may run a user's code, under the state in which the pass was begun, except for grad mode."""
-        r = thread.recorder
+        r = recorder()
         site = r.site
         r.site, r.busy = self.before[1:]
         try:
@@ -373,16 +374,16 @@ class _Walk:
         if x is not g and own.is_floating_point:
             c, u, x = self.peeled(c, u, x, g)
         if x.shape != edge.shape:
-            n = math.prod(edge.shape)
-            folded = _product(c, math.prod(x.shape) // n) if n and _is_one(x) else None
+            n = prod(edge.shape)
+            folded = _product(c, prod(x.shape) // n) if n and _is_one(x) else None
             c, x = (folded, full(edge.shape, 1, x.dtype)) if folded else (c, sum_to(x, edge.shape))
         d = edge.dtype
         own = x.dtype
         if own is not d:
             if u is not None and own.real is not d.real:
                 c, u, x = 1.0, None, _multiplied((c, u, x, None))
-            x = full(x.shape, 1, d) if _is_one(x) else ew.cast(x, d)  # from complex to real: the real part
-        embeds = x.prim is mv.EMBED and x.inputs and x is not g
+            x = full(x.shape, 1, d) if _is_one(x) else cast(x, d)  # from complex to real: the real part
+        embeds = x.prim is EMBED and x.inputs and x is not g
         return c, u, x, x.inputs[0] if embeds else None
 
     def peeled(self, c: float, u: Value | None, x: Value, g: Value) -> tuple[float, Value | None, Value]:
@@ -394,14 +395,14 @@ class _Walk:
         first = self.first
         while x is not g and x.seq > first and x.inputs and x.dual is None:
             prim = x.prim
-            if prim is ew.NEG:
+            if prim is NEG:
                 c, x = -c, x.inputs[0]
-            elif prim is ew.MUL or prim is ew.DIV:
+            elif prim is MUL or prim is DIV:
                 a, b = x.inputs
                 found = None
                 if b.prim is FULL or b.shape != x.shape:
                     found = self.factor(c, u, a, b, x, prim)
-                if found is None and prim is ew.MUL and (a.prim is FULL or a.shape != x.shape):
+                if found is None and prim is MUL and (a.prim is FULL or a.shape != x.shape):
                     found = self.factor(c, u, b, a, x, prim)
                 if found is None:
                     break
@@ -421,9 +422,9 @@ class _Walk:
             return None
         if s.prim is FULL:
             n = s.slots[0]
-            k = _product(c, n) if prim is ew.MUL else _product(c, 1 / n) if n else None
+            k = _product(c, n) if prim is MUL else _product(c, 1 / n) if n else None
             return (k, u, rest) if k else None
-        if math.prod(s.shape) != 1 or math.prod(x.shape) == 1 or s.dtype is not x.dtype:
+        if prod(s.shape) != 1 or prod(x.shape) == 1 or s.dtype is not x.dtype:
             return None
         return c, self.times(u, s, prim), rest
 
@@ -435,19 +436,19 @@ class _Walk:
         if y.prim is FULL:
             k = _product(c, y.slots[0])
             return (k, u, full(x.shape, 1, x.dtype)) if k else (c, u, x)
-        if math.prod(y.shape) == 1 and math.prod(x.shape) != 1:
-            return c, self.times(u, y, ew.MUL), full(x.shape, 1, x.dtype)
+        if prod(y.shape) == 1 and prod(x.shape) != 1:
+            return c, self.times(u, y, MUL), full(x.shape, 1, x.dtype)
         return c, u, x
 
     def times(self, u: Value | None, s: Value, prim: Any) -> Value:
         """u * s or u / s as a 0-d value; the same one for the same factors, so that equal coefficients are seen."""
-        if u is None and prim is ew.MUL and not s.shape:
+        if u is None and prim is MUL and not s.shape:
             return s
         key = (id(u), id(s), prim)
         found = self.products.get(key)
         if found is None:
-            t = mv.reshape(s, ())
-            out = (ew.div(1 if u is None else u, t)) if prim is ew.DIV else t if u is None else ew.mul(u, t)
+            t = reshape(s, ())
+            out = (div(1 if u is None else u, t)) if prim is DIV else t if u is None else mul(u, t)
             found = self.products[key] = out, u, s  # the factors are kept, and with them their ids
         return found[0]
 
@@ -458,7 +459,7 @@ def saved_values(node: Node) -> tuple[Value, ...]:
     saved: Any = node.saved or ()
     if type(saved) is SavedValues:
         saved = saved.values()
-    if node.rules.saves_result and thread.recorder.grad:
+    if node.rules.saves_result and recorder().grad:
         k = node.rules.save.index(len(node.prim.inputs))
         result = alias(saved[k])
         result.node, result.dual = node, saved[k].dual
@@ -490,7 +491,7 @@ def _own(v: Value) -> Value:
 
 def _is_plain_product(x: Value) -> bool:
     """A product in which no factor is uniform: the common case, in which there is nothing to peel."""
-    if x.prim is not ew.MUL or not x.inputs:
+    if x.prim is not MUL or not x.inputs:
         return False
     a, b = x.inputs
     return a.shape == b.shape and a.prim is not FULL and b.prim is not FULL
@@ -513,7 +514,7 @@ def _times_number(x: Value, c: float) -> Value:
         return x
     if x.prim is FULL:
         return full(x.shape, x.slots[0] * c, x.dtype)
-    return ew.neg(x) if c == -1 else ew.mul(x, c)
+    return neg(x) if c == -1 else mul(x, c)
 
 
 def _multiplied(total: Scaled) -> Value:
@@ -521,11 +522,11 @@ def _multiplied(total: Scaled) -> Value:
     c, u, x, part = total
     if part is not None and (u is not None or c != 1):
         steps, shape, sizes = x.static
-        return mv.embed(_multiplied((c, u, part, None)), shape, x.slots, steps, sizes)
+        return embed(_multiplied((c, u, part, None)), shape, x.slots, steps, sizes)
     if u is None:
         return _times_number(x, c)
     u = _times_number(u, c)
-    return mv.expand(ew.cast(u, x.dtype), x.shape) if _is_one(x) else ew.mul(x, u)
+    return expand(cast(u, x.dtype), x.shape) if _is_one(x) else mul(x, u)
 
 
 def _sum(old: Scaled, new: Scaled) -> Scaled:
@@ -534,13 +535,13 @@ def _sum(old: Scaled, new: Scaled) -> Scaled:
     c, u, x, _ = old
     d, w, y, part = new
     alike = u is w and c == d
-    if part is not None and math.prod(x.shape) > SMALL:
+    if part is not None and prod(x.shape) > SMALL:
         # Adding into a slice touches only the slice, so a loop over the elements of a vector stays linear.
         if not alike:
             c, u, x, part = 1.0, None, _multiplied(old), _multiplied((d, w, part, None))
         steps, _, sizes = y.static
-        total = mv.slice_(x, y.slots, sizes, steps) + mv.reshape(part, sizes)
-        return c, u, mv.write(x, total, y.slots, steps), None
+        total = slice_(x, y.slots, sizes, steps) + reshape(part, sizes)
+        return c, u, write(x, total, y.slots, steps), None
     if alike:
         return c, u, x + y, None
     if u is w and c == -d:

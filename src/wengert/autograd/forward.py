@@ -30,7 +30,7 @@ from wengert.ops.source import full
 from wengert.record.dual import Dual, Level, seen
 from wengert.record.graph import MultiNode, Node, OutputNode
 from wengert.record.primitive import ALIAS, ZERO, Composite, Elementwise, Primitive, alias, batched
-from wengert.record.value import Batched, InferenceValue, Value, append, lift, record, thread
+from wengert.record.value import Batched, InferenceValue, Value, append, lift, record, recorder
 
 UNSUPPORTED = (
     "Trying to use forward AD with {name} that does not support it because it has not been implemented yet: there is no"
@@ -56,7 +56,7 @@ def lifted(
     prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple
 ) -> Value | None:
     """`record`, for an operation with dual inputs; None if none is dual at a level that is seen here."""
-    r = thread.recorder
+    r = recorder()
     levels = r.forward
     if not dt.differentiable:  # and the entry keeps nothing alive that it does not need
         return record(prim, tuple([seen(x, ()) for x in inputs]), static, shape, dt, slots)
@@ -111,7 +111,7 @@ def coefficients(v: Value, level: Level) -> tuple[Value | None, ...]:
 @contextmanager
 def below(level: Level) -> Iterator[None]:
     """Within, only the levels outside this one are seen."""
-    r = thread.recorder
+    r = recorder()
     levels = r.forward
     r.forward = levels[: levels.index(level)]
     try:
@@ -123,7 +123,7 @@ def below(level: Level) -> Iterator[None]:
 @contextmanager
 def opened(level: Level) -> Iterator[Level]:
     """Within, the level is open, inside all that are seen."""
-    r = thread.recorder
+    r = recorder()
     levels = r.forward
     r.forward = (*levels, level)
     try:
@@ -135,7 +135,7 @@ def opened(level: Level) -> Iterator[Level]:
 
 def dual(v: Value, level: Level, series: tuple[Value | None, ...]) -> Value:
     """A twin of v with these derivatives at an open level, at which it has none."""
-    levels = thread.recorder.forward
+    levels = recorder().forward
     v = seen(v, levels)
     inner = v.dual
     around = level_of([x for x in (v, *series) if x is not None and x.dual is None])
@@ -169,7 +169,7 @@ def joined(v: Value, level: Level, series: tuple[Value | None, ...]) -> Value:
 
 def split(v: Value, level: Level) -> tuple[Value, tuple[Value | None, ...]]:
     """v without its derivatives at a level, and these (None: zero), both as they are at the other levels."""
-    levels = thread.recorder.forward
+    levels = recorder().forward
     v = seen(v, levels)
     d = v.dual
     none = (None,) * level.order
@@ -201,7 +201,7 @@ class Tangents(Level):
         tangents = [s[0] for s in series]
         if not self.keeps:
             return (push(step, tangents),)
-        r = thread.recorder
+        r = recorder()
         grad, r.grad = r.grad, True
         try:
             return (push(step, tangents),)
@@ -241,12 +241,12 @@ def jvp(outputs: list[Value], inputs: list[Value], tangents: list[Value]) -> lis
         if v.node is not None:
             known[v.node] = known[v.node] + t if v.node in known else t
     fixed = set(known)
-    site = thread.recorder.site
+    site = recorder().site
     try:
         for node in order:
             if node in fixed:
                 continue
-            thread.recorder.site = (node.code, node.lasti)
+            recorder().site = (node.code, node.lasti)
             if isinstance(node, OutputNode):
                 part = several[node.owner][node.index]
                 if part is not None:
@@ -258,7 +258,7 @@ def jvp(outputs: list[Value], inputs: list[Value], tangents: list[Value]) -> lis
             elif any(t is not None for t in before):
                 known[node] = push(_step(node), before)
     finally:
-        thread.recorder.site = site
+        recorder().site = site
     return [known.get(v.node) if v.node is not None else None for v in outputs]
 
 

@@ -20,7 +20,7 @@ from wengert.messages import NO_LEVEL, TANGENT_SIZE
 from wengert.ops.elementwise import cast
 from wengert.record.dual import Level
 from wengert.record.graph import wrap
-from wengert.record.value import Value, thread
+from wengert.record.value import Value, recorder
 
 
 class _Levels(threading.local):
@@ -44,7 +44,7 @@ def enter_dual_level() -> int:
     """Enter a level, inside all that are open. Returns its number, from 0, for `exit_dual_level`."""
     level = Tangents()
     _levels.entered.append(level)
-    thread.recorder.forward = (*thread.recorder.forward, level)
+    recorder().forward = (*recorder().forward, level)
     return len(_levels.entered) - 1
 
 
@@ -64,7 +64,7 @@ def exit_dual_level(*, level: int | None = None) -> None:
         )
     last = entered.pop()
     last.closed = True
-    thread.recorder.forward = tuple([x for x in thread.recorder.forward if x is not last])
+    recorder().forward = tuple([x for x in recorder().forward if x is not last])
 
 
 class dual_level:

@@ -24,7 +24,7 @@ from wengert.ops.source import full
 from wengert.record.dual import Level, seen
 from wengert.record.graph import FREED, AccumulateGrad, MultiNode, Node, OutputNode, wrap
 from wengert.record.primitive import alias, hung, layer, stamp
-from wengert.record.value import Value, thread
+from wengert.record.value import Value, recorder
 from wengert.shapes import Shape
 
 layer.add(__file__)
@@ -133,7 +133,7 @@ class _Saved:
     def unpack(self, ctx: FunctionCtx) -> Any:
         v: Value = self.value.unpacked() if type(self.value) is Packed else self.value
         if ctx._pushing:
-            v = seen(v if self.output is None else ctx._pushing[self.output], thread.recorder.forward)
+            v = seen(v if self.output is None else ctx._pushing[self.output], recorder().forward)
         elif self.output is not None:
             reference = ctx._outputs[self.output]
             owner = ctx._node()
@@ -319,7 +319,7 @@ class Function:
         ctx = cls._ctx()
         values = [wrap["value"](a) if wrap["is_tensor"](a) else None for a in args]
         ctx.needs_input_grad = tuple([v is not None and v.node is not None for v in values])
-        r = thread.recorder
+        r = recorder()
         grad, levels = r.grad, r.forward
         level = level_of([v for v in values if v is not None]) if r.levels else None
         if level is not None:  # of forward mode, what lies around the vmap is seen there
@@ -493,7 +493,7 @@ def once_differentiable(backward: Callable) -> Callable:
 
     @functools.wraps(backward)
     def wrapper(ctx: Any, *grads: Any) -> Any:
-        r = thread.recorder
+        r = recorder()
         grad, r.grad = r.grad, False
         try:
             found = backward(ctx, *grads)

@@ -9,7 +9,7 @@ from wengert.ops.source import full
 from wengert.record.dual import Dual
 from wengert.record.graph import Node
 from wengert.record.primitive import ALIAS, alias, batched, hung
-from wengert.record.value import Batched, Value, thread
+from wengert.record.value import Batched, Value, recorder
 
 
 def identity(v: Value) -> Value:
@@ -27,7 +27,7 @@ def first(entered: list[Value]) -> int:
 @contextmanager
 def recording() -> Iterator[None]:
     """Within, derivatives are recorded, whatever the mode around: what a transform runs is to be differentiated."""
-    r = thread.recorder
+    r = recorder()
     before = r.grad, r.inference
     r.grad, r.inference = True, False
     try:
@@ -48,7 +48,7 @@ class Outside:
     def reached(self, values: list[Value]) -> bool:
         """Whether one of the values depends on something around that takes part in differentiation: at its own level,
         or, inside a vmap, as all examples do."""
-        return thread.recorder.grad and any(self._reached(x.node) for v in values for x in layers(v))
+        return recorder().grad and any(self._reached(x.node) for v in values for x in layers(v))
 
     def _reached(self, node: Node | None) -> bool:
         seen: set[Node] = set()
@@ -65,7 +65,7 @@ class Outside:
 
     def left(self, v: Value) -> Value:
         """A result as it is seen around: without a history if that does not lead there, nor that of its parts."""
-        keeps = v.node is None or (thread.recorder.grad and self._reached(v.node))
+        keeps = v.node is None or (recorder().grad and self._reached(v.node))
         whole = v.data.value if v.data.__class__ is Batched else None
         d = v.dual
         parts = [*([] if whole is None else [whole]), *([] if d is None else [d.primal, *d.series])]

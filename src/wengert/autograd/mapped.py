@@ -17,7 +17,7 @@ from wengert.ops.reduction import sum_to
 from wengert.ops.source import full
 from wengert.record.graph import wrap
 from wengert.record.primitive import batched
-from wengert.record.value import MapLevel, thread
+from wengert.record.value import MapLevel, recorder
 
 SEE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
 DIRTY = "{}: a function that marks inputs as dirty cannot be used inside vmap without a vmap staticmethod of its own"
@@ -32,7 +32,7 @@ class VmapInfo(NamedTuple):
 
 def forward(cls: Any, level: MapLevel, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The result of a custom function on arguments of which some belong to the level, without a node inside it."""
-    r = thread.recorder
+    r = recorder()
     levels, duals = r.levels, r.forward
     r.levels = [x for x in levels if x is not level]  # what follows happens around the vmap
     r.forward = tuple([x for x in duals if x.start < level.start])

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from wengert.record.value import thread
+from wengert.record.value import recorder
 
 
 class _Mode:
@@ -22,14 +22,14 @@ class _Mode:
         self._outer: list[tuple[bool, bool]] = []
 
     def __enter__(self) -> None:
-        self._outer.append((thread.recorder.grad, thread.recorder.inference))
+        self._outer.append((recorder().grad, recorder().inference))
         self._set()
 
     def __exit__(self, *_: Any) -> None:
-        thread.recorder.grad, thread.recorder.inference = self._outer.pop()
+        recorder().grad, recorder().inference = self._outer.pop()
 
     def _set(self) -> None:
-        thread.recorder.grad = self.mode and not thread.recorder.inference
+        recorder().grad = self.mode and not recorder().inference
 
     def _again(self) -> _Mode:
         return type(self)()
@@ -105,18 +105,18 @@ class set_grad_enabled(_Mode):
     def __init__(self, mode: bool) -> None:
         super().__init__()
         self.mode = bool(mode)
-        self._before = thread.recorder.grad
+        self._before = recorder().grad
         self._set()
 
     def __enter__(self) -> None:
-        self._outer.append((self._before, thread.recorder.inference))
+        self._outer.append((self._before, recorder().inference))
         self._set()
 
     def _again(self) -> _Mode:
         return enable_grad() if self.mode else no_grad()
 
     def __call__(self, function: Callable) -> Callable:
-        thread.recorder.grad = self._before  # decorating leaves the mode as it was
+        recorder().grad = self._before  # decorating leaves the mode as it was
         return super().__call__(function)
 
 
@@ -147,7 +147,7 @@ class inference_mode(_Mode):
         self.mode = bool(mode)
 
     def _set(self) -> None:
-        thread.recorder.grad, thread.recorder.inference = not self.mode, self.mode
+        recorder().grad, recorder().inference = not self.mode, self.mode
 
     def _again(self) -> _Mode:
         return inference_mode(self.mode)
@@ -168,9 +168,9 @@ class set_multithreading_enabled:
 
 def is_inference_mode_enabled() -> bool:
     """Whether inference mode is on."""
-    return thread.recorder.inference
+    return recorder().inference
 
 
 def is_grad_enabled() -> bool:
     """Whether what is recorded now can be differentiated."""
-    return thread.recorder.grad
+    return recorder().grad

@@ -13,19 +13,17 @@ _by_seq = attrgetter("seq")
 
 def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> list[Node]:
     """The nodes to run, in recording order: those that lead from a root to a target (or anywhere)."""
-    seen: set[Node] = set()
-    stack = [n for n in roots if n is not None]
+    seen = {n for n in roots if n is not None}
+    found = list(seen)
     low, high = 1 << 62, 0
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            seq = node.seq
-            low, high = min(low, seq), max(high, seq)
-            for e in node.edges:
-                if e is not None:
-                    stack.append(e)
-    order = _sorted(seen, low, high)
+    for node in found:  # it grows
+        seq = node.seq
+        low, high = min(low, seq), max(high, seq)
+        for e in node.edges:
+            if e is not None and e not in seen:
+                seen.add(e)
+                found.append(e)
+    order = _sorted(found, low, high)
     if targets is not None:
         wanted = seen.intersection(targets)
         for node in order:
@@ -40,7 +38,7 @@ def reachable(roots: list[Node | None], targets: list[Node | None] | None) -> li
     return order
 
 
-def _sorted(nodes: set[Node], low: int, high: int) -> list[Node]:
+def _sorted(nodes: list[Node], low: int, high: int) -> list[Node]:
     """Nodes with numbers from low to high in recording order."""
     if high - low >= 4 * len(nodes):
         return sorted(nodes, key=_by_seq)

@@ -11,12 +11,12 @@ from wengert.autograd.anomaly import anomaly
 from wengert.autograd.forward import Tangents, dual, opened, split
 from wengert.autograd.identities import identity
 from wengert.ops.source import full
-from wengert.record.value import Value, lift, thread
+from wengert.record.value import Value, lift, recorder
 
 
 def pullback(f: Callable[..., Value], inputs: tuple[Value, ...], k: int, g: Value) -> Value | None:
     """The gradient by the k-th input of f, from that of its result; None if there is none."""
-    r = thread.recorder
+    r = recorder()
     before: Any = r.grad, r.inference, anomaly.enabled
     x = identity(inputs[k])
     r.grad, r.inference, anomaly.enabled = True, False, False

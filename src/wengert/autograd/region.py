@@ -21,7 +21,7 @@ from typing import Any
 from wengert.ops.source import FULL
 from wengert.record.graph import NO_RULES, NOTHING, AccumulateGrad, Node
 from wengert.record.primitive import LEAF, Contraction, Movement, Source
-from wengert.record.value import LightValue, RecipeValue, Value, evaluator, regions, thread
+from wengert.record.value import LightValue, RecipeValue, Value, evaluator, recorder, regions
 
 Reference = weakref.ref[Value]
 
@@ -149,15 +149,15 @@ class OpenRegion:
         self.candidates: dict[int, Candidate] = {}
 
     def __enter__(self) -> Any:
-        self.outer = thread.recorder.region
-        self.first = self.seen = thread.recorder.mark()
-        thread.recorder.region = self
+        self.outer = recorder().region
+        self.first = self.seen = recorder().mark()
+        recorder().region = self
         with _lock:
             regions.append(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        thread.recorder.region = self.outer
+        recorder().region = self.outer
         try:
             self.close()
         finally:
@@ -183,7 +183,7 @@ class OpenRegion:
         if self.outer is not None:
             self.outer.split()
         self.close()
-        self.first = self.seen = thread.recorder.mark()
+        self.first = self.seen = recorder().mark()
         self.candidates = {}
 
     def bound(self) -> None:
@@ -197,7 +197,7 @@ class OpenRegion:
     def collect(self, before: int | None = None) -> bool:
         """Find new candidates; whether there are any."""
         known = len(self.candidates)
-        end = before or thread.recorder.mark()
+        end = before or recorder().mark()
         fresh: list[Candidate] = []
         for node in self._new_nodes(end):
             for v in node.saved or ():
@@ -214,7 +214,7 @@ class OpenRegion:
     def _new_nodes(self, end: int) -> list[Node]:
         """The nodes that were recorded since the last look."""
         stack: list[Node] = []
-        for reference in reversed(thread.recorder.recent):
+        for reference in reversed(recorder().recent):
             v = reference()
             if v is None:
                 continue

@@ -15,7 +15,7 @@ from wengert.ops.source import FULL
 from wengert.record.graph import FREED, AccumulateGrad, Node, wrap
 from wengert.record.hooks import packing
 from wengert.record.primitive import alias
-from wengert.record.value import Value, evaluator, thread
+from wengert.record.value import Value, evaluator, recorder
 
 MODIFIED = (
     "A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook cannot be"
@@ -45,7 +45,7 @@ class Packed:
     prim = None  # no number, which the engine need not free
 
     def __init__(self, v: Value, node: Node | None, pack: Callable, unpack: Callable) -> None:
-        r = thread.recorder
+        r = recorder()
         leaf = node.variable if type(node) is AccumulateGrad else None
         t = leaf if leaf is not None and wrap["value"](leaf) is v else wrap["tensor"](v)
         version = t._version
@@ -68,7 +68,7 @@ class Packed:
             TypeError: if that is no tensor.
             RuntimeError: if it has another shape.
         """
-        r = thread.recorder
+        r = recorder()
         outer = r.grad, r.packs
         r.grad, r.packs = False, ()
         try:
@@ -93,13 +93,13 @@ class Packed:
 def packed(v: Value, node: Node | None) -> Any:
     """v as the innermost hooks of this thread pack it, or v itself. `node`: what v gets back when it is unpacked."""
     number = v.prim is FULL and not v.shape
-    return Packed(v, node, *thread.recorder.packs[-1]) if thread.recorder.packs and not number else v
+    return Packed(v, node, *recorder().packs[-1]) if recorder().packs and not number else v
 
 
 def _pack_new(v: Value) -> None:
     """Pack what the node of v, which is new, saved."""
     node = v.node
-    if thread.recorder.packs and node is not None and node.saved:
+    if recorder().packs and node is not None and node.saved:
         node.saved = SavedValues([packed(x, x.node) for x in node.saved])
 
 
@@ -135,13 +135,13 @@ class saved_tensors_hooks:
         self.unpack_hook = unpack_hook
 
     def __enter__(self) -> None:
-        if thread.recorder.packs_refused is not None:
-            raise RuntimeError(thread.recorder.packs_refused)
-        thread.recorder.packs = (*thread.recorder.packs, _callables(self.pack_hook, self.unpack_hook))
+        if recorder().packs_refused is not None:
+            raise RuntimeError(recorder().packs_refused)
+        recorder().packs = (*recorder().packs, _callables(self.pack_hook, self.unpack_hook))
         packing.append(None)
 
     def __exit__(self, *_: Any) -> None:
-        thread.recorder.packs = thread.recorder.packs[:-1]
+        recorder().packs = recorder().packs[:-1]
         packing.pop()
 
 
@@ -163,13 +163,13 @@ class save_on_cpu(saved_tensors_hooks):
 def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
     """Within the block `saved_tensors_hooks` raises RuntimeError with this message; so does the block itself where
     hooks are in force."""
-    if thread.recorder.packs:
+    if recorder().packs:
         raise RuntimeError(error_message)
-    outer, thread.recorder.packs_refused = thread.recorder.packs_refused, error_message
+    outer, recorder().packs_refused = recorder().packs_refused, error_message
     try:
         yield
     finally:
-        thread.recorder.packs_refused = outer
+        recorder().packs_refused = outer
 
 
 class _MutationContext:
@@ -196,13 +196,13 @@ def allow_mutation_on_saved_tensors() -> Iterator[_MutationContext]:
     >>> x.grad
     tensor([8., 8.])
     """
-    if thread.recorder.mutation:
+    if recorder().mutation:
         raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
-    thread.recorder.mutation = True
+    recorder().mutation = True
     try:
         yield _MutationContext()
     finally:
-        thread.recorder.mutation = False
+        recorder().mutation = False
 
 
 # -- one saved value, as users see it --

@@ -22,7 +22,7 @@ from wengert.ops.elementwise import DIV, div, mul
 from wengert.ops.movement import expand
 from wengert.record.dual import Dual, Level
 from wengert.record.primitive import ZERO, Elementwise, alias
-from wengert.record.value import Value, record, thread
+from wengert.record.value import Value, record, recorder
 
 Coefficient = Callable[[int], Value | None]  # None: zero
 
@@ -68,7 +68,7 @@ class _Rule(Level):
     def __init__(self, of: Series) -> None:
         super().__init__()
         self.of = of
-        self.outer = thread.recorder.forward
+        self.outer = recorder().forward
         self.memo: dict = {}
         self.stand_ins: dict[int, tuple[Value, Value]] = {}
         self.growing: list[_Lazy] = []
@@ -149,7 +149,7 @@ class _Rule(Level):
     @contextmanager
     def _open(self) -> Iterator[None]:
         """Within, this level is the innermost. Coefficients are recorded outside of it."""
-        r = thread.recorder
+        r = recorder()
         levels, r.forward = r.forward, (*self.outer, self)
         try:
             yield

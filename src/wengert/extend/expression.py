@@ -24,7 +24,7 @@ from wengert.ops.movement import EXPAND
 from wengert.ops.promotion import CAST, cast
 from wengert.ops.source import FULL, as_value, full, scalar
 from wengert.record.primitive import ALIAS, ZERO, Elementwise, Expression, Library, Step
-from wengert.record.value import Value, record, thread
+from wengert.record.value import Value, record, recorder
 from wengert.shapes import broadcast
 from wengert.tensor import Tensor
 
@@ -77,7 +77,7 @@ class Tracer:
         return self(given).steps
 
     def _run(self, inputs: list[Value]) -> Value:
-        r = thread.recorder
+        r = recorder()
         before = r.grad, r.inference, r.busy, anomaly.enabled
         r.grad, r.inference, r.busy, anomaly.enabled = False, False, True, False  # nothing is cut, nothing evaluated
         try:
@@ -347,7 +347,7 @@ def _over_placeholders(tracer: Tracer, by: int, how: str, finish: Callable[[Tens
         if not x.dtype.differentiable:
             return g * 0
         x.requires_grad_()
-        thread.recorder.grad = True  # whoever traces puts it back
+        recorder().grad = True  # whoever traces puts it back
         return finish(tracer.function(*inputs), x, g)
 
     return Tracer(f"{tracer.name}, {how},", ("g", *tracer.names), function)

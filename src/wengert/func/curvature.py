@@ -16,7 +16,7 @@ from wengert.ops.elementwise import cast, eq
 from wengert.ops.movement import expand
 from wengert.ops.source import full, iota
 from wengert.record.primitive import cut, differentiated, frozen, reversible
-from wengert.record.value import Value, thread
+from wengert.record.value import Value, recorder
 from wengert.storage import twin
 from wengert.tensor import Tensor
 
@@ -24,7 +24,7 @@ from wengert.tensor import Tensor
 def independent(v: Value) -> tuple[Value, bool]:
     """A value to differentiate by, and whether what is made of it can be differentiated by what v was made of."""
     source = twin(v) if differentiated(v) else frozen(v)
-    outer = thread.recorder.grad and reversible(source)
+    outer = recorder().grad and reversible(source)
     return source if source.node is not None else value(handle(source).requires_grad_()), outer
 
 
@@ -49,7 +49,7 @@ def gradients(f: Callable, tensors: Sequence[Tensor], weight: Tensor | None = No
         w = None if weight is None else value(weight)
         free = [k for k, v in enumerate(values) if v.dtype.differentiable]
         found = dict(zip(free, pulled([out], [w], [pairs[k][0] for k in free]), strict=True))
-    keep = any(outer for _, outer in pairs) or (thread.recorder.grad and w is not None and reversible(w))
+    keep = any(outer for _, outer in pairs) or (recorder().grad and w is not None and reversible(w))
     return [handle(_gradient(found.get(k), v, keep)) for k, v in enumerate(values)]
 
 

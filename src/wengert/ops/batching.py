@@ -38,7 +38,7 @@ from wengert.record.value import (
     Value,
     lift,
     record,
-    thread,
+    recorder,
     user_site,
 )
 
@@ -100,11 +100,11 @@ def record_batched(
     if whole.shape != (level.size, *shape) or whole.dtype is not dt:
         raise InternalError(f"{prim.name}: its batching rule gave {whole!r} for {level.size} examples of {list(shape)}")
     if whole.code is None and whole.data is None:
-        whole.code, whole.lasti = thread.recorder.site or user_site()
+        whole.code, whole.lasti = recorder().site or user_site()
     v = out = Value(prim, inputs, static, shape, dt, slots)
-    if thread.recorder.grad and any(x.node is not None for x in inputs):
+    if recorder().grad and any(x.node is not None for x in inputs):
         out = prim.attach(v)
-    elif thread.recorder.inference:
+    elif recorder().inference:
         v.__class__ = InferenceValue
     for x in (v, out):
         x.prim, x.inputs, x.static, x.slots, x.data = LEAF, (), (), (), Batched(level, whole)
@@ -145,11 +145,11 @@ def check_write(place: Any, old: Value, new: Value) -> None:
     Raises:
         RuntimeError: in PyTorch's words.
     """
-    if not thread.recorder.levels:
+    if not recorder().levels:
         return
     level, inner = level_of((new,)), level_of((old,))
     if level is None:
-        for around in thread.recorder.levels:
+        for around in recorder().levels:
             if old.seq < around.start:
                 around.outside.add(place)
     elif (inner is None or inner.start < level.start) and (old.seq < level.start or place in level.outside):
@@ -158,7 +158,7 @@ def check_write(place: Any, old: Value, new: Value) -> None:
 
 def run(level: MapLevel, f: Callable[[], Any]) -> Any:
     """f(), while the level is open. Whatever keeps a value of the level longer than that is told when it uses it."""
-    r = thread.recorder
+    r = recorder()
     level.open()
     r.levels = [*[x for x in r.levels if x is not level], level]
     try:

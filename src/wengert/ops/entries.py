@@ -25,7 +25,7 @@ from wengert.ops.movement import EXPAND, expand
 from wengert.ops.source import FULL
 from wengert.record.graph import Node
 from wengert.record.primitive import ALIAS, Composite, Elementwise, Expression, Fused, Library, Part, Step
-from wengert.record.value import Recorder, Value, lift, record, thread
+from wengert.record.value import Recorder, Value, lift, record, record_into, recorder
 from wengert.shapes import broadcast
 
 Function = Callable[..., Any]
@@ -61,7 +61,7 @@ def recorded(composition: Composition) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        r = thread.recorder
+        r = recorder()
         if r.forward or r.levels:
             return function(*args, **kwargs)
         values: list[Value] = []
@@ -455,11 +455,11 @@ def _cone(result: Value, inputs: dict[Value, int]) -> list[Value]:
 @contextmanager
 def alone() -> Iterator[None]:
     """Within, what is recorded belongs to nobody: it is not evaluated, cut or packed, and derivatives are recorded."""
-    outer, own = thread.recorder, Recorder()
+    own = Recorder()
     own.site, own.busy = (None, 0), True
-    thread.recorder = own
+    outer = record_into(own)
     try:
         with configure(eager=False):
             yield
     finally:
-        thread.recorder = outer
+        record_into(outer)

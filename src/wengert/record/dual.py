@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from wengert.record.value import Batched, Value, _sequence, lift, thread
+from wengert.record.value import Batched, Value, _sequence, lift, recorder
 
 
 class Level:
@@ -67,17 +67,17 @@ def showing(v: Value) -> Iterator[None]:
     if v.dual is None:
         yield
         return
-    levels = thread.recorder.forward
+    levels = recorder().forward
     found = set(levels)
     while v.dual is not None:
         if not v.dual.level.closed:
             found.add(v.dual.level)
         v = v.dual.primal
-    thread.recorder.forward = tuple(sorted(found, key=lambda level: level.start))
+    recorder().forward = tuple(sorted(found, key=lambda level: level.start))
     try:
         yield
     finally:
-        thread.recorder.forward = levels
+        recorder().forward = levels
 
 
 def seen(v: Value, levels: tuple[Level, ...]) -> Value:
@@ -95,7 +95,7 @@ def transformed(
     prim: Any, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: Any, slots: tuple
 ) -> Value | None:
     """`record` at the innermost level that an input belongs to, of forward mode or of a vmap; None if there is none."""
-    levels, way, depth = thread.recorder.forward, "", 0
+    levels, way, depth = recorder().forward, "", 0
     for x in inputs:
         if x.dual is not None and levels and (d := seen(x, levels).dual) is not None and d.level.start > depth:
             way, depth = "dual", d.level.start

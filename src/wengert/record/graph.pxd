@@ -1,4 +1,5 @@
 # Types of graph.py, for the compiled core.
+from wengert.record.value cimport Value
 
 
 cdef class Node:
@@ -6,3 +7,10 @@ cdef class Node:
     cdef public object bounds, code, dtype, hooks, label, lasti, prim, rules, saved
     cdef public tuple edges, shape, slots, static
     cdef public Py_ssize_t seq
+
+
+cdef class AccumulateGrad(Node):
+    cdef public object _variable, any_dtype
+
+
+cpdef fill(Node n, Value v, object rules, tuple saved, tuple edges)

@@ -34,23 +34,25 @@ class Node:
         "shape", "slots", "static",
     )  # fmt: skip
 
+    prim: Primitive
+    rules: Any
+    static: tuple
+    slots: tuple
+    saved: tuple[Value, ...] | None
+    edges: tuple[Node | None, ...]
+    shape: tuple[int, ...]
+    dtype: dtype
+    seq: int
+    code: Any
+    lasti: int
+    label: str | None
+    hooks: Hooks | None
+    bounds: tuple[Node | None, ...] | None
+
     special = False  # whether the engine does something else with it than running its rules; has `hooks` then
 
     def __init__(self, v: Value, rules: Rules, saved: tuple[Value, ...], edges: tuple[Node | None, ...]) -> None:
-        self.prim: Primitive = v.prim
-        self.rules = rules
-        self.static = v.static
-        self.slots = v.slots
-        self.saved: tuple[Value, ...] | None = saved
-        self.edges = edges
-        self.shape = v.shape
-        self.dtype: dtype = v.dtype
-        self.seq = v.seq
-        self.code: Any = None
-        self.lasti = 0
-        self.label: str | None = None
-        self.hooks: Hooks | None = None
-        self.bounds: tuple[Node | None, ...] | None
+        fill(self, v, rules, saved, edges)
 
     def name(self) -> str:
         """The name of the operation's derivative, for instance `MulBackward0`."""
@@ -135,6 +137,21 @@ class Node:
         return f"<{self.name()} object at {id(self):#x}>"
 
 
+def fill(n: Node, v: Value, rules: Any, saved: tuple[Value, ...], edges: tuple[Node | None, ...]) -> None:
+    """Let n, which is new, be the node of v."""
+    n.prim = v.prim
+    n.rules = rules
+    n.static = v.static
+    n.slots = v.slots
+    n.saved = saved
+    n.edges = edges
+    n.shape = v.shape
+    n.dtype = v.dtype
+    n.seq = v.seq
+    n.code = n.label = n.hooks = None
+    n.lasti = 0
+
+
 class AccumulateGrad(Node):
     """The end of a path: adds the gradient to a leaf's `.grad`."""
 
@@ -143,7 +160,7 @@ class AccumulateGrad(Node):
     special = True
 
     def __init__(self, v: Value, tensor: Any) -> None:
-        super().__init__(v, NO_RULES, (), ())
+        fill(self, v, NO_RULES, (), ())
         self.hooks = NOTHING
         self._variable = weakref.ref(tensor)
         self.any_dtype = False  # whether `.grad` may have another dtype than `dtype`
@@ -206,7 +223,7 @@ class OutputNode(Node):
     edges: tuple[MultiNode]
 
     def __init__(self, v: Value, owner: MultiNode, index: int) -> None:
-        super().__init__(v, NO_RULES, (), (owner,))
+        fill(self, v, NO_RULES, (), (owner,))
         self.hooks = NOTHING
         self.index = index
 

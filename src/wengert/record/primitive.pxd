@@ -1,6 +1,6 @@
 # Types of primitive.py, for the compiled core.
 cimport cython
-from wengert.record.graph cimport Node
+from wengert.record.graph cimport Node, fill
 from wengert.record.value cimport Value
 
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from wengert.messages import INFERENCE_SAVED
 from wengert.record.dual import Dual
-from wengert.record.graph import Node
-from wengert.record.value import Batched, InferenceValue, MapLevel, Value, thread
+from wengert.record.graph import Node, fill
+from wengert.record.value import Batched, InferenceValue, MapLevel, Value, recorder
 
 if TYPE_CHECKING:
     from wengert.dtypes import dtype
@@ -116,32 +116,26 @@ def attach(self: Primitive, v: Value) -> Value:
     else:
         saved = ()
     node = Node.__new__(Node)  # as `Node(v, rules, saved, edges)`, without the call
-    node.prim = self
-    node.rules = rules
-    node.static = v.static
-    node.slots = v.slots
-    node.saved = saved
-    node.edges = edges
-    node.shape = v.shape
-    node.dtype = v.dtype
-    node.seq = v.seq
-    node.code = node.label = node.hooks = None
-    node.lasti = 0
+    fill(node, v, rules, saved, edges)
     v.node = node
     return v
 
 
 _frame = sys._getframe
+_called: Any = None
 layer: set[str] = {__file__}  # the files between users and the record: what they call is not what users called
 
 
 def stamp(v: Value) -> None:
     """Note in v, and in its node, the call of the user. (Compiled functions have no frames.)"""
+    global _called
     frame: Any = _frame()
     code = frame.f_code
-    while code.co_filename in layer:
-        frame = frame.f_back
-        code = frame.f_code
+    if code is not _called:
+        while code.co_filename in layer:
+            frame = frame.f_back
+            code = frame.f_code
+        _called = code  # the next call is often one of the same function
     v.code, v.lasti = code, frame.f_lasti
     n = v.node
     if n is not None:
@@ -446,9 +440,9 @@ def tracked(v: Value) -> bool:
 
 def differentiated(v: Value) -> bool:
     """Whether the derivatives of what is made of v are recorded now: grad mode does not stop forward mode."""
-    while v.dual is None and not (v.node is not None and thread.recorder.grad) and v.data.__class__ is Batched:
+    while v.dual is None and not (v.node is not None and recorder().grad) and v.data.__class__ is Batched:
         v = v.data.value
-    return v.dual is not None or (v.node is not None and thread.recorder.grad)
+    return v.dual is not None or (v.node is not None and recorder().grad)
 
 
 def frozen(v: Value) -> Value:

@@ -16,6 +16,7 @@ cdef class Recorder:
     cdef public object region, site
     cdef public list recent
     cdef public Py_ssize_t counted, next_check, start
+    cdef public unsigned long thread
 
 
 cdef class Counters:
@@ -23,6 +24,11 @@ cdef class Counters:
     cdef public Py_ssize_t bytes_now, bytes_peak, entries_evaluated, entries_reference, flushes
     cdef public Py_ssize_t kernels_compiled, kernels_loaded, kernels_run, plans_hit, plans_missed, tier0_run
 
+
+cdef Recorder _asked
+
+@cython.locals(r=Recorder, me="unsigned long")
+cpdef Recorder recorder()
 
 @cython.locals(r=Recorder, v=Value, x=Value)
 cpdef record(object prim, tuple inputs, tuple static, tuple shape, object dt, tuple slots=*)

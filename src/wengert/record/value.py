@@ -180,8 +180,8 @@ class Batched:
     def __del__(self) -> None:
         level = self.level
         level.held -= 1
-        if not level.held and not level.alive and level in thread.recorder.levels:
-            thread.recorder.levels.remove(level)
+        if not level.held and not level.alive and level in recorder().levels:
+            recorder().levels.remove(level)
 
     def __getattr__(self, _: str) -> Any:  # whoever wants the numbers
         raise RuntimeError(NO_NUMBERS if self.level.alive else ESCAPED)
@@ -192,10 +192,11 @@ class Recorder:
 
     __slots__ = (
         "busy", "counted", "forward", "grad", "inference", "last_site", "levels", "mutation", "next_check", "packs",
-        "packs_refused", "recent", "region", "site", "start",
+        "packs_refused", "recent", "region", "site", "start", "thread",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.thread = 0  # the number of the thread whose recorder it is
         self.grad = True  # grad mode
         self.inference = False  # inference mode; grad mode is off then
         self.forward: tuple[Level, ...] = ()  # of forward mode that are open and seen here, the innermost last
@@ -219,13 +220,44 @@ class Recorder:
 
 
 class _Thread(threading.local):
-    """What a thread has of its own. To look an attribute up here takes ten times as long as elsewhere: do it once."""
+    """What a thread has of its own."""
 
     def __init__(self) -> None:
         self.recorder = Recorder()
+        self.end = _End()
 
 
-thread = _Thread()
+class _End:
+    """Goes with its thread, whose number another thread may have after it."""
+
+    def __del__(self) -> None:
+        if _asked is not None:  # or the process ends
+            _asked.thread = 0
+
+
+_get_ident = threading.get_ident
+_thread = _Thread()
+_asked = Recorder()  # that of the thread that asked last
+
+
+def recorder() -> Recorder:
+    """That of this thread. (Looking an attribute up in a `threading.local` takes ten times as long as elsewhere.)"""
+    global _asked
+    r = _asked
+    me = _get_ident()
+    if r.thread != me:
+        r = _thread.recorder
+        r.thread = me
+        _asked = r
+    return r
+
+
+def record_into(r: Recorder) -> Recorder:
+    """Let this thread use another recorder. Returns the one that it used."""
+    old = recorder()
+    old.thread = 0
+    _thread.recorder = r
+    return old
 
 
 _COUNTS = (
@@ -289,7 +321,7 @@ def record(
     prim: Primitive, inputs: tuple[Value, ...], static: tuple, shape: tuple[int, ...], dt: dtype, slots: tuple = ()
 ) -> Value:
     """Append an entry; under grad mode, also the node that differentiates it."""
-    r = thread.recorder
+    r = recorder()
     if r.forward or r.levels:
         lifted = lift["record"](prim, inputs, static, shape, dt, slots)
         if lifted is not None:
@@ -325,7 +357,7 @@ def record(
 
 def append(v: Value) -> Value:
     """What `record` does with an entry once it is made."""
-    r = thread.recorder
+    r = recorder()
     r.recent.append(_ref(v))
     if v.seq >= r.next_check:
         _check_pending(v)
@@ -347,7 +379,7 @@ def user_site() -> tuple:
 def _check_pending(v: Value) -> None:
     """Cut pending work once more than `config.pending_limit` entries are new: where recording comes back to the call of
     the last cut, so that a loop's plans repeat; at twice the limit, anywhere."""
-    r = thread.recorder
+    r = recorder()
     new = v.seq - r.start
     limit = config.pending_limit
     if r.start == 0 or r.busy or new < limit:

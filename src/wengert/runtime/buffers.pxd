@@ -1,5 +1,6 @@
 # Types of buffers.py, for the compiled core.
 cimport cython
+from wengert.dtypes cimport dtype
 from wengert.record.value cimport Counters
 
 
@@ -31,7 +32,7 @@ cdef class Buffer:
     cdef public Block block
     cdef public Py_ssize_t address, nbytes, offset
 
-    cpdef array(self, tuple shape, object dt)
+    cpdef array(self, tuple shape, dtype dt)
 
 
-cpdef Buffer allocate(tuple shape, object dt)
+cpdef Buffer allocate(tuple shape, dtype dt)

@@ -193,9 +193,10 @@ class Buffer:
 
     def array(self, shape: Shape, dt: dtype) -> np.ndarray:
         """The memory as an array, shared."""
-        return np.ndarray(shape, dt.np, self.block.array, self.offset)
+        return _ndarray(shape, dt.np, self.block.array, self.offset)
 
 
+_ndarray = np.ndarray
 pool = Pool()
 
 

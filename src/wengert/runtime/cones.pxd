@@ -6,7 +6,7 @@ from wengert.record.value cimport Value, references
 cpdef Py_ssize_t new_mark()
 
 @cython.locals(
-    v=Value, cone=list, stack=list, places=list, mark=Py_ssize_t, seq=Py_ssize_t, low=Py_ssize_t, high=Py_ssize_t, writes=bint
+    v=Value, x=Value, cone=list, places=list, mark=Py_ssize_t, seq=Py_ssize_t, low=Py_ssize_t, high=Py_ssize_t, writes=bint
 )
 cpdef list cone_of(list wanted)
 

@@ -36,19 +36,21 @@ def cone_of(wanted: list[Value]) -> list[Value]:
     """The pending values that `wanted` are computed from, in recording order (without recursion)."""
     mark = new_mark()
     cone: list[Value] = []
-    stack = list(wanted)
-    low, high = 1 << 62, 0
-    writes = False
-    while stack:
-        v = stack.pop()
+    for v in wanted:
         if v.mark != mark and v.data is None:
             v.mark = mark
             cone.append(v)
-            stack.extend(v.inputs)
-            seq = v.seq
-            low, high = min(low, seq), max(high, seq)
-            if v.prim in WRITERS:
-                writes = True
+    low, high = 1 << 62, 0
+    writes = False
+    for v in cone:  # it grows
+        for x in v.inputs:
+            if x.mark != mark and x.data is None:
+                x.mark = mark
+                cone.append(x)
+        seq = v.seq
+        low, high = min(low, seq), max(high, seq)
+        if v.prim in WRITERS:
+            writes = True
     if high - low < 4 * len(cone):  # faster than sorting
         places: list[Any] = [None] * (high - low + 1)
         for v in cone:

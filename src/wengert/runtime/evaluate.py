@@ -29,11 +29,12 @@ from wengert.record.value import (
     counters,
     evaluator,
     fill,
+    recorder,
     regions,
-    thread,
 )
 from wengert.runtime import cones, interrupts, reference, trace
 from wengert.runtime.buffers import allocate, from_array
+from wengert.runtime.cones import cone_of, donatable, new_mark
 
 if TYPE_CHECKING:
     from wengert.compiler.plan import Plan
@@ -91,7 +92,7 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
     if not wanted:
         return
     begin = trace.start()
-    r = thread.recorder
+    r = recorder()
     with _lock:
         outer = interrupts.deferring()
         busy, r.busy = r.busy, True
@@ -102,12 +103,12 @@ def settle(values: list[Value], store_held: bool = False, least: int = 0) -> Non
             if backend == "cpu":
                 roots = _plain_roots(wanted)
                 also = _related(wanted, roots)
-                cone = cones.cone_of([*roots, *also])
+                cone = cone_of([*roots, *also])
                 if len(cone) >= least:  # else what was recorded lately is gone, or evaluated: there is nothing to cut
                     _count(r, cone, wanted, store_held)
                     _flush(cone, wanted, roots, also, store_held)
             elif backend == "reference":
-                cone = cones.cone_of(wanted)
+                cone = cone_of(wanted)
                 if len(cone) >= least:
                     _count(r, cone, wanted, store_held)
                     reference.evaluate(cone)
@@ -164,7 +165,7 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
                 outputs = found.run([x.data for x in leaves], slots)
             except TooLarge as e:
                 if also:  # perhaps it fits without what nobody asked for yet
-                    cone[:] = cones.cone_of(roots)
+                    cone[:] = cone_of(roots)
                     return _flush(cone, wanted, roots, [], store_held)
                 positions = {r.index - len(leaves) for r in roots}
                 raise too_large.explained(e, cone, found.plan, positions) from None
@@ -274,7 +275,7 @@ def _operations(cone: list[Value]) -> int:
 
 def _patched(cone: list[Value], roots: list[Value], also: list[Value], trees: bool) -> bool:
     """Run a program operation by operation, unless it has what should be planned, or needs too much memory."""
-    run = stitch.Stitcher(cone, [*roots, *also], trees, cones.new_mark(), cones.donatable)
+    run = stitch.Stitcher(cone, [*roots, *also], trees, new_mark(), donatable)
     if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
         return False
     run.run()
@@ -292,7 +293,7 @@ def planned(values: list[Value]) -> tuple[Plan | None, list[Value]]:
         roots = _plain_roots([v for v in values if v.data is None])
         if not roots:
             return None, []
-        cone = cones.cone_of(roots)
+        cone = cone_of(roots)
         leaves, key, _ = cones.describe(cone, roots, [], False)
         return (_plans.get(key) or _make(cone, leaves, roots, [], key, False)).plan, cone
 
@@ -329,13 +330,13 @@ def _make(
     begin = trace.start()
     built = program.build(cone, leaves, [v.index for v in roots], [v.index for v in also], blas.suits)
     n = len(leaves)
-    is_held, donatable = cones.flags(key, n, len(cone), len(roots) + len(also))
+    is_held, donated = cones.flags(key, n, len(cone), len(roots) + len(also))
     held = [False] * len(built.ops)
     for k, flag in enumerate(is_held):
         held[built.of_value[n + k]] = flag
     numbers = body.static_numbers(cone)
     with _planning.measured(_operations(cone)):
-        made = planner.make(built, numbers, held, store_held, list(donatable))
+        made = planner.make(built, numbers, held, store_held, list(donated))
     if len(_plans) >= PLANS:
         del _plans[next(iter(_plans))]
     _plans[key] = found = execute.Executable(made)
@@ -374,7 +375,7 @@ def forget(v: Value) -> None:
 
 def _ends(last: Value) -> list[Value]:
     """The ends of the chains of pending work: what no other recent pending value reads."""
-    recent = {id(v): v for r in thread.recorder.recent if (v := r()) is not None and v.data is None}
+    recent = {id(v): v for r in recorder().recent if (v := r()) is not None and v.data is None}
     recent[id(last)] = last
     for v in list(recent.values()):
         for x in v.inputs:

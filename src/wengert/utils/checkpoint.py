@@ -18,7 +18,7 @@ from typing import Any
 from wengert.autograd.region import Candidate, OpenRegion, add
 from wengert.handles import handle, value
 from wengert.record.primitive import Movement
-from wengert.record.value import Value, thread
+from wengert.record.value import Value, recorder
 from wengert.tensor import Tensor
 
 __all__ = [
@@ -152,7 +152,7 @@ def checkpoint(
         raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
     if determinism_check not in _CHECKS:
         raise ValueError(f"determinism_check should be one of {list(_CHECKS)}, but got {determinism_check}")
-    if not thread.recorder.grad:
+    if not recorder().grad:
         return function(*args, **kwargs)
     forward, _ = context_fn()
     with _Checkpoint() as region, forward:
@@ -220,7 +220,7 @@ class _Selecting:
         self._policy = policy
 
     def __enter__(self) -> None:
-        region = thread.recorder.region
+        region = recorder().region
         if isinstance(region, _Checkpoint):
             region.policy = self._policy
 

@@ -17,7 +17,7 @@ from wengert.autograd.order import reachable
 from wengert.handles import handle, tensor_value
 from wengert.ops.source import full
 from wengert.record.graph import AccumulateGrad, MultiNode, Node, OutputNode
-from wengert.record.value import Value, record, thread
+from wengert.record.value import Value, record, recorder
 from wengert.runtime.evaluate import read, settle
 from wengert.tensor import Tensor
 from wengert.viz.model import public, results
@@ -106,11 +106,11 @@ def handed(walk: Any, node: Node, pending: dict[Node, Value]) -> list[tuple[int,
     result, by node, or by the nodes of its results if there are several."""
     if isinstance(node, AccumulateGrad):
         return []
-    busy, thread.recorder.busy = thread.recorder.busy, True  # no cut within: rules look at structure
+    busy, recorder().busy = recorder().busy, True  # no cut within: rules look at structure
     try:
         out = _of_several(walk, node, pending) if isinstance(node, MultiNode) else _of_one(walk, node, pending)
     finally:
-        thread.recorder.busy = busy
+        recorder().busy = busy
     edges = node.outer_edges
     given = [(i, e, g) for i, (e, g) in enumerate(zip(edges, out)) if e is not None and g is not None]
     for n, scaled in walk.pending.items():  # what a composition read besides its inputs
