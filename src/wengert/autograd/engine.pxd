@@ -3,7 +3,7 @@ cimport cython
 from wengert.autograd.order cimport have_leaf_hooks, reachable
 from wengert.dtypes cimport dtype
 from wengert.ops.movement cimport embed, expand, reshape, slice_
-from wengert.record.graph cimport Node
+from wengert.record.graph cimport AccumulateGrad, Node
 from wengert.record.value cimport Recorder, Value, record, recorder
 
 
@@ -23,6 +23,10 @@ cdef class _Walk:
     )
     cpdef run(self, list order)
     cpdef add(self, object node, tuple new)
+    @cython.locals(one=Value, g=Value, k=Py_ssize_t)
+    cpdef start(self, object roots, list nodes, list cotangents)
+    cpdef leaf(self, AccumulateGrad node, Value value)
+    cpdef accumulate(self, AccumulateGrad node, Value value)
     @cython.locals(n=Py_ssize_t, d=dtype, own=dtype)
     cpdef tuple fitted(self, double c, Value u, Value x, Value g, Node edge)
     @cython.locals(first=Py_ssize_t, a=Value, b=Value)

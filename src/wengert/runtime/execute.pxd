@@ -5,10 +5,10 @@ from wengert.runtime.buffers cimport Block, Buffer
 
 cdef class Executable:
     cdef public object plan, cells, program, joined, views, known, better, filling
-    cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large
+    cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large, given, outputs, temporaries
     cdef dict _products
     cdef public bint parallel, compiled, behind, quick
-    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience, runs, harmless
+    cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience, runs, harmless, arena, places
 
     @cython.locals(
         buffers=list, address=list, buffer=Buffer, block=Block, b=Py_ssize_t, k=Py_ssize_t, cell=Py_ssize_t, offset=Py_ssize_t,

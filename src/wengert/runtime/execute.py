@@ -68,6 +68,8 @@ class Executable:
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
         self.runs = 0  # how often it did before it was planned
         self.entries = len(plan.ops) - len(plan.leaves)
+        self.given, self.outputs, self.temporaries = list(plan.leaves), list(plan.outputs), list(plan.temporaries)
+        self.arena, self.places = plan.arena, len(plan.ops)
         self.harmless = self._harmless()
         self._results()
         given = [b for b, _ in (*plan.leaves, *self.large)] + [b for b, _, _ in self.small]
@@ -223,11 +225,10 @@ class Executable:
 
     def run(self, leaves: list[Buffer], slots: Sequence[Any]) -> list[tuple[int, Buffer]]:
         """Run on the given leaves and run-time numbers; the buffers of the plan's outputs, by cone position."""
-        plan = self.plan
         check_size(self.demand)
-        buffers: list[Buffer | None] = [None] * len(plan.ops)
-        address = [0] * len(plan.ops)
-        for b, k in plan.leaves:
+        buffers: list[Buffer | None] = [None] * self.places
+        address = [0] * self.places
+        for b, k in self.given:
             buffers[b] = buffer = leaves[k]
             address[b] = buffer.address
         for b, nbytes in self.large:
@@ -239,12 +240,12 @@ class Executable:
                 buffers[b] = buffer = Buffer(block, offset, nbytes)
                 address[b] = buffer.address
         base = 0
-        if plan.arena:
-            arena = pool.take(plan.arena)  # lives until the end of this run
+        if self.arena:
+            arena = pool.take(self.arena)  # lives until the end of this run
             base = arena.address
             if self.calls:
-                for b, offset in plan.temporaries:
-                    op = plan.ops[b]
+                for b, offset in self.temporaries:
+                    op = self.plan.ops[b]
                     buffers[b] = Buffer(arena, offset, op.numel * op.dtype.bytes)
         if self.filling is not None:
             self.filling.write(self.cells, address, base, slots)
@@ -261,18 +262,18 @@ class Executable:
         for k in self.calls:
             self.run_kernels(first, k, ready)
             begin = trace.start()
-            self._call(plan.steps[k], buffers)  # type: ignore[arg-type]
-            trace.step(begin, "library", plan, k)
+            self._call(self.plan.steps[k], buffers)  # type: ignore[arg-type]
+            trace.step(begin, "library", self.plan, k)
             first = k + 1
         self.run_kernels(first, len(self.steps), ready)
         counters.kernels_run += len(self.steps) - len(self.calls)
         counters.entries_evaluated += self.entries
-        return [(position, buffers[b]) for position, b in plan.outputs]  # type: ignore[misc]
+        return [(position, buffers[b]) for position, b in self.outputs]  # type: ignore[misc]
 
     def _fill(self, address: list[int], arena: int, slots: Sequence[Any]) -> None:
         """Write addresses, and what follows from slice bounds, into the cells, one by one."""
         ints = self.views[0]
-        for b, offset in self.plan.temporaries:
+        for b, offset in self.temporaries:
             address[b] = arena + offset
         for cell, b, offset in self.pointers:
             ints[cell] = address[b] + offset
