@@ -8,8 +8,8 @@
 
 Every run is a process of its own. Rounds alternate between the engines, so that load on the machine meets all alike.
 Caches of compiled code are in a temporary folder that starts empty: the first round gives the cold first call, the
-later ones a first call with the cache filled. Before that every engine has run once, so that no first call waits for the
-disk. `--json` keeps every figure.
+later ones a first call with the cache filled. Before that every engine has run once, so that no first call waits for
+the disk. `--json` keeps every figure.
 """
 
 from __future__ import annotations
@@ -59,19 +59,12 @@ def arguments() -> argparse.Namespace:
 
 
 def from_disk(engines: list[str], caches: Path, settings: Settings) -> None:
-    """Let every engine run once, so that no first call that counts waits until its libraries have come from the disk."""
+    """Let every engine run once, so that no first call that counts waits for its libraries to come from the disk."""
     for engine in engines:
         workload = next((w for w in WORKLOADS.values() if engine in w.engines), None)
         if workload is not None:
-            arguments = [
-                workload.name,
-                "--engine",
-                engine,
-                "--size",
-                str(workload.quick or workload.size),
-                "--budget",
-                "0.1",
-            ]
+            size = str(workload.quick or workload.size)
+            arguments = [workload.name, "--engine", engine, "--size", size, "--budget", "0.1"]
             process(engine, "worker", arguments, caches / f"{engine}-unused", settings)
 
 

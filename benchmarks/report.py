@@ -178,11 +178,12 @@ def page(results: dict[str, dict[str, list[Run]]], sizes: dict[str, int], steady
         f" {versions(results)}.",
         "",
         "Each engine runs in a process of its own, after one that only brings its libraries from the disk; rounds"
-        " alternate between the engines; figures are medians over the rounds, float32. *steady*: the median of calls after warming up. *ratio*: to the peer that the bound names"
-        " (without a bound: to the fastest). *peak*: the highest resident memory above what was resident when the data"
-        " was made. *loss read first*: wengert when the loss is looked at before its gradient is asked for. *error*:"
-        " relative, against a formula in float64. All engines returned the same numbers up to 1e-3, relative, in the"
-        " norm of every result, unless the end of the page says otherwise.",
+        " alternate between the engines; figures are medians over the rounds, float32. *steady*: the median of calls"
+        " after warming up. *ratio*: to the peer that the bound names (without a bound: to the fastest). *peak*: the"
+        " highest resident memory above what was resident when the data was made. *loss read first*: wengert when the"
+        " loss is looked at before its gradient is asked for. *error*: relative, against a formula in float64. All"
+        " engines returned the same numbers up to 1e-3, relative, in the norm of every result, unless the end of the"
+        " page says otherwise.",
         "",
         *HEAD,
     ]
