@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +16,7 @@ import wengert
 from wengert.__main__ import FORMS, main
 from wengert.command import installation
 from wengert.command.target import UsageError, parse
-from wengert.derivatives import of, table
+from wengert.derivatives import _formula, _functions, of, table
 from wengert.record.primitive import TABLE
 from wengert.runtime import codes
 
@@ -56,6 +57,19 @@ def test_every_rule_is_shown_as_it_is_written():
         text = of(p)
         assert "<lambda>" not in text, text
         assert text.startswith(f"{p.name}: ")
+
+
+def test_rules_of_a_compiled_module_are_read_from_the_source_beside_it(monkeypatch, tmp_path):
+    """The code of such a module names its file as the compiler was told, relative to a folder that may be gone."""
+    (tmp_path / "rules.py").write_text("doubled = lambda g: g * 2\n")
+    module = types.ModuleType("rules")
+    module.__file__ = str(tmp_path / "rules.cpython-311-x86_64-linux-gnu.so")
+    exec(compile((tmp_path / "rules.py").read_text(), "src/rules.py", "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, "rules", module)
+    assert _formula(module.doubled) == "g * 2"
+    monkeypatch.chdir(tmp_path)  # rules of the compiled core, where there is one, are found from anywhere
+    _functions.cache_clear()
+    assert table("mul") == "mul: self  = g * conj(other)\n     other = g * conj(self)    (linear in each input)"
 
 
 def test_all_operations_by_family():

@@ -17,6 +17,7 @@ import linecache
 import pkgutil
 import sys
 import textwrap
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -80,7 +81,7 @@ def _formula(f: Any) -> str:
     f = inspect.unwrap(f)
     if hasattr(f, "formula"):
         return str(f.formula)
-    found = _definition(f.__code__)
+    found = _definition(f.__code__, _source(f))
     if isinstance(found, ast.Lambda):
         return ast.unparse(found.body)
     if found is None:
@@ -92,9 +93,18 @@ def _formula(f: Any) -> str:
     return f"{f.__name__}({', '.join(inspect.signature(f).parameters)})\n{textwrap.indent(lines, '    ')}"
 
 
-def _definition(code: CodeType) -> ast.Lambda | ast.FunctionDef | None:
-    """The lambda or function in the source that a code object was compiled from."""
-    candidates = [n for n in _functions(code.co_filename) if _first_line(n) == code.co_firstlineno]
+def _source(f: Any) -> str:
+    """The file that a function is written in. That of a compiled module lies beside it; its code says where the file
+    was when it was compiled."""
+    module = Path(getattr(sys.modules.get(f.__module__), "__file__", None) or "unknown.py")
+    if module.suffix == ".py":
+        return str(f.__code__.co_filename)
+    return str(module.with_name(f"{module.name.split('.')[0]}.py"))
+
+
+def _definition(code: CodeType, file: str) -> ast.Lambda | ast.FunctionDef | None:
+    """The lambda or function in a file that a code object was compiled from."""
+    candidates = [n for n in _functions(file) if _first_line(n) == code.co_firstlineno]
     names = code.co_varnames[: code.co_argcount]
     same = [n for n in candidates if tuple(a.arg for a in n.args.args) == names]
     if len(same) > 1:  # several lambdas on one line
