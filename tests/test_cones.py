@@ -11,6 +11,7 @@ from tier1 import compiled_first  # noqa: F401
 
 import wengert
 from wengert.runtime import cones, evaluate
+from wengert.tensor import tensor_value
 
 
 @pytest.fixture
@@ -114,3 +115,137 @@ def test_a_dtype_of_its_own_is_another_program():
             got = (x * x + 1.0 - x).numpy()
             assert got.dtype == dt
             np.testing.assert_array_equal(got, np.array([1.75, 4.75], dt))
+
+
+# -- each thing in which two programs can differ, alone --
+
+
+def asked(wanted, also=()):
+    """What is evaluated for these tensors: the cone, and what is wanted of it."""
+    roots, others = ([tensor_value(t) for t in tensors] for tensors in (wanted, also))
+    return cones.cone_of([*roots, *others]), roots, others
+
+
+def known(wanted, also=()):
+    cone, roots, others = asked(wanted, also)
+    leaves, key, _ = cones.describe(cone, roots, others, False)
+    return cones.Known(cone, leaves, roots, others, key, None)
+
+
+def recognised(program, wanted, also=()):
+    return program.recognise(*asked(wanted, also)) is not None
+
+
+def stored_leaf(shape=(3,), dtype="float32"):
+    x = wengert.ones(shape, dtype=getattr(wengert, dtype))
+    x.numpy()
+    return x
+
+
+A, B, C = (stored_leaf() for _ in range(3))
+ROW, MATRIX, BIAS = stored_leaf((1, 3)), stored_leaf((3, 3)), stored_leaf()
+LARGE = [stored_leaf(dtype="float64") for _ in range(2)]
+
+
+def reading(choose):
+    """A difference from a product, times what is chosen of the product and the leaves."""
+    p = A * B
+    q = p - C
+    return q * choose(p, q)
+
+
+DIFFERENCES = {
+    "operation": (lambda: A * B - C, lambda: A * B + C),
+    "dtype": (lambda: wengert.full((3,), 7.5), lambda: wengert.full((3,), 7.5, dtype=wengert.float64)),
+    "shape": (lambda: wengert.full((3,), 7.5), lambda: wengert.full((4,), 7.5)),
+    "static parameter": (lambda: MATRIX.sum(0), lambda: MATRIX.sum(1)),
+    "number of operands": (
+        lambda: wengert.nn.functional.linear(A, MATRIX),
+        lambda: wengert.nn.functional.linear(A, MATRIX, BIAS),
+    ),
+    "number that is part of the program": (lambda: A * 2, lambda: A * 1),
+    "length": (lambda: A * B, lambda: A * B - C),
+    "shape of a leaf": (lambda: ROW - MATRIX, lambda: MATRIX - ROW),
+    "dtype of a leaf": (lambda: A < B, lambda: LARGE[0] < LARGE[1]),
+    "another leaf": (lambda: reading(lambda p, q: A), lambda: reading(lambda p, q: B)),
+    "a leaf instead of a result": (lambda: reading(lambda p, q: q), lambda: reading(lambda p, q: A)),
+    "a result instead of a leaf": (lambda: reading(lambda p, q: A), lambda: reading(lambda p, q: q)),
+    "another result": (lambda: reading(lambda p, q: p), lambda: reading(lambda p, q: q)),
+    "one leaf more": (lambda: A * A, lambda: A * B),
+    "one leaf less": (lambda: A * B, lambda: A * A),
+    "one leaf more instead of the first result": (lambda: (A * A).exp() * 3, lambda: wengert.exp(B) * (A * A)),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_programs_that_differ_in_one_thing_are_told_apart(name):
+    first, other = DIFFERENCES[name]
+    for one, two in ((first, other), (other, first)):
+        program = known([one()])
+        assert recognised(program, [one()])
+        assert not recognised(program, [two()])
+
+
+def test_what_somebody_holds_is_told_apart():
+    def squared(keep):
+        p = A * B
+        keep.append(p)
+        return p * p
+
+    loose = known([squared([])])
+    kept = []
+    assert recognised(loose, [squared([])])
+    assert not recognised(loose, [squared(kept)])
+    held = known([squared(kept)])
+    assert recognised(held, [squared(kept)])
+    assert not recognised(held, [squared([])])
+
+
+def held_by_a_handle(x):
+    return x
+
+
+def seen_by_a_view(x):
+    view = x.view(1, 3)
+    view.numpy()
+    return view
+
+
+def seen_by_an_array(x):
+    """Memory that numbers share, whatever has become of their tensor."""
+    return tensor_value(x).data.array((3,), wengert.float32)
+
+
+@pytest.mark.parametrize("hold", [held_by_a_handle, seen_by_a_view, seen_by_an_array])
+def test_a_leaf_whose_memory_may_be_taken_is_told_apart(hold):
+    def doubled(keep):
+        x = wengert.ones(3) * 3
+        x.numpy()
+        keep.append(hold(x))
+        return x * 2
+
+    free, kept = known([doubled([])]), []
+    assert recognised(free, [doubled([])])
+    assert not recognised(free, [doubled(kept)])
+    held = known([doubled(kept)])
+    assert recognised(held, [doubled(kept)])
+    assert not recognised(held, [doubled([])])
+
+
+def test_what_is_wanted_is_told_apart():
+    def two():
+        p = A * B
+        return p * C, p - C
+
+    y, z = two()
+    program = known([y], [z])
+    y, z = two()
+    assert recognised(program, [y], [z])
+    assert not recognised(program, [z], [y])
+    assert not recognised(program, [y, z])
+    assert not recognised(known([y, z]), [z, y])
+    assert not recognised(known([y, z]), [y], [z])
+    y = A * B
+    z = y + C
+    assert recognised(known([z], [y]), [z], [y])
+    assert not recognised(known([z], [y]), [z])

@@ -239,8 +239,6 @@ class Known:
                 if prim is FULL and _number(v) != number:
                     return None
                 slots += v.slots
-        if len(leaves) != first:
-            return None
         v = x = None  # type: ignore[assignment]  # as in `describe`
         return (leaves, slots) if self._held_alike(cone, leaves) and self._asked(roots, also) else None
 
