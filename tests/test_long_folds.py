@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from jit import DTYPES, compiled
@@ -105,8 +107,15 @@ def test_the_gradient_of_logsumexp_reads_its_result(dtype):
     (g,) = torch.autograd.grad(y.sum(), x)
     share = 1 / (1 + np.exp(-2.0))
     np.testing.assert_allclose(g.numpy(), [[np.nan, np.nan], [1, 0], [np.nan, 0], [share, 1 - share]], rtol=1e-6)
+    assert math.isnan(torch.logsumexp(torch.tensor([np.nan, 1.0]), 0).item())
     q = torch.tensor(np.random.default_rng(0).random((500, 3)).astype(dtype), requires_grad=True)
     total = torch.logsumexp(-((q[:, None] - q[None]) ** 2).sum(-1), 1).sum()
     total.item()
     kernels = torch.show.kernels(*torch.autograd.grad(total, q))
     assert not any("maximum=" in k for k in kernels)
+
+
+def test_the_gradient_of_logsumexp_of_complex_numbers():
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.standard_normal((3, 4)) + 1j * rng.standard_normal((3, 4)), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: torch.logsumexp(x, 1), x)

@@ -297,8 +297,7 @@ def _logsumexp_by_x(g: Value, x: Value, result: Value) -> Value:
 @composite(vjp={"x": _logsumexp_by_x}, name="logsumexp")
 def _logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     top = reduction.amax(frozen(real(x)), axes if x.shape else None, True, "logsumexp")
-    finite = logical_and(eq(top, top), lt(abs(top), math.inf))
-    shift = where(finite, top, 0)
+    shift = where(lt(abs(top), math.inf), top, 0)  # NaN is not less
     return add(log(total(exp(sub(x, shift)), axes if x.shape else None, True)), shift)
 
 
