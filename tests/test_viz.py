@@ -312,12 +312,14 @@ def test_two_layers_are_not_worth_a_frame(layers, drawn):
 def test_a_recurrent_network_shares_its_weights_among_its_steps():
     w, u = torch.randn(4, 4, requires_grad=True), torch.randn(4, 3, requires_grad=True)
     h, x = torch.randn(4, requires_grad=True), torch.randn(9, 3)
+    out = h
     for t in range(9):
-        h = torch.tanh(w @ h + u @ x[t])
-    small = folded(model.graph(h.sum(), names={"w": w, "u": u}))
+        out = torch.tanh(w @ out + u @ x[t])
+    small = folded(model.graph(out.sum(), names={"w": w, "u": u, "h": h}))
     assert [g.count for g in small.groups] == [9]
     leaves = {v.label: (v.group, v.count) for v in small.of_kind("leaf")}
     assert leaves["w"] == leaves["u"] == (None, 1)
+    assert leaves["h"] == (None, 1)  # which is of the first step alone
 
 
 def test_what_does_not_repeat_is_not_folded():

@@ -326,6 +326,9 @@ def test_the_picture_of_paths_points_from_y_to_x():
     assert all(p.thick for p in on)
     tails = [picture.shapes[p.source].lines[0].text for p in on if p.tail]
     assert sorted(tails) == ["a", "a", "b", "c", "d", "mul", "mul"]
+    nameless = viz.paths(L, a)
+    assert str(nameless).splitlines()[1].endswith("→ x: (-1) × 1 × 0.5 × 2 = -1")
+    assert [s.lines[0].text for s in nameless.picture.shapes].count("x") == 1
 
 
 def brute_force(y, x):

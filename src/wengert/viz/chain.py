@@ -396,7 +396,8 @@ def _shape(v: Vertex, work: _Chains) -> Shape:
         lines = [Line(v.label, bold=True)] if v.label else []
         lines.append(Line(short_name(v.name)))
     else:
-        lines = [Line(v.label or {LEAF: "leaf", OUTPUT: "output"}.get(v.kind, v.name), bold=True)]
+        other = {LEAF: "leaf", OUTPUT: "output"}.get(v.kind, v.name)
+        lines = [Line(work.name(v.key) if v.key == work.end else v.label or other, bold=True)]
     if math.prod(v.shape) != 1:
         lines.append(Line(str(tuple(v.shape)), size=11))
     away = v.kind != OUTPUT and v.key not in work.on_way

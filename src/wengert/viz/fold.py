@@ -169,6 +169,8 @@ class _Folding:
             self.frame(number, run)
         for e in graph.edges:
             self.own_tensor(e)
+        for key in [k for k, n in Counter(self.image.values()).items() if n == 1]:  # of the first layer alone
+            del self.image[key], self.group[key]
 
     def frame(self, number: int, run: _Run) -> None:
         layer = self.order[run.start : run.start + run.period]
