@@ -171,7 +171,8 @@ def test_values_are_not_kept_alive_by_a_profile():
 def test_a_shown_kernel_knows_what_was_fused():
     x = points(300)
     loss, line = norm(x)
-    first, *rest = show.kernels(loss)
+    first, *rest = shown = show.kernels(loss)
+    assert str(shown) == "\n\n".join([first, *rest])
     assert first.operations == ["sub", "power", "sum", "neg", "exp", "sum"]
     assert f"{__file__}:{line}" in first.lines
     assert first.read == 300 * 3 * 4

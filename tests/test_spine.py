@@ -62,6 +62,13 @@ def test_a_thousand_operations_evaluate_nothing():
         assert work() == before
 
 
+def test_counters_print_as_a_table():
+    before = torch.counters.entries_recorded
+    lines = dict(line.split(": ") for line in repr(torch.counters).splitlines())
+    assert int(lines["entries_recorded"]) == before
+    assert int(lines["plans_hit"]) == torch.counters.plans_hit
+
+
 def test_shapes_names_and_versions_are_known_without_evaluating():
     x = torch.ones(3, 4, requires_grad=True)
     before = work()

@@ -81,7 +81,14 @@ class ShownKernel(str):
         )
 
 
-def kernels(*tensors: Tensor, form: str = "loop") -> list[ShownKernel]:
+class ShownKernels(list[ShownKernel]):
+    """Kernels, which print as their texts."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(self)
+
+
+def kernels(*tensors: Tensor, form: str = "loop") -> ShownKernels:
     """The kernels that would compute the tensors: texts with attributes (`ShownKernel`). That of an operand which a
     product computes in blocks is among them, and counts one block.
 
@@ -101,11 +108,11 @@ def kernels(*tensors: Tensor, form: str = "loop") -> list[ShownKernel]:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     found, pending = evaluate.planned([tensor_value(t) for t in tensors])
     if found is None:
-        return []
+        return ShownKernels()
     lines = {v.index: line_of(v) for v in pending}
     steps = [s.streamed.kernel if isinstance(s, Gemm) and s.streamed is not None else s for s in found.steps]
     shown = zip(steps, account.operations(found), strict=True)
-    return [ShownKernel.of(s, form, found, ops, lines) for s, ops in shown if isinstance(s, Kernel)]
+    return ShownKernels([ShownKernel.of(s, form, found, ops, lines) for s, ops in shown if isinstance(s, Kernel)])
 
 
 def _text(k: Kernel, form: str) -> str:

@@ -289,6 +289,9 @@ class Counters:
             "entries_recorded": self.entries_recorded, **counts, "entries_library": dict(self.entries_library)
         }  # fmt: skip
 
+    def __repr__(self) -> str:
+        return "\n".join([f"{name}: {count}" for name, count in self.snapshot().items()])
+
 
 counters = Counters()
 
