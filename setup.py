@@ -22,7 +22,7 @@ def extensions() -> list[Extension]:
             f"wengert.{m}",
             [f"src/wengert/{m.replace('.', '/')}.py"],
             define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # classes that may become another, as in Python
-            extra_compile_args=["-O2"],
+            extra_compile_args=["-O2", "-g0"],  # what Python was built with would add 20 MB for debuggers
             optional=True,
         )
         for m in CORE
