@@ -3,17 +3,20 @@ cells that are filled at once, and when such a plan is made and used."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from tier1 import compiled_first, numbers  # noqa: F401 -- the fixture applies where its name is
 
 import wengert as torch
-from wengert.compiler import sums
+from wengert.compiler import program, sums
 from wengert.compiler.lower import Kernel
 from wengert.compiler.plan import Gemm, Plan
 from wengert.config import configure
 from wengert.handles import tensor_value
-from wengert.runtime import codes, evaluate, execute, filling, stitch
+from wengert.record.value import Value
+from wengert.runtime import blas, codes, cones, evaluate, execute, filling, stitch
 
 pytestmark = pytest.mark.usefixtures("compiled_first")
 
@@ -93,8 +96,46 @@ def test_what_somebody_holds_is_no_part_of_a_sum():
     a, b = matrices(3, 16, 60, 0), matrices(3, 16, 48, 1)
     held = a[0].mT @ b[0]
     total = held + a[1].mT @ b[1] + a[2].mT @ b[2]
-    assert max(len(s.terms) for s in products(total, held)) == 1
+    assert [len(s.terms) for s in products(total, held)] == [1] * 3
+    assert [len(s.terms) for s in products(total)] == [1] * 3
     np.testing.assert_array_equal(held.numpy(), in_order([a[0].numpy()], [b[0].numpy()]))
+
+
+def test_what_is_wanted_or_read_besides_is_no_part_of_a_sum():
+    a, b = matrices(2, 16, 60, 0), matrices(2, 16, 48, 1)
+    first, second = (tensor_value(x.mT @ y) for x, y in zip(a, b, strict=True))
+    total = first + second
+    assert terms([total]) == [2]
+    assert terms([total, first]) == terms([total], [first]) == [1, 1]
+    assert terms([total * first]) == [1, 1]
+
+
+def terms(wanted: list[Value], also: Sequence[Value] = ()) -> list[int]:
+    """How many products each step of a program multiplies and adds, if nobody holds anything."""
+    cone = cones.cone_of([*wanted, *also])
+    leaves, _, _ = cones.describe(cone, wanted, list(also), False)
+    built = program.build(cone, leaves, [v.index for v in wanted], [v.index for v in also], blas.suits)
+    sums.join(built, [False] * len(built.ops))
+    return [len(op.args) // 2 for op in built.ops if op.kind == "gemm"]
+
+
+def by_pairs(a, b):
+    return summed(a[:2], b[:2]) + summed(a[2:], b[2:])
+
+
+def one_for_all(a, b):
+    """A product that is added to each of a batch."""
+    wide = [torch.stack([x, 2 * x, 3 * x]) for x in a[1:]]
+    return summed([a[0][None], *wide], [b[0][None], *[y.expand(3, *y.shape) for y in b[1:]]])
+
+
+@pytest.mark.parametrize(("add_up", "k"), [(by_pairs, 16), (one_for_all, 16), (summed, 300), (summed, 256)])
+def test_sums_in_another_order_keep_their_bits(add_up, k):
+    """Sums of sums, terms that are smaller than the sum, and products of several blocks, which are sums themselves."""
+    a, b = matrices(4, k, 64, 0), matrices(4, k, 48, 1)
+    with configure(tier="stitched"):
+        alone = add_up(a, b).numpy()
+    assert add_up(a, b).numpy().tobytes() == alone.tobytes()
 
 
 def test_pairs_stay_virtual_in_a_sum_of_products():
@@ -105,6 +146,15 @@ def test_pairs_stay_virtual_in_a_sum_of_products():
     plan = plan_of(total)
     assert not [s for s in plan.steps if isinstance(s, Gemm) and s.terms]
     assert plan.arena < 200 * 200 * 4
+
+
+def test_pairs_of_sums_stay_virtual_in_a_sum_of_products():
+    """Those of few numbers, however many these are computed from."""
+    x, w = torch.tensor(numbers(3, 200, 400)), torch.tensor(numbers(3, 200, 20, seed=1))
+    centre = x.sum(2)
+    block = lambda i: (-((centre[0][:, None] - centre[i][None]) ** 2)).exp()  # noqa: E731
+    total = sum([block(i) @ w[i] for i in range(1, 3)], block(0) @ w[0])
+    assert plan_of(total).arena < 200 * 200 * 4
 
 
 def test_a_sum_does_not_keep_more_operands_than_there_is_room_for(monkeypatch):
