@@ -170,13 +170,22 @@ def test_a_sum_does_not_keep_more_operands_than_there_is_room_for(monkeypatch):
 
 def test_steps_of_an_array_are_read_where_they_lie_wherever_they_begin():
     """x[i] begins at a number that is data: the plan serves every i, and copies nothing."""
-    x, w = torch.tensor(numbers(9, 16, 64)), torch.tensor(numbers(64, 48, seed=1))
-    (step,) = plan_of(x[2] @ w).steps
+    x, w = torch.tensor(numbers(9, 16, 64)), torch.tensor(numbers(9, 64, 48, seed=1))
+    (step,) = plan_of(x[2] @ w[3]).steps
     assert isinstance(step, Gemm)
     missed = torch.counters.plans_missed
     for i in range(9):
-        np.testing.assert_allclose((x[i] @ w).numpy(), x.numpy()[i] @ w.numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose((x[i] @ w[8 - i]).numpy(), x.numpy()[i] @ w.numpy()[8 - i], rtol=1e-4, atol=1e-5)
     assert torch.counters.plans_missed <= missed + 1
+
+
+def test_products_of_equal_sizes_in_one_plan_may_lie_differently():
+    a, b = torch.tensor(numbers(64, 64)), torch.tensor(numbers(64, 64, seed=1))
+    sides = [(a, b), (a.mT, b), (a, b.mT), (a.mT, b.mT)]
+    together = torch.stack([x @ y for x, y in sides])
+    assert len(products(together)) == 4
+    exact = [x.numpy().astype("f8") @ y.numpy() for x, y in sides]
+    np.testing.assert_allclose(together.numpy(), exact, rtol=1e-4, atol=1e-5)
 
 
 # -- weights that all steps share --
@@ -253,6 +262,23 @@ def test_a_layer_is_its_cell_along_a_sequence(bias):
         state = cell(x[k], state)
         np.testing.assert_allclose(out[k].detach().numpy(), state[0].detach().numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(c[0].detach().numpy(), state[1].detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_gradients_of_layers_are_differences(kind):
+    """By the input too, whose part of the gates all steps have at once."""
+    layer = getattr(torch.nn, kind)(3, 4, num_layers=2, bidirectional=True, dtype=torch.float64)
+    names = [name for name, _ in layer.named_parameters()]
+    tensors = [
+        numbers(3, 2, 3, dtype="f8"),
+        *[numbers(*p.shape, seed=k, dtype="f8") for k, p in enumerate(layer.parameters())],
+    ]
+    inputs = [torch.tensor(x, requires_grad=True) for x in tensors]
+
+    def output(x, *parameters):
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))[0]
+
+    assert torch.autograd.gradcheck(output, inputs, fast_mode=True)
 
 
 # -- cells --
