@@ -217,6 +217,30 @@ def test_rows_in_common_do_not_make_up_for_other_rows():
     np.testing.assert_allclose(held.numpy(), s, rtol=1e-5)
 
 
+def test_rows_that_reach_into_the_next_come_after_the_chain():
+    a = numbers(1024, 1024).astype("f8")
+    x = torch.tensor(a.astype("f4"))
+    held = torch.softmax(x, 1)
+    out = (torch.softmax(torch.nn.functional.pad(held[1:], (0, 0, 0, 1)) + x, 1) * 2).numpy()
+    s = np.exp(a) / np.exp(a).sum(1, keepdims=True)
+    b = np.exp(np.pad(s[1:], ((0, 1), (0, 0))) + a)
+    np.testing.assert_allclose(out, 2 * b / b.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_what_a_chain_reads_is_overwritten_after_it():
+    """The write takes over memory that the first softmax reads, and itself reads nothing that a chain computes."""
+    x = torch.tensor(numbers(1024, 512))
+    t = torch.exp(x * 0.5)
+    first = torch.softmax(t, 1)
+    t[3] = 0.0
+    out = (first + torch.softmax(t, 1)).numpy()
+    a = np.exp(numbers(1024, 512).astype("f8") * 0.5)
+    b = a.copy()
+    b[3] = 0
+    a, b = np.exp(a), np.exp(b)
+    np.testing.assert_allclose(out, a / a.sum(1, keepdims=True) + b / b.sum(1, keepdims=True), rtol=1e-5)
+
+
 def test_writes_are_not_moved_past():
     x = torch.tensor(numbers(1024, 512))
     y = torch.softmax(x, 1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm, prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from wengert.compiler.expr import Node, Range
 from wengert.compiler.lower import ROWS, WORK, Address, Block, Kernel, Loop, Number, Write
@@ -47,32 +47,24 @@ class Chain:
         return -(-self.strips // self.together)
 
 
-class _Row(NamedTuple):
-    """One row of a buffer: where rows begin, in elements, and the elements between the first and the last in use."""
-
-    width: Fraction
-    low: int
-    high: int
-
-
 @dataclass(eq=False)
 class _Walk:
     """How a kernel walks: `size` places of its slowest range, each of which is `behind` tasks, or, if it is the lane
-    range, one place in a task. By buffer, what each place reads and writes; None is anything."""
+    range, one place in a task. By buffer, the elements of the row that each place reads or writes; None is anything."""
 
     kernel: Kernel
     slowest: Range | None
     size: int
     behind: int
-    reads: dict[int, list[_Row | None]] = field(default_factory=dict)
-    writes: dict[int, list[_Row | None]] = field(default_factory=dict)
+    reads: dict[int, list[Fraction | None]] = field(default_factory=dict)
+    writes: dict[int, list[Fraction | None]] = field(default_factory=dict)
     folds: bool = False  # whether a loop folds something in each row
 
     @property
     def is_large(self) -> bool:
         """Whether it goes through something row by row that is worth being kept in the cache."""
         places = [p for table in (self.reads, self.writes) for found in table.values() for p in found if p is not None]
-        return self.slowest is not None and any(p.width * self.size >= LEAST for p in places)
+        return self.slowest is not None and any(p * self.size >= LEAST for p in places)
 
 
 def chains(steps: list[Any], fixed: set[int], bytes_of: dict[int, int]) -> tuple[list[int], list[Chain]]:
@@ -143,8 +135,7 @@ class _Gathering:
         shared = False
         for table in (w.reads, w.writes):
             for b, places in table.items():
-                rows = [_scaled(p, scale) for p in places]
-                same = b in self.width and all(r is not None and r.width == self.width[b] for r in rows)
+                same = b in self.width and all(p is not None and p * scale == self.width[b] for p in places)
                 if b in self.made and not same:
                     return False
                 shared = shared or (same and self.width[b] * self.rows >= LEAST)
@@ -160,7 +151,7 @@ class _Gathering:
             self.coarse.append(scale.denominator)
         for table in (w.reads, w.writes):
             for b, places in table.items():
-                widths = {r.width if r is not None else None for r in (_scaled(p, scale) for p in places)}
+                widths = {None if p is None else p * scale for p in places}
                 width = widths.pop()
                 if width is not None and not widths:
                     self.width.setdefault(b, width)
@@ -224,15 +215,6 @@ def _set_rows(w: _Walk, rows: int) -> None:
     k.tasks = behind * -(-w.size // rows)
 
 
-def _scaled(p: _Row | None, scale: Fraction) -> _Row | None:
-    """What a row reads or writes, if a place does p and a row is so many places; None if rows overlap."""
-    if p is None or p.width <= 0:
-        return None
-    width = p.width * scale
-    high = p.high if scale <= 1 else p.high + int(p.width * (scale - 1))
-    return _Row(width, p.low, high) if p.low >= 0 and high < max(width, p.width) else None
-
-
 # -- one kernel --
 
 
@@ -262,8 +244,9 @@ def _visit(w: _Walk, block: Block) -> None:
             w.reads.setdefault(k.cells[a.pointer][1], []).append(None if item.op == "gather" else _place(w, a))
 
 
-def _place(w: _Walk, a: Address) -> _Row | None:
-    """What an address is, for each place of the slowest range."""
+def _place(w: _Walk, a: Address) -> Fraction | None:
+    """The elements from one row to the next, if an address is within a row of its own for each place of the slowest
+    range."""
     k = w.kernel
     if a.offset[0] == "@" and k.cells[a.offset[1]][2]:
         return None  # slots
@@ -277,7 +260,7 @@ def _place(w: _Walk, a: Address) -> _Row | None:
             high += c * (k.cells[k.sizes[r]][1] - 1)
         else:
             low += c * (k.cells[k.sizes[r]][1] - 1)
-    return _Row(Fraction(step), low, high) if step > 0 and low >= 0 and high < step else None
+    return Fraction(step) if low >= 0 and high < step else None
 
 
 def _plain(k: Kernel, x: Number) -> int:
