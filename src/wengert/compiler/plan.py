@@ -346,7 +346,7 @@ class _Planner:
         )
         for c in found:
             outside = {at[i] for k, step in enumerate(steps) if spans.get(k, (k,))[0] != c.first for i in stored(step)}
-            c.local = {i: n for i, n in c.made.items() if at[i] == i and i not in kept and i not in outside}
+            c.local = {i: n for i, n in c.made.items() if i not in kept and i not in outside}
         leaves = [(i, op.value) for i, op in enumerate(self.ops) if op.kind == "leaf"]
         outputs = [(self.ops[i].value, at[i]) for i in self.outputs if self.ops[i].value >= 0]
         return Plan(steps, at, leaves, results, temporaries, arena, outputs, found, self.ops)
