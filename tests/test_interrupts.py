@@ -44,10 +44,12 @@ def long_program():
     x = np.random.default_rng(0).standard_normal((500_000, 3)).astype(np.float32)
     before = threads.get_num_threads()
     threads.set_num_threads(1)
-    potential(8000, x).numpy()
-    start = time.perf_counter()
-    potential(8000, x).numpy()
-    n = int(8000 * (1.5 / (time.perf_counter() - start)) ** 0.5)
+    seconds = []
+    for _ in range(4):  # the first compiles
+        start = time.perf_counter()
+        potential(8000, x).numpy()
+        seconds.append(time.perf_counter() - start)
+    n = int(8000 * (1.5 / min(seconds)) ** 0.5)
     threads.set_num_threads(before)
     return x[:n]
 
@@ -58,7 +60,7 @@ def test_a_long_evaluation_is_interrupted_and_can_be_repeated(long_program, coun
     threads.set_num_threads(count)
     try:
         y = potential(len(long_program), long_program)
-        interrupt_after(0.3)
+        timer = interrupt_after(0.3)
         start = time.perf_counter()
         with pytest.raises(KeyboardInterrupt):
             y.numpy()
@@ -68,6 +70,7 @@ def test_a_long_evaluation_is_interrupted_and_can_be_repeated(long_program, coun
         expected = np.exp(-((q[few, None] - q[None]) ** 2).sum(-1)).sum(1)
         np.testing.assert_allclose(y.numpy()[few], expected, rtol=2e-4)
     finally:
+        timer.cancel()  # else an interrupt that comes too late ends all tests
         threads.set_num_threads(before)
 
 
@@ -129,38 +132,42 @@ def test_calls_that_are_left_and_continued_do_every_task_once(monkeypatch, count
         threads.set_num_threads(before)
 
 
-@pytest.mark.parametrize("size", [1 << 12, 1 << 21])
-def test_a_run_that_overwrites_what_it_reads_comes_to_its_end(monkeypatch, size):
-    """The interrupt comes while the native call runs; the buffer is not what the old value says any more."""
-    run, due = threads.run_program, []
+@pytest.mark.parametrize(("size", "tier"), [(1 << 12, "auto"), (1 << 21, "auto"), (1 << 12, "stitched")])
+def test_a_run_that_overwrites_what_it_reads_comes_to_its_end(monkeypatch, size, tier):
+    """The interrupt comes while a native call runs, the first or a later one: then the buffer is not what the old value
+    says any more."""
+    run, calls, due = threads.run_program, [], 0
 
     def interrupted(*args):
         run(*args)
-        if due:
-            due.clear()
+        calls.append(args)
+        if len(calls) == due:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.001)  # Python would raise here
 
+    jit.host()  # kernels get code from the second turn on
     p = torch.ones(size)
     evaluate.settle([value(p)])
     monkeypatch.setattr(threads, "run_program", interrupted)
+    monkeypatch.setattr(torch.config, "tier", tier)
     both = 0
-    for k in range(1, 9):
+    for k in range(12):
         at = value(p).data.address
         p[: size // 2] += 1
-        due.append(k)
-        interrupted = False
+        calls.clear()
+        due = 1 + k % 3
+        told = False
         try:
             evaluate.settle([value(p)])
         except KeyboardInterrupt:
-            interrupted = True  # not where a kernel was interpreted, for want of code
-        due.clear()
+            told = True  # not where a kernel was interpreted, for want of code
+        due = 0
         codes.background.finish()
         evaluate.settle([value(p)])
-        both += interrupted and value(p).data.address == at
+        both += told and value(p).data.address == at
         assert not interrupts.deferring()
     assert both  # or the test says nothing
-    np.testing.assert_array_equal(p.numpy(), [9] * (size // 2) + [1] * (size // 2))
+    np.testing.assert_array_equal(p.numpy(), [13] * (size // 2) + [1] * (size // 2))
 
 
 def test_what_came_meanwhile_is_raised_afterwards():

@@ -208,8 +208,7 @@ class Executable:
         at = self.plan.buffer_of
         given = {b for b, _ in self.plan.leaves}
         taken = {i for i, b in at.items() if b in given and i != b}
-        found = next((k for k, step in enumerate(self.plan.steps) if taken.intersection(stored(step))), len(self.steps))
-        return min([c.first for c in self.plan.chains if c.first <= found < c.first + len(c.members)], default=found)
+        return next((k for k, step in enumerate(self.plan.steps) if taken.intersection(stored(step))), len(self.steps))
 
     def _results(self) -> None:
         """Small results share one block."""
