@@ -283,6 +283,7 @@ def test_each_exponential_of_a_row_is_computed_once():
     (step,) = plan([mean]).steps
     assert step.text.count("exp(") == 1
     assert step.text.count("= kept 0") == 2  # what it is computed from, and itself
+    assert (step.text.count("sub("), step.text.count("+ r0]")) == (1, 2)  # nothing of it again behind it
     a = np.exp(numbers(4096, 1024).astype("f8"))
     np.testing.assert_allclose(mean.numpy(), (a / a.sum(1)[:, None] * numbers(4096, 1024, seed=1)).sum(1), atol=1e-6)
 

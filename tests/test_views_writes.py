@@ -775,3 +775,44 @@ def test_what_lies_elsewhere_is_written():
     u = t.detach()
     u[1:3] += 1
     assert t.tolist() == [5, 5, 3, 4, 2, 1]
+
+
+def turned(x, *axes):
+    return x.transpose(*axes) if isinstance(x, np.ndarray) else x.permute(*axes)
+
+
+ELSEWHERE = {
+    "fewer": lambda t, u: t.__setitem__((0, slice(0, 2)), t[0, 0:1]),
+    "a row into a column": lambda t, u: t.__setitem__((0, slice(0, 2), 0), t[0, 0, 0:2]),
+    "another step": lambda t, u: t.__setitem__((0, 0, slice(0, 3, 2)), t[0, 0, 0:2]),
+    "other axes": lambda t, u: turned(t, 0, 2, 1).__setitem__(slice(0, 1), turned(t, 2, 1, 0)[0:1]),
+    "picked": lambda t, u: t.__setitem__(np.array([2, 0, 1]), t[...]),
+    "another tensor": lambda t, u: t.__setitem__(slice(0, 2), u[0:2]),
+    "another tensor, whole": lambda t, u: t.__setitem__(..., u[...]),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_differs_from_the_place_in_one_thing_is_written(name):
+    t, u = np.arange(27.0).reshape(3, 3, 3), np.arange(27.0, 0, -1).reshape(3, 3, 3)
+    ours = torch.tensor(t), torch.tensor(u)
+    for x in ours:
+        x[0]  # a view: from now on it has a storage
+    ELSEWHERE[name](*ours)
+    ELSEWHERE[name](t, u)
+    np.testing.assert_array_equal(ours[0].numpy(), t)
+    np.testing.assert_array_equal(ours[1].numpy(), u)
+
+
+def test_the_same_place_in_another_shape_is_refused():
+    t = torch.arange(6.0)
+    with pytest.raises(RuntimeError, match="the number of sizes provided"):
+        t[0:2] = t[0:2, None]
+
+
+def test_what_is_written_once_counts_twice_for_all_that_share_the_memory():
+    t = torch.arange(6.0)
+    other = t.detach()
+    before = t._version, other._version
+    t[1:4] += 1
+    assert (t._version, other._version) == (before[0] + 2, before[1] + 2)

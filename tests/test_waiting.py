@@ -357,6 +357,34 @@ def test_a_plan_runs_with_code_made_in_haste_until_there_is_better(monkeypatch):
         assert kernel_sum() == first
 
 
+def test_code_made_in_haste_is_kept_apart_and_found_where_there_is_no_better(kernels, monkeypatch, tmp_path):
+    monkeypatch.setenv("WENGERT_CACHE", "1")
+    monkeypatch.setenv("WENGERT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(jit, "_codes", {})
+    with torch.configure(tier="0"):
+        (torch.rand(1000).log1p() * 5.75 - torch.rand(1000)).numpy()
+
+    def code(quick):
+        """As a process finds it that has compiled nothing."""
+        jit._codes.clear()
+        return codes.KernelCode(kernels[0], quick)
+
+    hasty = code(True)
+    hasty.compile()
+    assert not code(False).there()
+    assert code(True).there()
+    good = code(False)
+    good.compile()
+    assert code(False).there()
+    both = jit.load_cached(good.key), jit.load_cached(hasty.key)
+    assert both[0].object_size != both[1].object_size
+    counted = jit.stats.compiled
+    assert code(True)._cached().object_size == both[0].object_size
+    assert jit.stats.compiled == counted
+    text = render(kernels[0], has=jit.host().has)
+    assert len(jit.emit(text, quick=True)) == both[1].object_size
+
+
 def test_what_takes_little_time_is_compiled_first(kernels, monkeypatch):
     """Requests wait until the thread that compiles is free: then those made in haste come first."""
     with torch.configure(tier="0"):
