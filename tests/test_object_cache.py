@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +176,83 @@ def test_other_machines_and_versions_keep_objects_of_their_own(filled, tmp_path,
     shared = copied(cache, tmp_path / "shared")
     assert finished(started(shared, machine)) == (result, compiled, 0)  # nothing of ours was loaded there
     assert finished(started(shared)) == (result, 0, compiled)  # and nothing of theirs here
+
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+stepping\t: 1
+flags\t\t: fpu avx avx2 fma
+cpu MHz\t\t: 2445.4
+"""
+ARM = """processor\t: 0
+Features\t: fp asimd
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x3
+CPU part\t: 0xd0c
+CPU revision\t: 1
+BogoMIPS\t: 50.00
+"""
+
+
+@pytest.mark.parametrize("text", [X86, ARM], ids=["x86", "arm"])
+def test_a_processor_is_known_by_all_that_decides_code(monkeypatch, text):
+    def known(text, machine="x86_64"):
+        monkeypatch.setattr(jit, "Path", lambda _: SimpleNamespace(read_text=lambda: text))
+        monkeypatch.setattr(jit.platform, "machine", lambda: machine)
+        return jit.processor()
+
+    lines = text.splitlines()
+    for k, line in enumerate(lines):
+        other = "\n".join([*lines[:k], f"{line}9", *lines[k + 1 :]])
+        number_or_speed = line.startswith(("processor", "cpu MHz", "BogoMIPS"))
+        assert (known(other) == known(text)) is number_or_speed, line
+    assert known(text * 2) == known(text)  # so many of the same
+    assert known(text, "i686") != known(text)
+
+
+def test_an_object_is_known_by_all_that_made_it(monkeypatch, tmp_path):
+    def name():
+        jit._identity.cache_clear()
+        return jit._file_name("key")
+
+    names = {name(), jit._file_name("another key")}
+    for module, what, value in [
+        (jit, "processor", lambda: "another"),
+        (jit.llvmlite, "__version__", "0.0.1"),
+        (jit, "CACHE_FORMAT", -1),
+        (jit, "_sources_digest", lambda: "another"),
+    ]:
+        with monkeypatch.context() as m:
+            m.setattr(module, what, value)
+            names.add(name())
+    assert len(names) == 6
+    monkeypatch.undo()
+    name()
+
+
+def test_sources_are_those_that_decide_code(monkeypatch, tmp_path):
+    monkeypatch.setattr(jit, "__file__", str(tmp_path / "runtime" / "jit.py"))
+    found = [jit._sources_digest()]
+    for folder in ("runtime", "compiler", "ops", "nn"):
+        (tmp_path / folder / "inner").mkdir(parents=True)
+        (tmp_path / folder / "inner" / "source.py").write_text(folder)
+        found.append(jit._sources_digest())
+    assert len(set(found)) == 4
+    assert found[3] == found[4]
+
+
+def test_an_object_that_calls_what_is_not_there_is_not_loaded(monkeypatch, tmp_path):
+    """The linker would end the process."""
+    monkeypatch.setattr(jit, "_codes", {})
+    monkeypatch.setenv("WENGERT_CACHE", "1")
+    monkeypatch.setenv("WENGERT_CACHE_DIR", str(tmp_path))
+    text = "declare void @NAME()\ndefine void @kernel() {\n  call void @NAME()\n  ret void\n}\n"
+    for name, there in (("wengert_nowhere", False), ("abort", True)):
+        objects.write_object(jit._file_name(name), jit.emit(text.replace("NAME", name)))
+        assert (jit.load_cached(name) is not None) is there
 
 
 def test_a_disk_that_is_full(filled, tmp_path):

@@ -307,7 +307,7 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # a system that does not tell
         return f"{host().cpu} {host().features}"
-    return "\n".join([platform.machine(), *dict.fromkeys(l for l in lines if l.partition("\t")[0] in wanted)])
+    return "\n".join([platform.machine(), *dict.fromkeys(l for l in lines if l.partition(":")[0].strip() in wanted)])
 
 
 def _sources_digest() -> str:
