@@ -319,6 +319,22 @@ def test_conversions_with_and_without_instructions(half, evaluator):
     np.testing.assert_array_equal(back[~np.isnan(x)], narrow[~np.isnan(x)].view(np.uint16))
 
 
+def test_conversions_to_bfloat16_keep_nan_whatever_its_bits(evaluator):
+    """Rounded as numbers are, NaN with low bits alone would be infinite, and with all bits zero."""
+    if evaluator != "compiled":
+        return
+    rng = np.random.default_rng(0)
+    nan = np.array(
+        [0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F808000, 0x7F807FFF, 0x7FC00000, 0xFFC00000], "u4"
+    )
+    x = np.concatenate([nan, rng.integers(0, 1 << 32, 1 << 16, np.uint32)]).view("f4")
+    found = _converted("to_bf16", "f32", "bf16", False, x)
+    back = (found.astype("u4") << 16).view("f4")
+    np.testing.assert_array_equal(np.isnan(back), np.isnan(x))
+    finite = np.isfinite(x) & np.isfinite(back)
+    np.testing.assert_allclose(back[finite], x[finite], rtol=2**-8, atol=1e-40)
+
+
 LIBM = {f"{name}{f}" for name in ("fmod", "floor", "ceil", "trunc", "roundeven") for f in ("", "f")}
 TARGETS = [
     ("x86_64-unknown-linux-gnu", "x86-64", False),

@@ -162,6 +162,20 @@ def test_gradients_at_ties_and_zeros():
     assert gradient(lambda t: torch.maximum(t, torch.ones(2).double()).sum(), [1, 2]) == [0.5, 1]
 
 
+@pytest.mark.parametrize("f", ["softmax", "log_softmax", "logsumexp"])
+def test_large_numbers_do_not_overflow(f):
+    """Shifted by a thousand, the sums of exponentials are what they were, times or plus that."""
+    x = [[0.0, 1.0, 3.0], [2.0, -1.0, 0.5]]
+    near = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    far = torch.tensor(x, dtype=torch.float64) + 1000
+    far.requires_grad_()
+    a, b = (getattr(t, f)(1) for t in (near, far))
+    np.testing.assert_allclose(b.detach().numpy(), a.detach().numpy() + 1000 * (f == "logsumexp"), rtol=1e-12)
+    for y in (a, b):
+        (y * y.detach().cos()).sum().backward() if f != "logsumexp" else y.sum().backward()
+    np.testing.assert_allclose(far.grad.numpy(), near.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
 def test_empty_and_single_reductions():
     e = torch.zeros(0)
     assert math.isnan(e.mean().item())
