@@ -1,0 +1,47 @@
+"""Programs that are run operation by operation: memory of what lives only meanwhile."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from wengert.memory import memory_allocated
+from wengert.runtime.buffers import ALIGN
+from wengert.runtime.temporaries import Temporaries
+
+
+@pytest.mark.parametrize("chunk", [ALIGN, 4096, 1 << 20])
+def test_temporaries_that_live_at_the_same_time_share_nothing(chunk):
+    rng, memory = random.Random(chunk), Temporaries(chunk)
+    live: dict[int, tuple[int, int]] = {}  # position -> first byte, and the one after the last
+    for k in range(3000):
+        turn = rng.random()
+        if turn < 0.5 or not live:
+            nbytes = rng.choice([1, 60, ALIGN, 100, 1000, 5000, 70_000])
+            at = memory.take(k, nbytes)
+            assert at % ALIGN == 0
+            assert all(at + nbytes <= first or end <= at for first, end in live.values())
+            live[k] = at, at + nbytes
+            assert memory.buffer(k, nbytes).address == at
+        elif turn < 0.9:
+            gone = rng.choice(list(live))
+            del live[gone]
+            memory.release(gone)
+            memory.release(gone)  # what is read twice by the last that reads it
+        else:
+            old = rng.choice(list(live))
+            live[k] = live.pop(old)
+            memory.rename(old, k)
+            memory.release(old)  # there is no such thing any more
+
+
+def test_memory_that_is_given_back_is_taken_again():
+    memory, before = Temporaries(4096), memory_allocated()
+    first = memory.take(0, 1000)
+    memory.release(0)
+    assert memory.take(1, 1000) == first
+    for k in range(2, 200):
+        memory.release(k - 1)
+        memory.take(k, 1000)
+    assert memory_allocated() - before <= 4096
