@@ -26,7 +26,7 @@ from wengert.ops.source import full, iota
 from wengert.record.graph import AccumulateGrad
 from wengert.record.primitive import alias
 from wengert.record.value import Value
-from wengert.runtime import evaluate, threads
+from wengert.runtime import evaluate, stitch, threads
 from wengert.runtime.evaluate import constant, read, settle
 
 LONG = os.environ.get("WENGERT_RANDOM_EXAMPLES")
@@ -384,6 +384,20 @@ def _trees(monkeypatch):
 @pytest.mark.usefixtures("_trees")
 def test_stitching_trees_changes_no_bit(p):
     _agree(p, [Mode("0"), Mode("stitched"), Mode("stitched", 4, 2, 9), Mode("stitched", 0, 1)])
+
+
+@pytest.fixture
+def _memory_used_again(monkeypatch):
+    """Programs of small arrays too take over what their temporaries leave."""
+    monkeypatch.setattr(stitch, "REUSE_FROM", 0)
+    monkeypatch.setattr(stitch, "CHUNK", 1 << 12)
+
+
+@bounded(40)
+@given(programs)
+@pytest.mark.usefixtures("_memory_used_again")
+def test_memory_that_is_used_again_changes_no_bit(p):
+    _agree(p, [Mode("0"), Mode("stitched", 0, 1), Mode("stitched", 4, 2, 9)])
 
 
 @pytest.fixture
