@@ -10,8 +10,8 @@ import pytest
 from tier1 import compiled_first  # noqa: F401
 
 import wengert
+from wengert.handles import tensor_value
 from wengert.runtime import cones, evaluate
-from wengert.tensor import tensor_value
 
 
 @pytest.fixture
