@@ -15,6 +15,7 @@ import pytest
 import wengert as torch
 from wengert import viz
 from wengert.lazy import lazy
+from wengert.record.value import recorder
 from wengert.runtime.evaluate import read
 from wengert.viz import contours, model
 from wengert.viz.flow import Flow, summaries
@@ -142,6 +143,15 @@ def test_pairs_are_summed_up_without_being_stored():
     assert "(20000, 20000) →" in shown
     assert "grad (20000, 3)" in shown
     assert torch.counters.bytes_peak < 1e9
+
+
+def test_what_is_recorded_behind_a_picture_belongs_to_its_own_line():
+    x = torch.ones(3, requires_grad=True)
+    y = (x * x).var()  # a node with others inside
+    viz.forward_backward(y)
+    viz.paths(y, x)
+    assert recorder().site is None
+    assert f"{Path(__file__).name}:" in torch.show.record(torch.ones(3).exp()).splitlines()[-1]
 
 
 def test_no_gradient_is_left_behind_and_no_hook_is_called():

@@ -106,11 +106,12 @@ def handed(walk: Any, node: Node, pending: dict[Node, Value]) -> list[tuple[int,
     result, by node, or by the nodes of its results if there are several."""
     if isinstance(node, AccumulateGrad):
         return []
-    busy, recorder().busy = recorder().busy, True  # no cut within: rules look at structure
+    r = recorder()
+    before, r.busy = (r.busy, r.site), True  # no cut within: rules look at structure
     try:
         out = _of_several(walk, node, pending) if isinstance(node, MultiNode) else _of_one(walk, node, pending)
     finally:
-        recorder().busy = busy
+        r.busy, r.site = before
     edges = node.outer_edges
     given = [(i, e, g) for i, (e, g) in enumerate(zip(edges, out)) if e is not None and g is not None]
     for n, scaled in walk.pending.items():  # what a composition read besides its inputs
