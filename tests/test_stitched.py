@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
+import wengert as torch
 from wengert.memory import memory_allocated
 from wengert.runtime.buffers import ALIGN
 from wengert.runtime.temporaries import Temporaries
@@ -45,3 +47,21 @@ def test_memory_that_is_given_back_is_taken_again():
         memory.release(k - 1)
         memory.take(k, 1000)
     assert memory_allocated() - before <= 4096
+
+
+@pytest.mark.parametrize("tier", ["stitched", "0", "1"])
+def test_a_write_that_reads_its_base_elsewhere_reads_it_as_it_was(tier):
+    """Nobody else sees the base, and the value is read through a slice or two of it: its memory is not taken over."""
+    expected = np.arange(1000, dtype=np.float32)
+    x = torch.tensor(expected)
+    with torch.configure(tier=tier, backend="cpu", eager=False):
+        for _ in range(5):
+            x[1:] = x[:-1]
+            x.data_ptr()
+            x[:-1] = x[1:] - x[:-1]
+            x.data_ptr()
+            expected[1:] = expected[:-1].copy()
+            expected[:-1] = expected[1:] - expected[:-1]
+            x += torch.arange(1000.0)
+            expected += np.arange(1000, dtype=np.float32)
+    np.testing.assert_array_equal(x.numpy(), expected)
