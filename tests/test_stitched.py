@@ -65,3 +65,12 @@ def test_a_write_that_reads_its_base_elsewhere_reads_it_as_it_was(tier):
             x += torch.arange(1000.0)
             expected += np.arange(1000, dtype=np.float32)
     np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_patches_know_the_dtypes_of_what_they_read_through():
+    """Comparisons of slices give the same dtype and shape, whatever they compare."""
+    with torch.configure(tier="stitched", backend="cpu", eager=False):
+        for dtype in ("float32", "float64", "int64", "float16") * 2:
+            a, b = np.arange(7).astype(dtype), np.full(7, 3).astype(dtype)
+            x, y = torch.tensor(a), torch.tensor(b)
+            np.testing.assert_array_equal((x[1:] < y[1:]).numpy(), a[1:] < b[1:])
