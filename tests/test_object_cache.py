@@ -142,6 +142,22 @@ def test_what_killed_processes_left_is_removed_after_a_while(tmp_path, monkeypat
     assert sorted(p.name for p in tmp_path.iterdir()) == [".new.tmp", "name.o"]
 
 
+def test_of_too_many_objects_those_read_long_ago_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("WENGERT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(objects, "MOST", 20)
+    monkeypatch.setattr(objects, "FEWER", 5)
+    for k in range(23):
+        objects.write_object(f"{k}.o", b"code")
+        os.utime(tmp_path / f"{k}.o", (1e9 + k, 1e9 + k))
+    assert objects.read_object("2.o") == b"code"  # which is noted
+    for k in range(23, 25):  # too many at the last, with the file that becomes it
+        assert {p.name for p in tmp_path.iterdir()} == {f"{n}.o" for n in range(k)}
+        monkeypatch.setattr(objects, "_cleaned", set())
+        objects.write_object(f"{k}.o", b"code")
+    gone = {"0.o", "1.o", "3.o", "4.o", "5.o"}
+    assert {p.name for p in tmp_path.iterdir()} == {f"{n}.o" for n in range(25)} - gone
+
+
 @pytest.mark.parametrize("how", ["cut", "flipped"])
 def test_no_damage_goes_unnoticed(tmp_path, monkeypatch, how):
     """Every length that a file can be cut to, and every bit."""

@@ -4,13 +4,14 @@ A cache file is a header (magic, payload length, SHA-256 of the payload) and the
 place and moved there in one step, so readers see all of it or nothing; a truncated or damaged file fails its checksum,
 reads as absent, and is overwritten by whoever compiles that object next. A directory that cannot be written, or a disk
 that is full, means no cache, never an error: what is stored here can always be made again. Processors and versions are
-part of the names.
+part of the names. Of more than `MOST` objects, those that were not read for the longest time go.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import struct
 import tempfile
@@ -21,6 +22,9 @@ _MAGIC = b"wengert\x01"
 _HEADER = struct.Struct("<8sQ32s")
 HEADER_BYTES = _HEADER.size
 _ABANDONED = 3600  # seconds after which a file that nobody moved to its place was left by a process that was killed
+_DAY = 86_400  # seconds after which reading a file is noted in its time again
+MOST = 32_768  # objects kept, of about 4 kB each on disk
+FEWER = 2_048  # objects removed at a time, by a process that writes its first one: 0.2 s
 _cleaned: set[Path] = set()
 
 
@@ -41,9 +45,14 @@ def read_object(name: str) -> bytes | None:
     if directory is None:
         return None
     try:
-        content = (directory / name).read_bytes()
+        with open(directory / name, "rb") as file:
+            content = file.read()
+            read_lately = time.time() - os.fstat(file.fileno()).st_mtime < _DAY
     except OSError:
         return None
+    if not read_lately:
+        with contextlib.suppress(OSError):  # a folder that only others may write
+            os.utime(directory / name)
     if len(content) < _HEADER.size:
         return None
     magic, length, digest = _HEADER.unpack_from(content)
@@ -77,14 +86,28 @@ def write_object(name: str, payload: bytes) -> bool:
 
 
 def _clean(directory: Path) -> None:
-    """Remove what killed processes left, once in a process."""
+    """Remove what killed processes left, and what is too much, once in a process.
+
+    It takes a bounded time: of very many objects only some are looked at, and the oldest of those removed. A directory
+    lists them in no order that has to do with their age.
+    """
     if directory in _cleaned:
         return
     _cleaned.add(directory)
-    for path in directory.glob(".*.tmp"):
+    with os.scandir(directory) as entries:
+        found = list(itertools.islice(entries, MOST + FEWER))
+    times: list[tuple[float, str]] = []
+    many = len(found) == MOST + FEWER
+    for entry in found:
+        unfinished = entry.name.startswith(".") and entry.name.endswith(".tmp")
         with contextlib.suppress(OSError):  # another process removes it too
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()
+            if unfinished and time.time() - entry.stat().st_mtime > _ABANDONED:
+                os.unlink(entry.path)
+            elif many and entry.name.endswith(".o"):
+                times.append((entry.stat().st_mtime, entry.path))
+    for _, path in sorted(times)[:FEWER]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def symbols(payload: bytes) -> tuple[frozenset[str], frozenset[str]]:
