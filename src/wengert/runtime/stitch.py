@@ -39,7 +39,8 @@ from wengert.runtime.light import let_go
 from wengert.runtime.temporaries import Temporaries
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
-BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
+BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise,
+# unless something as large is stored already (the gradient of a matrix, from few rows)
 DEPTH = 8  # movements that a patch reads through; longer chains are cut by a copy
 CELLS = 1 << 15  # of one native call
 REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again within a run
@@ -184,6 +185,7 @@ class Stitcher:
         counts = zip(self.leaves, references(self.leaves), self.uses[len(cone) :], strict=True)
         self.donatable = [n <= ALONE + used and x.index not in self.pinned and donatable(x) for x, n, used in counts]
         self.values = [*cone, *self.leaves]
+        self.largest = max([_numel(x.shape) for x in self.leaves], default=0)
         self.kept += [False] * len(self.leaves)
         self.wanted = {v.index for v in wanted}
         for i in self.wanted:
@@ -327,7 +329,8 @@ class Stitcher:
         if size > BLOWN_UP:
             read = sum([_numel(self.values[o].shape) for o in operands])
             inner = max([_numel(p.shape) for p in prim.of(v)]) if isinstance(prim, Composite) else 0
-            if max(size, inner) > LARGEST or size >= config.virtual_ratio * max(read, 1):
+            blown_up = size >= config.virtual_ratio * max(read, 1) and size > self.largest
+            if blown_up or max(size, inner) > LARGEST:
                 return False
         if role == POINT:
             i = v.index
@@ -550,7 +553,8 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     copy(v, root=True)
     for i, x in enumerate((*leaves, *cone)):
         x.index = i
-    built = program.build(cone, leaves, [len(leaves) + len(cone) - 1], [], blas.suits)  # type: ignore[arg-type]
+    wanted = [len(leaves) + len(cone) - 1]
+    built = program.build(cone, leaves, wanted, [], blas.suits, True)  # type: ignore[arg-type]
     numbers = body.static_numbers(cone)
     donatable = [False] * len(leaves)
     if key[-1] is True:
