@@ -28,6 +28,7 @@ cdef class Stitcher:
     cdef public dict buffer
     cdef public bint trees, calls
     cdef public Py_ssize_t total, largest
+    cdef public double making
 
     @cython.locals(v=Value, x=Value, n=Py_ssize_t, uses=list, cone=list, leaves=list)
     cpdef _number(self, Py_ssize_t mark)
@@ -60,6 +61,7 @@ cdef class Stitcher:
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t)
 cpdef Py_ssize_t _numel(tuple shape)
 cpdef Py_ssize_t _size(Value v)
+cpdef bint _fills(Value v)
 
 
 cdef class _Calls:

@@ -8,6 +8,7 @@ are those of the fused plan. What is large, or blows small arrays up to large on
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from wengert.record.primitive import (
     ALIAS,
     LEAF,
     Composite,
+    Contraction,
     Elementwise,
     Embed,
     Fused,
@@ -181,6 +183,7 @@ class Stitcher:
         self.cone = cone
         self.trees = trees
         self.leaves: list[Value] = []
+        self.making = 0.0  # seconds that making patches takes
         self._number(mark)
         counts = zip(self.leaves, references(self.leaves), self.uses[len(cone) :], strict=True)
         self.donatable = [n <= ALONE + used and x.index not in self.pinned and donatable(x) for x, n, used in counts]
@@ -284,15 +287,15 @@ class Stitcher:
         return v.prim is not RESHAPE or [n for n in old if n != 1] == [n for n in new if n != 1]
 
     def _promote(self, x: Value) -> None:
-        """Make the tree that x is, or moves, a step after all."""
+        """Make the tree, or the equal numbers, that x is, or moves, a step after all."""
         chain = []
-        while not isinstance(x.prim, Elementwise):
+        while isinstance(x.prim, Movement):
             chain.append(x)
             (x,) = x.inputs
         part = self.parts[x.index]
-        assert part is not None
-        self.parts[x.index] = None
-        self._append(x, list(part.key), part.operands, part.slots, _numel(x.shape))
+        if part is not None:  # else that was done for other movement of it
+            self.parts[x.index] = None
+            self._append(x, list(part.key), part.operands, part.slots, _numel(x.shape))
         for v in reversed(chain):
             self.parts[v.index] = None
             self._inline(v, _roles[v.prim])
@@ -311,8 +314,9 @@ class Stitcher:
         for x in v.inputs:
             i = x.index
             part = parts[i]
-            if part is not None and part.size and role < POINT:
-                self._promote(x)
+            if part is not None and role < POINT:
+                if part.size or (not part.operands and _fills(x) and isinstance(prim, Composite | Contraction)):
+                    self._promote(x)  # a product with an array of equal numbers would be one more kernel
                 part = parts[i]
             if part is None:
                 key += (x.shape, x.dtype)
@@ -432,7 +436,9 @@ class Stitcher:
             key = tuple(parts)
             patch = _patches.get(key)
             if patch is None:
+                start = time.perf_counter()
                 patch = _keep(key, _make(v, key, self.parts))
+                self.making += time.perf_counter() - start
                 patch.made.expect()
             self.patches.append(patch)
 
@@ -465,6 +471,13 @@ class Stitcher:
         buffers = [self.buffer.get(o) or temporaries.buffer(o, _size(self.values[o])) for o in operands]
         ((_, out),) = patch.made.run(buffers, slots)
         self.buffer[v.index], self.address[v.index] = out, out.address
+
+
+def _fills(v: Value) -> bool:
+    """Whether it is movement of an array of equal numbers."""
+    while isinstance(v.prim, Movement):
+        (v,) = v.inputs
+    return v.prim.name == "full" and 1 < _numel(v.shape) <= BLOWN_UP
 
 
 def _size(v: Value) -> int:
