@@ -367,23 +367,23 @@ def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int, t
     contiguous, batch x m x n. Cell 0 is for its address, and those from FIRST_TERM on are for its operands."""
     dtype = np.dtype(dtype)
     width = lanes(dtype)
-    axes = [_Axis.of(t) for t in (left.rows, left.columns, right.columns, right.rows)]
-    plain, turned = _Side(*axes, n, 1), _Side(axes[2], axes[3], axes[0], axes[1], 1, n)
+    left_rows, left_k, right_k, across = [_Axis.of(t) for t in (*left[1:3], *right[1:3])]
+    plain, turned = _Side(left_rows, left_k, across, right_k, n, 1), _Side(across, right_k, left_rows, left_k, 1, n)
     swapped = turned.cycles(width) < plain.cycles(width)
     side = turned if swapped else plain
-    rows, tall_k, across, wide_k = [axis.offsets for axis in side[:4]]
+    rows, tall_k, lanes_at, wide_k = [axis.offsets for axis in side[:4]]
     (short, long), mode = blocks(k), side.mode(width)
-    gap = side.across.pace if mode == _TURN and len(across) > 1 else 0
+    gap = side.across.pace or 0 if mode == _TURN and len(lanes_at) > 1 else 0
     k_all = k * terms
     task = max(TASK, len(left.batch) * m * n * k_all // TASKS)
     tile_rows = _tile(len(rows), BLOCK * dtype.itemsize, ROWS, CACHE)
-    tile_lanes = _tile(len(across), tile_rows * k_all, width, task)
+    tile_lanes = _tile(len(lanes_at), tile_rows * k_all, width, task)
     tile_rows = min(tile_rows, _tile(len(rows), tile_lanes * k_all, ROWS, task))
-    down, along = -(-len(rows) // tile_rows), -(-len(across) // tile_lanes)
+    down, along = -(-len(rows) // tile_rows), -(-len(lanes_at) // tile_lanes)
     tall, wide = (right, left) if swapped else (left, right)
-    table, places = _joined(_padded(rows, ROWS), tall_k, tall.batch, _padded(across, width), wide_k, wide.batch,
-                            np.arange(BLOCK) * width)  # fmt: skip
-    cells = [0, *places, len(rows), len(across), k, short, long, m * n]
+    lines = (_padded(rows, ROWS), tall_k, tall.batch, _padded(lanes_at, width), wide_k, wide.batch)
+    table, places = _joined(*lines, np.arange(BLOCK) * width)
+    cells = [0, *places, len(rows), len(lanes_at), k, short, long, m * n]
     cells += [side.c_row, side.c_lane, tile_rows, tile_lanes, down, along, mode, gap, terms]
     cells += [0] * (PER_TERM * terms)
     kernel = _kernels.get(dtype) or _load(dtype)
