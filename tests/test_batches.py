@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import wengert as torch
 from wengert.record.value import counters
-from wengert.runtime import codes, evaluate, jit, stitch
+from wengert.runtime import codes, evaluate, jit, loader, objects, panels, stitch
 
 
 @pytest.fixture
@@ -22,6 +26,8 @@ def fresh(monkeypatch) -> None:
         monkeypatch.setattr(module, table, {})
     monkeypatch.setattr(stitch, "PATIENCE", 0)
     jit.host()
+    panels.there(np.float32, ask=True)
+    codes.background.finish()
 
 
 def training(net: torch.nn.Module, shape: tuple[int, ...], classes: int) -> Callable[[int], None]:
@@ -108,6 +114,57 @@ def test_a_recurrent_network_starts_from_zeros_without_a_kernel_for_each_size(fr
             step(32)
         for n in (17, 20, 33, 100):
             assert news(step, n)[0] == set(), n
+
+
+def test_nobody_waits_for_panels(fresh, monkeypatch):
+    """Until their code is there, products of new programs are loops, which can be interpreted."""
+    monkeypatch.setattr(panels, "_kernels", {})
+    monkeypatch.setattr(panels, "_asked", {})
+    monkeypatch.setattr(jit, "_codes", {})
+    waiting: list = []
+    monkeypatch.setattr(codes.background, "submit", waiting.append)
+    x, y = torch.rand(3, 20), torch.rand(20, 7)
+    with torch.configure(backend="cpu", tier="stitched", eager=False):
+        before = (x @ y).numpy()
+        assert not panels._kernels
+        (request,) = [r for r in waiting if isinstance(r, panels._Request)]
+        request.compile()
+        evaluate.forget_plans()
+        stitch._patches.clear()
+        assert (x @ y).numpy().tobytes() == before.tobytes()
+    (patch,) = stitch._patches.values()
+    assert panels._kernels[np.dtype("f4")] in patch.addresses
+
+
+def test_a_process_that_finds_panels_on_disk_needs_no_llvm(tmp_path):
+    script = """
+import sys
+import wengert as torch
+from wengert.runtime import panels
+x = torch.tensor([[1.0] * 20] * 9)
+with torch.configure(tier="1"):
+    print((x @ x.T).numpy().sum(), len(panels._kernels), "llvmlite.binding" in sys.modules)
+"""
+    source = Path(jit.__file__).resolve().parents[2]
+    env = {**os.environ, "PYTHONPATH": str(source), "WENGERT_CACHE_DIR": str(tmp_path), "WENGERT_CACHE": "1"}
+    run = lambda: subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)  # noqa: E731
+    assert run().stdout.split() == ["1620.0", "1", "True"]
+    if not loader.loads(next(tmp_path.iterdir()).read_bytes()[objects.HEADER_BYTES :]):
+        pytest.skip("objects of this processor are loaded by LLVM")
+    assert run().stdout.split() == ["1620.0", "1", "False"]
+
+
+def test_parts_of_zeros_may_be_held_and_multiplied():
+    """What shows less than the zeros that are stored for it is a copy: somebody holds it longer than them."""
+    for tier in ("stitched", "1"):
+        evaluate.forget_plans()
+        with torch.configure(backend="cpu", tier=tier, eager=False):
+            state = torch.zeros(2, 6, 5)
+            first, last = state[0], state[1]
+            product = first @ torch.ones(5, 4) + last @ torch.rand(5, 4)
+            del state
+            np.testing.assert_array_equal(product.numpy(), np.zeros((6, 4)))
+            np.testing.assert_array_equal(first.numpy(), np.zeros((6, 5)))
 
 
 @pytest.mark.parametrize("k", [2, 5, 300, 784])

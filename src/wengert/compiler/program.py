@@ -121,13 +121,13 @@ def build(
     wanted: list[int],
     also: list[int],
     suits: Suits,
-    patch: bool = False,
+    panelled: bool = False,
 ) -> Program:
     """The program of a cone; `also` is stored as well unless it is virtual. On entry `v.index` is the position of v:
-    leaves first, then the cone. `patch`: whether it is one operation, which shall run at once.
+    leaves first, then the cone. `panelled`: whether products of any extents go by panels.
     """
     ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
-    builder = _Builder(ops, suits, PATCHES_FROM if patch else PANELS_FROM)
+    builder = _Builder(ops, suits, PATCHES_FROM if panelled else PANELS_FROM)
     of_value = list(range(len(leaves)))
     slots = 0
     for v in cone:

@@ -12,6 +12,7 @@ is there: the bits are a loop's, and do not depend on which operand is the wide 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from typing import NamedTuple
@@ -20,7 +21,7 @@ import numpy as np
 
 from wengert.compiler.expr import BLOCK, blocks
 from wengert.compiler.places import Places
-from wengert.runtime import jit
+from wengert.runtime import codes, jit
 from wengert.runtime.blas import NO_TRANS, Operand, loads_ir
 
 ROWS = 8
@@ -354,12 +355,13 @@ class _Kind(NamedTuple):
 
 _KINDS = {np.dtype(np.float32): _Kind("float", "f32", 4), np.dtype(np.float64): _Kind("double", "f64", 8)}
 _kernels: dict[np.dtype, int] = {}
+_asked: dict[np.dtype, codes.Background] = {}  # by whom code is being made
 
 
 def lanes(dtype: np.dtype) -> int:
     """Numbers that fill a register of this processor, at least as many as `llvm_pack` transposes."""
-    features = jit.host().features.split(",")
-    return max((64 if "+avx512f" in features else 32 if "+avx" in features else 16) // dtype.itemsize, 4)
+    there = jit.instructions()
+    return max((64 if "avx512f" in there else 32 if "avx" in there else 16) // dtype.itemsize, 4)
 
 
 def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int, terms: int = 1) -> Step:
@@ -469,8 +471,41 @@ def _fold_ir(width: int, name: str) -> dict[str, str]:
     return {word: "\n".join(lines) for word, lines in found.items()}
 
 
+@functools.cache
+def _text(dtype: np.dtype, width: int) -> tuple[str, str]:
+    """The module for one dtype, and the key of its code."""
+    text = panels_ir(dtype, width)
+    return text, "panels " + hashlib.sha256(text.encode()).hexdigest()
+
+
 def _load(dtype: np.dtype) -> int:
-    text = panels_ir(dtype, lanes(dtype))
-    code = jit.compile_ir(text, "panels " + hashlib.sha256(text.encode()).hexdigest())
+    code = jit.compile_ir(*_text(dtype, lanes(dtype)))
     _kernels[dtype] = code.address(f"panels_{_KINDS[dtype].name}")
     return _kernels[dtype]
+
+
+class _Request:
+    """The kernel for one dtype, made in the background: it is what new programs wait for."""
+
+    quick = True
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+
+    def compile(self, wait: bool = True) -> None:
+        """Compile, or wait for another thread that does."""
+        _load(self.dtype)
+
+
+def there(dtype: np.dtype, ask: bool) -> bool:
+    """Whether products of a dtype can run now: their code is here, or on disk. `ask` to have it made if not."""
+    dtype = np.dtype(dtype)
+    if dtype in _kernels or dtype not in _KINDS:
+        return dtype in _kernels
+    if jit.load_cached(_text(dtype, lanes(dtype))[1]) is not None:
+        _load(dtype)
+        return True
+    if ask and _asked.get(dtype) is not codes.background:  # a child of this process has another
+        _asked[dtype] = codes.background
+        codes.background.submit(_Request(dtype))
+    return False

@@ -61,7 +61,6 @@ cdef class Stitcher:
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t)
 cpdef Py_ssize_t _numel(tuple shape)
 cpdef Py_ssize_t _size(Value v)
-cpdef bint _fills(Value v)
 
 
 cdef class _Calls:

@@ -23,7 +23,6 @@ from wengert.record.primitive import (
     ALIAS,
     LEAF,
     Composite,
-    Contraction,
     Elementwise,
     Embed,
     Fused,
@@ -34,7 +33,7 @@ from wengert.record.primitive import (
     Source,
 )
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
-from wengert.runtime import blas, interrupts, threads, trace
+from wengert.runtime import blas, interrupts, jit, panels, threads, trace
 from wengert.runtime.buffers import ALIGN, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, by_terms, fill_numbers, views_of
 from wengert.runtime.light import let_go
@@ -242,6 +241,8 @@ class Stitcher:
         """Note v as a part of what reads it, if it can be."""
         i, prim = v.index, v.prim
         if role == SOURCE:
+            if prim.name == "full" and 1 < _numel(v.shape) <= BLOWN_UP:
+                return False  # a product of equal numbers would be a kernel of its own
             static = v.slots if prim.name == "full" and body.is_static(v.slots[0]) else ()
             self.parts[i] = _Part((prim, v.shape, v.dtype, static), [], list(v.slots), 0)
             return True
@@ -287,18 +288,19 @@ class Stitcher:
         return v.prim is not RESHAPE or [n for n in old if n != 1] == [n for n in new if n != 1]
 
     def _promote(self, x: Value) -> None:
-        """Make the tree, or the equal numbers, that x is, or moves, a step after all."""
+        """Make the tree that x is, or moves, a step after all."""
         chain = []
-        while isinstance(x.prim, Movement):
+        while not isinstance(x.prim, Elementwise):
             chain.append(x)
             (x,) = x.inputs
         part = self.parts[x.index]
-        if part is not None:  # else that was done for other movement of it
-            self.parts[x.index] = None
-            self._append(x, list(part.key), part.operands, part.slots, _numel(x.shape))
+        assert part is not None
+        self.parts[x.index] = None
+        self._append(x, list(part.key), part.operands, part.slots, _numel(x.shape))
         for v in reversed(chain):
             self.parts[v.index] = None
-            self._inline(v, _roles[v.prim])
+            if not self._inline(v, _roles[v.prim]):
+                self._step(v, _roles[v.prim])
 
     def _dies(self, o: int) -> bool:
         """Whether nobody needs the value after this run."""
@@ -314,9 +316,8 @@ class Stitcher:
         for x in v.inputs:
             i = x.index
             part = parts[i]
-            if part is not None and role < POINT:
-                if part.size or (not part.operands and _fills(x) and isinstance(prim, Composite | Contraction)):
-                    self._promote(x)  # a product with an array of equal numbers would be one more kernel
+            if part is not None and part.size and role < POINT:
+                self._promote(x)
                 part = parts[i]
             if part is None:
                 key += (x.shape, x.dtype)
@@ -473,13 +474,6 @@ class Stitcher:
         self.buffer[v.index], self.address[v.index] = out, out.address
 
 
-def _fills(v: Value) -> bool:
-    """Whether it is movement of an array of equal numbers."""
-    while isinstance(v.prim, Movement):
-        (v,) = v.inputs
-    return v.prim.name == "full" and 1 < _numel(v.shape) <= BLOWN_UP
-
-
 def _size(v: Value) -> int:
     return _numel(v.shape) * v.dtype.bytes
 
@@ -567,7 +561,8 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     for i, x in enumerate((*leaves, *cone)):
         x.index = i
     wanted = [len(leaves) + len(cone) - 1]
-    built = program.build(cone, leaves, wanted, [], blas.suits, True)  # type: ignore[arg-type]
+    panelled = panels.there(v.dtype.wide.np, jit.is_loaded() or _interpreted > PATIENCE)
+    built = program.build(cone, leaves, wanted, [], blas.suits, panelled)  # type: ignore[arg-type]
     numbers = body.static_numbers(cone)
     donatable = [False] * len(leaves)
     if key[-1] is True:
