@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 import wengert as torch
+from wengert.compiler.lower import Kernel
+from wengert.compiler.plan import Gemm
 from wengert.record.value import counters
 from wengert.runtime import codes, evaluate, jit, loader, objects, panels, stitch
+from wengert.tensor import tensor_value
 
 
 @pytest.fixture
@@ -114,6 +117,18 @@ def test_a_recurrent_network_starts_from_zeros_without_a_kernel_for_each_size(fr
             step(32)
         for n in (17, 20, 33, 100):
             assert news(step, n)[0] == set(), n
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "by"),
+    [(8, 5, 8, Gemm), (64, 10, 256, Gemm), (7, 20, 256, Kernel), (64, 4, 256, Kernel), (900, 8, 900, Gemm)],
+)
+def test_plans_multiply_by_panels_from_few_rows_on(m, k, n, by):
+    """The last result is large beside its operands, but somebody wants it stored."""
+    x, y = (torch.tensor(np.ones(shape, "f4")) for shape in ((m, k), (k, n)))
+    plan = evaluate.plan_of([tensor_value(x @ y)])
+    assert plan is not None
+    assert [type(step) for step in plan.steps] == [by]
 
 
 def test_nobody_waits_for_panels(fresh, monkeypatch):
