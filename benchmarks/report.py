@@ -127,13 +127,13 @@ def steadiness(found: Run) -> list[str]:
         f" handed to the reference: {met}. Median {duration(s['median'])}, longest {duration(s['most'])}.",
         "- The same on batches of sizes never seen:",
         "",
-        "| batch | first step | later steps | kernels compiled before the first step ended | compiled behind it |",
-        "|---:|---:|---:|---:|---:|",
+        "| batch | first step | on its thread | later steps | kernels compiled before it ended | compiled behind it |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
     for r in found["sizes"]:
         lines.append(
-            f"| {r['n']} | {duration(r['first'])} | {duration(r['later'])} | {r['kernels_compiled']} "
-            f"| {r['compiled_later']} |"
+            f"| {r['n']} | {duration(r['first'])} | {duration(r['thread'])} | {duration(r['later'])} "
+            f"| {r['kernels_compiled']} | {r['compiled_later']} |"
         )
     return lines
 

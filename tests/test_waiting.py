@@ -207,7 +207,7 @@ def test_a_kernel_is_compiled_once_whoever_asks(kernels):
     "make",
     [
         lambda: torch.rand(200, 40).exp() * 2,
-        lambda: torch.rand(6, 5, 30, 40) @ torch.rand(6, 5, 40, 12),
+        lambda: torch.rand(6, 5, 70, 40) @ torch.rand(6, 5, 40, 5),
         lambda: torch.rand(9, 8, 300).amax(-1),
         lambda: (torch.rand(300, 1, 3) - torch.rand(1, 200, 3)).square().sum(-1).exp().sum(1),
         lambda: torch.rand(5, 70).cumsum(1),
@@ -313,10 +313,11 @@ def test_operations_run_with_code_made_in_haste_and_with_better_code_once_they_r
             if k == 3:
                 assert made_in_haste() > 8
     assert made_well() > 5
-    assert sum(not p.made.quick for p in stitch._patches.values()) > 5
+    assert sum(not p.made.quick for p in stitch._patches.values()) >= 5
     for p in stitch._patches.values():
         if not p.made.quick:
-            assert p.addresses == [code.address for code in p.made.codes]
+            found = [(a, code.address) for a, code in zip(p.addresses, p.made.codes, strict=True) if code is not None]
+            assert all(a == address for a, address in found)
 
 
 def test_large_operations_wait_for_good_code(monkeypatch):
@@ -411,7 +412,7 @@ def test_short_reductions_of_all_lengths_share_their_kernels(make, kernels):
     """Sizes of batches from 5 on."""
     with torch.configure(tier="0"):
         for n in (5, 15, 7, 12, 11, 14):
-            make(torch.rand(n, 70)).numpy()
+            make(torch.rand(n, 40)).numpy()
     found = [k.text for k in kernels]
     assert len(set(found)) == len(found) // 6
 

@@ -36,7 +36,8 @@ def by_loops(monkeypatch, f: Callable[[], list[np.ndarray]]) -> list[np.ndarray]
     with monkeypatch.context() as m:
         m.setattr(blas, "columns", lambda _: 0)
         m.setattr(program, "WINDOWS_FROM", program.NEVER)
-        m.setattr(program, "SMALL_PRODUCT", program.NEVER)
+        m.setattr(program, "PANELS_FROM", program.NEVER)
+        m.setattr(program, "PATCHES_FROM", program.NEVER)
         evaluate.forget_plans()
         stitch._patches.clear()
         out = f()

@@ -8,7 +8,8 @@ two runs of the same kernel: pointers, sizes, strides, offsets, numbers. The pri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 
 from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range, guard_of
 from wengert.compiler.express import Expressed, Store, stored_by
@@ -144,11 +145,14 @@ def kernel(expressed: Expressed, structure: Structure, stored: tuple[int, ...]) 
     if found is None:
         first = expressed.structure
         wanted = {first.ops[k] for k in stored}
-        made = lower(expressed.outer, expressed.ranges, [s for s in expressed.stores if s.op in wanted])
+        found = lower(expressed.outer, expressed.ranges, [s for s in expressed.stores if s.op in wanted])
         ops = {i: k for k, i in enumerate(first.ops)}
         slots = {s: k for k, s in enumerate(first.slots)}
-        found = expressed.kernels[stored] = replace(made, cells=_renamed(made.cells, ops, slots))
-    return replace(found, cells=_renamed(found.cells, structure.ops, structure.slots))
+        found.cells = _renamed(found.cells, ops, slots)
+        expressed.kernels[stored] = found
+    found = copy(found)
+    found.cells = _renamed(found.cells, structure.ops, structure.slots)
+    return found
 
 
 Names = dict[int, int] | list[int]

@@ -50,8 +50,8 @@ ALONE = ("write", "scatter", "scan")  # kinds that share their kernel with no ot
 GEMM_FROM = 65  # a complex product with every extent at least this, and so many multiplications, goes to BLAS
 GEMM_WORK = 1 << 20  # with fewer, OpenBLAS may take routines whose bits depend on the layout of the operands
 # Least extents (of the result, along k) and multiplications of a product that is no loop, though not for BLAS: over
-# windows, and others.
-WINDOWS_FROM, SMALL_PRODUCT, NEVER = (4, 4, 1 << 12), (8, 16, 1 << 15), (1 << 62, 0, 0)
+# windows, others, and in patches, which shall not wait for a kernel: for 2 to 7 rows loops are up to twice as fast.
+WINDOWS_FROM, PANELS_FROM, PATCHES_FROM, NEVER = (4, 4, 1 << 12), (8, 5, 1), (1, 2, 1), (1 << 62, 0, 0)
 
 
 @dataclass
@@ -115,12 +115,19 @@ class Program:
 Suits = Callable[[Any, int, int, int], bool]  # whether BLAS computes a real m x n x k product as a loop would
 
 
-def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[int], suits: Suits) -> Program:
+def build(
+    cone: list[Value],
+    leaves: list[Value],
+    wanted: list[int],
+    also: list[int],
+    suits: Suits,
+    panelled: bool = False,
+) -> Program:
     """The program of a cone; `also` is stored as well unless it is virtual. On entry `v.index` is the position of v:
-    leaves first, then the cone.
+    leaves first, then the cone. `panelled`: whether products of any extents go by panels.
     """
     ops = [Op("leaf", v.prim, (), (), 0, v.shape, v.dtype, k) for k, v in enumerate(leaves)]
-    builder = _Builder(ops, suits)
+    builder = _Builder(ops, suits, PATCHES_FROM if panelled else PANELS_FROM)
     of_value = list(range(len(leaves)))
     slots = 0
     for v in cone:
@@ -133,9 +140,10 @@ def build(cone: list[Value], leaves: list[Value], wanted: list[int], also: list[
 class _Builder:
     """Appends entries, and parts of composites, to the operations of a program."""
 
-    def __init__(self, ops: list[Op], suits: Suits) -> None:
+    def __init__(self, ops: list[Op], suits: Suits, least: tuple[int, int, int]) -> None:
         self.ops = ops
         self.suits = suits
+        self.least = least
         self.widened: dict[int, int] = {}  # of operands of BLAS products, which come in wide types
         self.known: dict[tuple, int] = {}  # parts of composites, which others may use too
 
@@ -167,7 +175,7 @@ class _Builder:
     def _contraction(self, v: Any, args: tuple[int, ...], slot: int, value: int) -> None:
         ops, wide, k = self.ops, v.dtype.wide, self.ops[args[0]].shape[-1]
         dense = _for_blas(wide, v.shape, k, self.suits)
-        placed = _is_placed(ops, args, wide, v.shape, k, dense)
+        placed = _is_placed(ops, args, wide, v.shape, k, NEVER if dense else self.least)
         if placed or dense:
             args = tuple([_cast(ops, a, wide, self.widened) for a in args])
             ops.append(Op("gemm", v.prim, args, (), slot, v.shape, wide, value, "fma", -1, k))
@@ -201,17 +209,18 @@ def _for_blas(d: dtype, shape: Shape, k: int, suits: Suits) -> bool:
     return not _cut(k, numel(shape)) and suits(d.np, m, n, k)
 
 
-def _is_placed(ops: list[Op], args: tuple[int, ...], d: dtype, shape: Shape, k: int, dense: bool) -> bool:
+def _is_placed(
+    ops: list[Op], args: tuple[int, ...], d: dtype, shape: Shape, k: int, least: tuple[int, int, int]
+) -> bool:
     """Whether a real product has a step that reads its operands where they lie: over windows, which are not stored
-    then, and where BLAS does not suit. A loop has the same bits."""
+    then, and where the extents are the least ones. A loop has the same bits."""
     m, n = shape[-2:]
     if not d.is_floating_point or _cut(k, numel(shape)):
         return False
     if any(over_windows(ops, a) for a in args) and all(ops[a].dtype is d for a in args):
-        least, deep, work = WINDOWS_FROM
-    else:
-        least, deep, work = NEVER if dense else SMALL_PRODUCT
-    return min(m, n) >= least and k >= deep and m * n * k >= work
+        least = WINDOWS_FROM
+    extent, deep, work = least
+    return min(m, n) >= extent and k >= deep and m * n * k >= work
 
 
 def over_windows(ops: list[Op], a: int) -> bool:

@@ -141,7 +141,7 @@ class Selection:
             return
         if op.kind == "gemm" and not op.dtype.is_complex and len(op.args) == 2:
             op.streamed = self._streams(op)
-            if op.streamed < 0 and self._is_pairwise(op):
+            if op.streamed < 0 and self._is_pairwise(i, op):
                 op.by_loop()
         if self.overwritten:
             self._keep_one_base(i, op)
@@ -183,10 +183,10 @@ class Selection:
         elif self.held[i]:
             self.pinned |= self.recipe[i]
 
-    def _is_pairwise(self, op: Op) -> bool:
-        """Whether a product would store what is virtual, its result or what an operand computes: a loop computes a
-        narrow one as fast, and BLAS has no room for a large one."""
-        pairs = [op] if self._grows(op, op.args) else []
+    def _is_pairwise(self, i: int, op: Op) -> bool:
+        """Whether a product would store what is virtual, its result or what an operand computes, and nobody wants: a
+        loop computes a narrow one as fast, and BLAS has no room for a large one."""
+        pairs = [op] if i not in self.wanted and self._grows(op, op.args) else []
         for a in op.args:
             while self.ops[a].kind == "movement" and not self.stored[a]:
                 (a,) = self.ops[a].args

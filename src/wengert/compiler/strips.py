@@ -70,6 +70,8 @@ class _Walk:
 def chains(steps: list[Any], fixed: set[int], bytes_of: dict[int, int]) -> tuple[list[int], list[Chain]]:
     """An order of the steps, and the chains among them. Steps in `fixed` overwrite what others read: nothing moves
     past them. `bytes_of`: of an element of each buffer."""
+    if sum([isinstance(s, Kernel) for s in steps]) < 2:
+        return list(range(len(steps))), []
     walks = [_walk(s) for s in steps]
     order: list[int] = []
     found: list[Chain] = []

@@ -14,7 +14,7 @@ import queue
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,15 @@ LLVM = 0.1  # seconds that loading it takes
 AGAIN = 4  # what was interpreted is expected to come this many times again
 HASTE = 1e-10  # seconds that code made in haste loses with an operation on an element, about
 BETTER = 1e-2  # seconds that are lost before better code is made
+
+
+class Request(Protocol):
+    """Code that can be made in the background. `quick`: before other code."""
+
+    quick: bool
+
+    def compile(self, wait: bool = True) -> None:
+        """Compile, unless that is done. If another thread is at it, wait or return."""
 
 
 class KernelCode:
@@ -150,18 +159,18 @@ _turns = _Turns()
 
 
 class Background:
-    """Threads that compile kernels in the order of their requests, what takes little time first: one for each
+    """Threads that compile in the order of their requests, what takes little time first: one for each
     processor but that of the caller."""
 
     def __init__(self) -> None:
-        self._queue: queue.PriorityQueue[tuple[int, int, KernelCode | None]] = queue.PriorityQueue()
+        self._queue: queue.PriorityQueue[tuple[int, int, Request | None]] = queue.PriorityQueue()
         self._number = itertools.count()
         self._threads: list[threading.Thread] = []
         self._stopped = False
         self._open = 0  # requests that are not done
         self._done = threading.Condition()
 
-    def submit(self, code: KernelCode) -> None:
+    def submit(self, code: Request) -> None:
         if self._stopped:
             return
         with self._done:
@@ -173,14 +182,14 @@ class Background:
                 self._threads.append(thread)
         self._put(code)
 
-    def _put(self, code: KernelCode | None) -> None:
+    def _put(self, code: Request | None) -> None:
         self._queue.put((0 if code is None else 1 if code.quick else 2, next(self._number), code))
 
     def _work(self) -> None:
         while (code := self._queue.get()[-1]) is not None and not self._stopped:
             self._compile(code)
 
-    def _compile(self, code: KernelCode) -> None:
+    def _compile(self, code: Request) -> None:
         try:
             with _turns:
                 code.compile(wait=False)

@@ -153,7 +153,8 @@ def _flush(cone: list[Value], wanted: list[Value], roots: list[Value], also: lis
             found.runs, seconds = _spent.pop(hash(key), (0, 0.0))
             found.behind = config.tier == "auto" and not found.finish(seconds)
         if found is not None and found.behind and not found.arrived():
-            if _patched(cone, demanded, also, found.runs > TREES_AFTER):  # as before, until all its code is there
+            patched = _patched(cone, demanded, also, found.runs > TREES_AFTER)
+            if patched is not None:  # as before, until all its code is there
                 found.want()
                 found = None
             else:
@@ -250,11 +251,12 @@ def _stitched(cone: list[Value], roots: list[Value], also: list[Value], key: tup
             _planned[name] = True
         return False
     start = time.perf_counter()
-    if not _patched(cone, roots, also, runs >= TREES_AFTER):
+    making = _patched(cone, roots, also, runs >= TREES_AFTER)
+    if making is None:
         if key is None:
             _planned[name] = True
         return False
-    _spent[name] = runs + 1, seconds + time.perf_counter() - start
+    _spent[name] = runs + 1, seconds + time.perf_counter() - start - making
     for table in (_spent, _planned, _sizes):
         if len(table) > PLANS:
             del table[next(iter(table))]
@@ -273,13 +275,14 @@ def _operations(cone: list[Value]) -> int:
     return len(cone) + sum([len(v.prim.of(v)) - 1 for v in cone if isinstance(v.prim, Composite)])
 
 
-def _patched(cone: list[Value], roots: list[Value], also: list[Value], trees: bool) -> bool:
-    """Run a program operation by operation, unless it has what should be planned, or needs too much memory."""
+def _patched(cone: list[Value], roots: list[Value], also: list[Value], trees: bool) -> float | None:
+    """Run a program operation by operation, unless it has what should be planned, or needs too much memory. The seconds
+    that were spent on patches, which are there the next time."""
     run = stitch.Stitcher(cone, [*roots, *also], trees, new_mark(), donatable)
     if not run.fits() or (config.memory_limit is not None and run.total + stitch.CHUNK > config.memory_limit):
-        return False
+        return None
     run.run()
-    return True
+    return run.making
 
 
 def plan_of(values: list[Value]) -> Plan | None:

@@ -189,7 +189,7 @@ class Executable:
         step = self._products.get(key)
         if step is None:
             step = self._products[key] = panels.step(g.dtype.np, *places, g.m, g.n, g.k, len(terms))
-            self.tables += step.tables
+            self.tables.append(step.table)
         first = len(template)
         template.extend(step.cells)
         self.pointers.append((first, self.plan.buffer_of[g.op], 0))

@@ -310,6 +310,12 @@ def processor() -> str:
     return "\n".join([platform.machine(), *dict.fromkeys(l for l in lines if l.partition(":")[0].strip() in wanted)])
 
 
+@functools.cache
+def instructions() -> frozenset[str]:
+    """What this processor can do, in the words of the system: LLVM need not be there to tell."""
+    return frozenset(processor().replace(",", " ").replace("+", " ").split())
+
+
 def _sources_digest() -> str:
     """A digest of the sources that render kernels, so that editing them cannot bring back what the old ones made."""
     package = Path(__file__).resolve().parent.parent

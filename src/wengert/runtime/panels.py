@@ -12,14 +12,16 @@ is there: the bits are a loop's, and do not depend on which operand is the wide 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from wengert.compiler.expr import BLOCK, blocks
 from wengert.compiler.places import Places
-from wengert.runtime import jit
+from wengert.runtime import codes, jit
 from wengert.runtime.blas import NO_TRANS, Operand, loads_ir
 
 ROWS = 8
@@ -280,44 +282,65 @@ done:
 
 
 class Step(NamedTuple):
-    """What a plan needs: kernel address, values of the argument cells, number of tasks, and the tables, which must
-    live as long. `swapped`: whether the right operand is the tall one."""
+    """What a plan needs: kernel address, values of the argument cells, number of tasks, and the table of offsets, which
+    must live as long. `swapped`: whether the right operand is the tall one."""
 
     kernel: int
     cells: list[int]
     tasks: int
     grain: int
-    tables: list[np.ndarray]
+    table: np.ndarray
     swapped: bool
 
 
-def _far(k: np.ndarray) -> bool:
-    """Whether elements along k mostly lie far apart."""
-    return len(k) > 1 and bool(np.median(np.abs(np.diff(k))) >= FAR)
+class _Axis(NamedTuple):
+    """Offsets along an axis, and the distance of neighbours where it is the same for all."""
+
+    offsets: np.ndarray
+    pace: int | None
+
+    @classmethod
+    def of(cls, offsets: np.ndarray) -> _Axis:
+        if len(offsets) < 2:
+            return cls(offsets, 1)
+        steps = offsets[1:] - offsets[:-1]
+        return cls(offsets, int(steps[0]) if (steps == steps[0]).all() else None)
+
+    def is_far(self) -> bool:
+        """Whether its elements mostly lie far apart."""
+        far = np.median(np.abs(np.diff(self.offsets))) if self.pace is None else abs(self.pace)
+        return bool(far >= FAR)
+
+    def lies_together(self, width: int) -> bool:
+        """Whether each group of `width` elements lies together; the last may have fewer."""
+        if self.pace is not None:
+            return self.pace == 1
+        table = self.offsets
+        places = np.arange(len(table)) % width
+        return bool((table - places == np.repeat(table[::width], width)[: len(table)]).all())
 
 
 class _Side(NamedTuple):
     """One of the two ways to compute a product: offsets of the tall operand, of the wide one, and the strides of the
     result."""
 
-    rows: np.ndarray
-    tall_k: np.ndarray
-    across: np.ndarray
-    wide_k: np.ndarray
+    rows: _Axis
+    tall_k: _Axis
+    across: _Axis
+    wide_k: _Axis
     c_row: int
     c_lane: int
 
     def mode(self, width: int) -> int:
         """How the wide operand is read."""
-        if _side_by_side(self.across, width):
-            whole = len(self.across) % width == 0
-            return _DIRECT if whole and not (_far(self.wide_k) and len(self.rows) >= 4 * ROWS) else _COPY
-        together = (np.diff(self.wide_k) == 1).all() and len(set(np.diff(self.across).tolist())) <= 1
-        return _TURN if together else _GATHER
+        if self.across.lies_together(width):
+            whole = len(self.across.offsets) % width == 0
+            return _DIRECT if whole and not (self.wide_k.is_far() and len(self.rows.offsets) >= 4 * ROWS) else _COPY
+        return _TURN if self.wide_k.pace == 1 and self.across.pace is not None else _GATHER
 
     def cycles(self, width: int) -> float:
         """What it takes, about: folding, packing, and results that are stored one by one."""
-        m, n, k = len(self.rows), len(self.across), len(self.wide_k)
+        m, n, k = len(self.rows.offsets), len(self.across.offsets), len(self.wide_k.offsets)
         fold = -(-m // ROWS) * ROWS * -(-n // width) * k
         pack = _PACKING[self.mode(width)] * n * k
         store = 0 if self.c_lane == 1 else 1.5 * m * n * -(-k // BLOCK)
@@ -332,12 +355,13 @@ class _Kind(NamedTuple):
 
 _KINDS = {np.dtype(np.float32): _Kind("float", "f32", 4), np.dtype(np.float64): _Kind("double", "f64", 8)}
 _kernels: dict[np.dtype, int] = {}
+_asked: dict[np.dtype, codes.Background] = {}  # by whom code is being made
 
 
 def lanes(dtype: np.dtype) -> int:
     """Numbers that fill a register of this processor, at least as many as `llvm_pack` transposes."""
-    features = jit.host().features.split(",")
-    return max((64 if "+avx512f" in features else 32 if "+avx" in features else 16) // dtype.itemsize, 4)
+    there = jit.instructions()
+    return max((64 if "avx512f" in there else 32 if "avx" in there else 16) // dtype.itemsize, 4)
 
 
 def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int, terms: int = 1) -> Step:
@@ -345,35 +369,28 @@ def step(dtype: np.dtype, left: Places, right: Places, m: int, n: int, k: int, t
     contiguous, batch x m x n. Cell 0 is for its address, and those from FIRST_TERM on are for its operands."""
     dtype = np.dtype(dtype)
     width = lanes(dtype)
-    plain = _Side(left.rows, left.columns, right.columns, right.rows, n, 1)
-    turned = _Side(right.columns, right.rows, left.rows, left.columns, 1, n)
+    left_rows, left_k, right_k, across = [_Axis.of(t) for t in (*left[1:3], *right[1:3])]
+    plain, turned = _Side(left_rows, left_k, across, right_k, n, 1), _Side(across, right_k, left_rows, left_k, 1, n)
     swapped = turned.cycles(width) < plain.cycles(width)
-    rows, tall_k, across, wide_k, c_row, c_lane = side = turned if swapped else plain
+    side = turned if swapped else plain
+    rows, tall_k, lanes_at, wide_k = [axis.offsets for axis in side[:4]]
     (short, long), mode = blocks(k), side.mode(width)
-    gap = int(across[1] - across[0]) if mode == _TURN and len(across) > 1 else 0
+    gap = side.across.pace or 0 if mode == _TURN and len(lanes_at) > 1 else 0
     k_all = k * terms
     task = max(TASK, len(left.batch) * m * n * k_all // TASKS)
     tile_rows = _tile(len(rows), BLOCK * dtype.itemsize, ROWS, CACHE)
-    tile_lanes = _tile(len(across), tile_rows * k_all, width, task)
+    tile_lanes = _tile(len(lanes_at), tile_rows * k_all, width, task)
     tile_rows = min(tile_rows, _tile(len(rows), tile_lanes * k_all, ROWS, task))
-    down, along = -(-len(rows) // tile_rows), -(-len(across) // tile_lanes)
+    down, along = -(-len(rows) // tile_rows), -(-len(lanes_at) // tile_lanes)
     tall, wide = (right, left) if swapped else (left, right)
-    tables = [
-        _padded(rows, ROWS),
-        tall_k,
-        tall.batch,
-        _padded(across, width),
-        wide_k,
-        wide.batch,
-        np.arange(BLOCK) * width,
-    ]
-    tables = [np.ascontiguousarray(t, np.int64) for t in tables]
-    cells = [0, *[t.ctypes.data for t in tables], len(rows), len(across), k, short, long, m * n]
-    cells += [c_row, c_lane, tile_rows, tile_lanes, down, along, mode, gap, terms]
+    lines = (_padded(rows, ROWS), tall_k, tall.batch, _padded(lanes_at, width), wide_k, wide.batch)
+    table, places = _joined(*lines, np.arange(BLOCK) * width)
+    cells = [0, *places, len(rows), len(lanes_at), k, short, long, m * n]
+    cells += [side.c_row, side.c_lane, tile_rows, tile_lanes, down, along, mode, gap, terms]
     cells += [0] * (PER_TERM * terms)
     kernel = _kernels.get(dtype) or _load(dtype)
     grain = max(TASK // 4 // max(tile_rows * tile_lanes * k_all, 1), 1)
-    return Step(kernel, cells, len(tall.batch) * down * along, grain, tables, swapped)
+    return Step(kernel, cells, len(tall.batch) * down * along, grain, table, swapped)
 
 
 def suits(dtype: np.dtype, left: Operand, m: int, n: int, k: int, tasks: int) -> bool:
@@ -399,13 +416,15 @@ def _tile(size: int, each: int, unit: int, room: int) -> int:
 
 def _padded(table: np.ndarray, unit: int) -> np.ndarray:
     """The table with its last entry repeated up to a multiple of `unit`."""
-    return np.pad(table, (0, -len(table) % unit), "edge")
+    left = -len(table) % unit
+    return np.concatenate([table, table[-1:].repeat(left)]) if left else table
 
 
-def _side_by_side(table: np.ndarray, width: int) -> bool:
-    """Whether each group of `width` elements lies together; the last may have fewer."""
-    places = np.arange(len(table)) % width
-    return bool((table - places == np.repeat(table[::width], width)[: len(table)]).all())
+def _joined(*tables: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The tables behind each other, and the addresses of their beginnings."""
+    table = np.concatenate(tables).astype(np.int64, copy=False)
+    ends = itertools.accumulate([8 * len(t) for t in tables[:-1]], initial=table.ctypes.data)
+    return table, list(ends)
 
 
 def panels_ir(dtype: np.dtype, width: int) -> str:
@@ -452,8 +471,41 @@ def _fold_ir(width: int, name: str) -> dict[str, str]:
     return {word: "\n".join(lines) for word, lines in found.items()}
 
 
+@functools.cache
+def _text(dtype: np.dtype, width: int) -> tuple[str, str]:
+    """The module for one dtype, and the key of its code."""
+    text = panels_ir(dtype, width)
+    return text, "panels " + hashlib.sha256(text.encode()).hexdigest()
+
+
 def _load(dtype: np.dtype) -> int:
-    text = panels_ir(dtype, lanes(dtype))
-    code = jit.compile_ir(text, "panels " + hashlib.sha256(text.encode()).hexdigest())
+    code = jit.compile_ir(*_text(dtype, lanes(dtype)))
     _kernels[dtype] = code.address(f"panels_{_KINDS[dtype].name}")
     return _kernels[dtype]
+
+
+class _Request:
+    """The kernel for one dtype, made in the background: it is what new programs wait for."""
+
+    quick = True
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+
+    def compile(self, wait: bool = True) -> None:
+        """Compile, or wait for another thread that does."""
+        _load(self.dtype)
+
+
+def there(dtype: np.dtype, ask: bool) -> bool:
+    """Whether products of a dtype can run now: their code is here, or on disk. `ask` to have it made if not."""
+    dtype = np.dtype(dtype)
+    if dtype in _kernels or dtype not in _KINDS:
+        return dtype in _kernels
+    if jit.load_cached(_text(dtype, lanes(dtype))[1]) is not None:
+        _load(dtype)
+        return True
+    if ask and _asked.get(dtype) is not codes.background:  # a child of this process has another
+        _asked[dtype] = codes.background
+        codes.background.submit(_Request(dtype))
+    return False

@@ -27,7 +27,8 @@ cdef class Stitcher:
     cdef public set wanted, overwritten, taking
     cdef public dict buffer
     cdef public bint trees, calls
-    cdef public Py_ssize_t total
+    cdef public Py_ssize_t total, largest
+    cdef public double making
 
     @cython.locals(v=Value, x=Value, n=Py_ssize_t, uses=list, cone=list, leaves=list)
     cpdef _number(self, Py_ssize_t mark)
@@ -42,7 +43,7 @@ cdef class Stitcher:
     cpdef bint _dies(self, Py_ssize_t o)
     @cython.locals(
         parts=list, root=list, key=list, operands=list, before=list, x=Value, part=_Part, i=Py_ssize_t,
-        inside=Py_ssize_t, depth=Py_ssize_t, size=Py_ssize_t, read=Py_ssize_t
+        inside=Py_ssize_t, depth=Py_ssize_t, size=Py_ssize_t, read=Py_ssize_t, blown_up=bint
     )
     cpdef bint _step(self, Value v, Py_ssize_t role)
     @cython.locals(nbytes=Py_ssize_t)

@@ -8,6 +8,7 @@ are those of the fused plan. What is large, or blows small arrays up to large on
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -32,14 +33,15 @@ from wengert.record.primitive import (
     Source,
 )
 from wengert.record.value import ALONE, Value, counters, fill, references, regions
-from wengert.runtime import blas, interrupts, threads, trace
+from wengert.runtime import blas, interrupts, jit, panels, threads, trace
 from wengert.runtime.buffers import ALIGN, Buffer, pool
 from wengert.runtime.execute import SLAB, Executable, by_terms, fill_numbers, views_of
 from wengert.runtime.light import let_go
 from wengert.runtime.temporaries import Temporaries
 
 LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
-BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise
+BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise,
+# unless something as large is stored already (the gradient of a matrix, from few rows)
 DEPTH = 8  # movements that a patch reads through; longer chains are cut by a copy
 CELLS = 1 << 15  # of one native call
 REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again within a run
@@ -180,10 +182,12 @@ class Stitcher:
         self.cone = cone
         self.trees = trees
         self.leaves: list[Value] = []
+        self.making = 0.0  # seconds that making patches takes
         self._number(mark)
         counts = zip(self.leaves, references(self.leaves), self.uses[len(cone) :], strict=True)
         self.donatable = [n <= ALONE + used and x.index not in self.pinned and donatable(x) for x, n, used in counts]
         self.values = [*cone, *self.leaves]
+        self.largest = max([_numel(x.shape) for x in self.leaves], default=0)
         self.kept += [False] * len(self.leaves)
         self.wanted = {v.index for v in wanted}
         for i in self.wanted:
@@ -237,6 +241,8 @@ class Stitcher:
         """Note v as a part of what reads it, if it can be."""
         i, prim = v.index, v.prim
         if role == SOURCE:
+            if prim.name == "full" and 1 < _numel(v.shape) <= BLOWN_UP:
+                return False  # a product of equal numbers would be a kernel of its own
             static = v.slots if prim.name == "full" and body.is_static(v.slots[0]) else ()
             self.parts[i] = _Part((prim, v.shape, v.dtype, static), [], list(v.slots), 0)
             return True
@@ -293,7 +299,8 @@ class Stitcher:
         self._append(x, list(part.key), part.operands, part.slots, _numel(x.shape))
         for v in reversed(chain):
             self.parts[v.index] = None
-            self._inline(v, _roles[v.prim])
+            if not self._inline(v, _roles[v.prim]):
+                self._step(v, _roles[v.prim])
 
     def _dies(self, o: int) -> bool:
         """Whether nobody needs the value after this run."""
@@ -327,7 +334,8 @@ class Stitcher:
         if size > BLOWN_UP:
             read = sum([_numel(self.values[o].shape) for o in operands])
             inner = max([_numel(p.shape) for p in prim.of(v)]) if isinstance(prim, Composite) else 0
-            if max(size, inner) > LARGEST or size >= config.virtual_ratio * max(read, 1):
+            blown_up = size >= config.virtual_ratio * max(read, 1) and size > self.largest
+            if blown_up or max(size, inner) > LARGEST:
                 return False
         if role == POINT:
             i = v.index
@@ -429,7 +437,9 @@ class Stitcher:
             key = tuple(parts)
             patch = _patches.get(key)
             if patch is None:
+                start = time.perf_counter()
                 patch = _keep(key, _make(v, key, self.parts))
+                self.making += time.perf_counter() - start
                 patch.made.expect()
             self.patches.append(patch)
 
@@ -550,7 +560,9 @@ def _make(v: Value, key: tuple, parts: list[_Part | None]) -> Patch:
     copy(v, root=True)
     for i, x in enumerate((*leaves, *cone)):
         x.index = i
-    built = program.build(cone, leaves, [len(leaves) + len(cone) - 1], [], blas.suits)  # type: ignore[arg-type]
+    wanted = [len(leaves) + len(cone) - 1]
+    panelled = panels.there(v.dtype.wide.np, jit.is_loaded() or _interpreted > PATIENCE)
+    built = program.build(cone, leaves, wanted, [], blas.suits, panelled)  # type: ignore[arg-type]
     numbers = body.static_numbers(cone)
     donatable = [False] * len(leaves)
     if key[-1] is True:
