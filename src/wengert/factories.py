@@ -67,7 +67,7 @@ def sizes_in(name: str, size: tuple, options: Options) -> Shape:
 
 def made(v: Value, options: Options) -> Tensor:
     """A new tensor with value v, which nobody else has, made as the options say, for the call of our caller."""
-    if options:
+    if options and (len(options) > 1 or "requires_grad" not in options):
         _check(options)
     stamp(v)
     if recorder().inference:

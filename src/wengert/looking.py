@@ -9,7 +9,7 @@ import numpy as np
 
 from wengert import storage
 from wengert.dtypes import bfloat16
-from wengert.handles import value
+from wengert.handles import current, value
 from wengert.messages import BRANCH
 from wengert.record.primitive import layer
 from wengert.record.value import Batched, recorder
@@ -32,11 +32,12 @@ def tolist(self: Tensor) -> Any:
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """The tensor's memory as an array: writes to either are seen by both."""
-    if value(self).node is not None:
+    v = current(self)
+    if v.node is not None:
         if not force and recorder().grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.detach().numpy()
-    if self.dtype is bfloat16:
+    if v.dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16: NumPy has no such type; use .float().numpy()")
     return shared_array(self)
 

@@ -73,7 +73,7 @@ def backward(
     levels = recorder().levels
     if levels and any(level.alive for level in levels):
         raise RuntimeError(IN_TRANSFORM)
-    roots = [_root(t) for t in _listed(tensors)]
+    roots = [wrap["value"](tensors)] if wrap["is_tensor"](tensors) else [_root(t) for t in _listed(tensors)]
     targets = None if inputs is None else _inputs(inputs)
     if targets is not None and not targets:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
@@ -199,7 +199,9 @@ def _root(x: Any) -> Root:
 
 
 def _weights(weights: Any, count: int) -> list:
-    out = [None] * count if weights is None else _listed(weights)
+    if weights is None:
+        return [None] * count
+    out = _listed(weights)
     if len(out) != count:
         raise RuntimeError(f"got {count} tensors and {len(out)} gradients")
     return out
@@ -221,7 +223,7 @@ def cotangents_of(roots: list[Root], weights: list) -> list[Value | None]:
             out.append(_weight(k, root, w))
             continue
         if not isinstance(root, Value) or root.node is not None:
-            if numel(root.shape) != 1:
+            if root.shape and numel(root.shape) != 1:
                 raise RuntimeError(
                     f"grad can be implicitly created only for scalar outputs: output[{k}] has a shape of"
                     f" {list(root.shape)}; reduce it, for instance with .sum(), or pass a gradient of its shape"
