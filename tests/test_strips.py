@@ -323,6 +323,17 @@ def test_a_large_result_is_lent_to_numpy():
     assert a[1, 1] == 7
 
 
+def test_lending_takes_no_memory():
+    """Nothing on the way to the array may count as reading the result."""
+    x = torch.tensor(numbers(300, 300))
+    for y in (x * 2, (x * 2).detach(), torch.tensor(numbers(300, 300))):
+        y.data_ptr()  # it is there
+        before = torch.counters.bytes_now
+        a = y.numpy()
+        assert torch.counters.bytes_now == before
+        del a
+
+
 def test_what_is_saved_for_backward_is_not_lent():
     x = torch.tensor(numbers(300, 300), requires_grad=True)
     y = x.exp()

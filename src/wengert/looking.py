@@ -39,6 +39,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
         return self.detach().numpy()
     if v.dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16: NumPy has no such type; use .float().numpy()")
+    del v  # which would count as reading it
     return shared_array(self)
 
 
