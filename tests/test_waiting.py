@@ -17,7 +17,7 @@ import wengert as torch
 from wengert.compiler.lower import Kernel
 from wengert.compiler.render_llvm import render
 from wengert.errors import InternalError
-from wengert.runtime import codes, evaluate, jit, loader, objects, stitch, tier0
+from wengert.runtime import codes, evaluate, jit, loader, objects, stitch, threads, tier0
 
 # Constants in memory, a call of another library, a function of its own that is rarely called, a global variable.
 MODULE = """
@@ -527,3 +527,19 @@ print(status, all(code.address for code in codes._codes.values()))
 def test_a_process_that_is_copied_while_kernels_are_compiled(tmp_path):
     """Nothing is lost: both compile what is missing; the copy takes turns of the usual length again."""
     assert in_a_new_process(FORK, tmp_path).split() == ["True", "0.005", "0", "True"]
+
+
+@pytest.mark.parametrize(("n", "kind"), [(8, "run_brief"), (200_000, "run_plan")])
+def test_only_brief_runs_keep_the_interpreter(monkeypatch, n, kind):
+    """A thread that compiles gets its turn during a run, or, as Python has it, after one: a run that lets go for a
+    microsecond wakes it in vain."""
+    monkeypatch.setattr(threads, "_threads", 1)
+    (torch.ones(3) + 1).sum().item()  # there is a pool
+    called = []
+    for name in ("run_brief", "run_plan"):
+        real = getattr(threads._native, name)
+        monkeypatch.setattr(threads._native, name, lambda *a, name=name, real=real: called.append(name) or real(*a))
+    x = torch.ones(n)
+    for _ in range(20):  # stitched, then planned
+        assert (x.exp() * 2 + x).sum().item() == pytest.approx((2 * np.e + 1) * n, rel=1e-4)
+    assert set(called) == {kind}

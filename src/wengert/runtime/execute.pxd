@@ -7,7 +7,7 @@ cdef class Executable:
     cdef public object plan, cells, program, joined, views, known, better, filling
     cdef public list codes, pointers, numbers, affine, tables, steps, calls, row_of, members, small, large, given, outputs, temporaries
     cdef dict _products
-    cdef public bint parallel, compiled, behind, quick
+    cdef public bint parallel, brief, compiled, behind, quick
     cdef public Py_ssize_t program_address, joined_address, slab, demand, entries, patience, runs, harmless, arena, places
 
     @cython.locals(

@@ -22,6 +22,7 @@ from wengert.runtime.buffers import ALIGN, Buffer, check_size, pool, widened
 from wengert.runtime.codes import KernelCode
 
 SLAB = 4096  # results up to this many bytes share a block
+BRIEF = 1e5  # operations on elements below which a run keeps the interpreter to itself: 0.1 ms
 
 
 class Executable:
@@ -63,6 +64,7 @@ class Executable:
         self._join(chains, base)
         self.calls = [k for k, step in enumerate(plan.steps) if isinstance(step, LibraryCall)]
         self.parallel = any(tasks > grain for _, tasks, grain, _ in self.steps)
+        self.brief = work < BRIEF and None not in self.codes and not self.parallel
         self.compiled = all(c is None for c in self.codes)
         self.known: Any = None  # how the program is recognised, once it ran again
         self.behind = False  # whether the program runs operation by operation until there is code for all kernels
@@ -365,7 +367,7 @@ class Executable:
             first, end = self.row_of[first], self.row_of[end]
             if first < end:
                 whole = interrupts.deferring()
-                threads.run_program(self.joined_address + 32 * first, end - first, self.parallel, whole)
+                threads.run_program(self.joined_address + 32 * first, end - first, self.parallel, whole, self.brief)
             return
         for k in range(first, end):
             self._run_step(k)

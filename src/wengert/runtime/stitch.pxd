@@ -65,7 +65,7 @@ cpdef Py_ssize_t _size(Value v)
 
 cdef class _Calls:
     cdef public list rows, cells, numbers
-    cdef public bint parallel
+    cdef public bint parallel, brief
 
     @cython.locals(cells=list, first=Py_ssize_t, at=object)
     cpdef push(

@@ -43,6 +43,7 @@ LARGEST = 1 << 20  # elements of a result; programs with larger ones are planned
 BLOWN_UP = 1 << 16  # elements of a result that is `virtual_ratio` times what it reads; with larger ones likewise,
 # unless something as large is stored already (the gradient of a matrix, from few rows)
 DEPTH = 8  # movements that a patch reads through; longer chains are cut by a copy
+FEW = 64  # kernels that one call runs without letting go of the interpreter, if each is brief
 CELLS = 1 << 15  # of one native call
 REUSE_FROM = 1 << 18  # bytes of results from which their memory is used again within a run
 CHUNK = 1 << 16  # bytes taken at once for temporaries, at least
@@ -493,6 +494,7 @@ class _Calls:
         self.cells: list[int] = []
         self.numbers: list[tuple[Patch, int, Any]] = []
         self.parallel = False
+        self.brief = True
 
     def push(
         self, patch: Patch, address: list[int], operands: list[int], result: int, slots: Any, scratch: int
@@ -523,6 +525,7 @@ class _Calls:
         for kernel, (offset, tasks, grain) in zip(patch.addresses, patch.rows, strict=True):
             self.rows += (kernel, at + offset, tasks, grain)
         self.parallel |= patch.parallel
+        self.brief &= patch.made.brief
 
     def flush(self) -> None:
         """Make the calls."""
@@ -532,9 +535,10 @@ class _Calls:
         for patch, first, slots in self.numbers:
             patch.fill_slots(_views, first, slots)
         rows = array("q", self.rows)
-        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel, interrupts.deferring())
+        brief = self.brief and len(rows) <= 4 * FEW
+        threads.run_program(rows.buffer_info()[0], len(rows) // 4, self.parallel, interrupts.deferring(), brief)
         counters.kernels_run += len(rows) // 4
-        self.rows, self.cells, self.numbers, self.parallel = [], [], [], False
+        self.rows, self.cells, self.numbers, self.parallel, self.brief = [], [], [], False, True
 
 
 _cells = array("q", bytes(8 * CELLS))  # of the native call that is put together; `evaluate` lets one run at a time

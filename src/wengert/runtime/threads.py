@@ -27,6 +27,7 @@ from wengert.runtime.pool_ir import CHAIN_HEAD, POOL_BYTES, SPIN_OFFSET, THREADS
 SPIN_NANOSECONDS = 40_000
 
 _PLAN = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int64)
+_BRIEF = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int64)
 _PLAN_ON = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int64, ctypes.c_void_p)
 _POOL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -39,6 +40,7 @@ class _Native:
         text = pool_ir(machine)
         code = jit.compile_ir(text, "pool " + hashlib.sha256(text.encode()).hexdigest())
         self.run_plan = _PLAN(code.address("run_plan"))
+        self.run_brief = _BRIEF(code.address("run_plan"))
         self.chain = code.address("chain")
         self.run_plan_on = _PLAN_ON(code.address("run_plan_on"))
         self.work = _POOL(code.address("pool_work"))
@@ -84,15 +86,20 @@ _pool: _Pool | None = None
 _threads = 0  # 0: not asked for yet
 
 
-def run_program(address: int, steps: int, parallel: bool = False, whole: bool = False) -> None:
+def run_program(address: int, steps: int, parallel: bool = False, whole: bool = False, brief: bool = False) -> None:
     """Run the `steps` steps of the plan at `address`. The pool is started at the first call that is `parallel`.
 
     The caller keeps the plan, its argument cells and all buffers alive until this returns. The GIL is released
-    meanwhile. What a signal handler raises ends the run before its time, unless it is to be done as a `whole`.
+    meanwhile, unless the run is `brief`: another thread that waits for it is woken by every release, finds it taken
+    again, and does not ask for it as long as that goes on. What a signal handler raises ends the run before its time,
+    unless it is to be done as a `whole`.
     """
     native = _native or _load()
     place = -1 if whole else 0
-    if parallel and (_threads or get_num_threads()) > 1:
+    if brief:
+        while place := native.run_brief(address, steps, place):
+            pass
+    elif parallel and (_threads or get_num_threads()) > 1:
         pool = _pool or _start()
         while place := native.run_plan_on(address, steps, place, pool.address):
             pool = _pool or _start()
