@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 import pickle
 import re
 import sys
@@ -431,3 +432,15 @@ def test_a_result_that_is_the_input_has_an_identity_of_its_own():
     assert not y.is_leaf
     y.sum().backward()
     assert x.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("number", [2, 1.5, 2j, np.float64(1.5), np.array([3.0, 5.0])], ids=repr)
+@pytest.mark.parametrize("d", [np.int64, np.float32, np.float64])
+def test_operators_with_what_is_no_tensor_on_either_side(number, d):
+    """Numbers of the tensor's kind take a short path; others, and arrays, are promoted."""
+    a = np.array([2, 4], d)
+    x = torch.tensor(a)
+    for op in (operator.add, operator.sub, operator.mul, operator.truediv):
+        with np.errstate(all="raise"):
+            np.testing.assert_allclose(op(x, number).numpy(), op(a, number), rtol=1e-6)
+            np.testing.assert_allclose(op(number, x).numpy(), op(number, a), rtol=1e-6)

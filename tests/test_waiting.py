@@ -539,7 +539,7 @@ def test_only_brief_runs_keep_the_interpreter(monkeypatch, n, kind):
     for name in ("run_brief", "run_plan"):
         real = getattr(threads._native, name)
         monkeypatch.setattr(threads._native, name, lambda *a, name=name, real=real: called.append(name) or real(*a))
-    x = torch.ones(n)
+    x = torch.tensor(np.ones(n, np.float32))
     for _ in range(20):  # stitched, then planned
         assert (x.exp() * 2 + x).sum().item() == pytest.approx((2 * np.e + 1) * n, rel=1e-4)
     assert set(called) == {kind}
