@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import wengert as torch
+from wengert.compiler.expr import PARTS
 from wengert.compiler.lower import Kernel
 from wengert.compiler.render_llvm import render
 from wengert.errors import InternalError
@@ -211,8 +212,9 @@ def test_a_kernel_is_compiled_once_whoever_asks(kernels):
         lambda: torch.rand(9, 8, 300).amax(-1),
         lambda: (torch.rand(300, 1, 3) - torch.rand(1, 200, 3)).square().sum(-1).exp().sum(1),
         lambda: torch.rand(5, 70).cumsum(1),
+        lambda: torch.rand(9, 8, 300).sum(-1),
     ],
-    ids=["elementwise", "product", "maximum", "pairs", "scan"],
+    ids=["elementwise", "product", "maximum", "pairs", "scan", "interleaved"],
 )
 def test_interpreting_takes_about_as_many_steps_as_estimated(make, kernels, monkeypatch):
     """The estimate decides whether somebody waits for LLVM; it counts nodes of tiles and elements that are folded."""
@@ -227,8 +229,9 @@ def test_interpreting_takes_about_as_many_steps_as_estimated(make, kernels, monk
 
         monkeypatch.setattr(tier0._Interpreter, name, counting)
 
-    def fold(self, x, acc, n):
-        return tier0.VISIT + (n * tier0.STEP if x.attr[0] in ("fma", "maximum") else 0)
+    def fold(self, x, acc, before, n):
+        calls = {"fma": n, "maximum": n, "interleaved": n / PARTS}
+        return tier0.VISIT + tier0.STEP * calls.get(x.attr[0], 0)
 
     counted("_node", lambda self, n: tier0.VISIT)
     counted("_write", lambda self, w: tier0.VISIT)

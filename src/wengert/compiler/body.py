@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from wengert.compiler import complex as cplx
 from wengert.compiler import division
-from wengert.compiler.expr import IDENTITY, Affine, Builder, Node, Range, forget_indices
+from wengert.compiler.expr import IDENTITY, SUMS, Affine, Builder, Node, Range, forget_indices
 from wengert.compiler.program import SHORT, UNROLL, Op
 from wengert.record.primitive import Composite, Expression, Part
 from wengert.shapes import contiguous_strides, reshape_index
@@ -352,6 +352,8 @@ class Body:
             fold = "or"
         if fold == "fma" and op.dtype.is_complex:
             x, fold = (cplx.mul(b, x[0], x[1]),), "sum"
+        if op.interleaved:
+            fold = "interleaved"
         if inside is not None:
             x = tuple([tuple([self._or_identity(inside, p, fold) for p in parts]) for parts in x])
         if fold == "fma":
@@ -375,7 +377,7 @@ class Body:
 
     def _or_identity(self, inside: Node, x: Node, fold: str) -> Node:
         source = x.args[0] if x.op == "cast" else x
-        if fold in ("sum", "fma") and source.op == "load" and source.args and source.args[0] is inside:
+        if fold in SUMS and source.op == "load" and source.args and source.args[0] is inside:
             return x  # what is not read is zero already
         return self.b.select(inside, x, self.b.const(identity(fold, x.dtype), x.dtype))
 

@@ -184,8 +184,9 @@ class Node:
     with an argument in front, the part of the Affine that is data · running: (op, Range), arguments the body: the fold
     up to and with this turn of the loop (for "affine" the arguments are: whether it is the first turn, factor, term) ·
     reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of at most 256
-    elements, each from the identity, and then the blocks, in order; "sum" and "fma" start from +0 and end by adding +0,
-    so that their result is never -0.
+    elements, each from the identity, and then the blocks, in order; "interleaved" is a sum whose blocks are folded in
+    PARTS parts, of every PARTS-th element each, before the upper half of the parts is added to the lower one until one
+    is left. SUMS start from +0 and end by adding +0, so that their result is never -0.
     """
 
     __slots__ = ("args", "attr", "dtype", "id", "mask", "op")
@@ -205,9 +206,13 @@ class Node:
 
 
 BLOCK = 256  # most elements of a reduction that are folded before they join the rest
-IDENTITY = {"sum": 0.0, "fma": 0.0, "maximum": float("-inf"), "or": False, "product": 1.0, "affine": 0.0}
+PARTS = 16  # of a block of an interleaved sum: a vector of elements that lie side by side
+PARTS_FROM = 32  # elements from which a sum along the last axis is interleaved
+SUMS = ("sum", "interleaved", "fma")
+IDENTITY = dict.fromkeys(SUMS, 0.0) | {"maximum": float("-inf"), "or": False, "product": 1.0, "affine": 0.0}
 COMBINE = {
     "sum": "add",
+    "interleaved": "add",
     "fma": "add",
     "maximum": "maximum",
     "or": "or",
@@ -447,7 +452,7 @@ class Builder:
         """A reduction over r. Under a sum the sign of a zero term is invisible (a sum starts from +0, so it is never
         -0), hence signs move out of its terms, and x - y may be read as -(y - x)."""
         sign = 1
-        if op in ("sum", "fma") and TYPES[body[0].dtype][1]:
+        if op in SUMS and TYPES[body[0].dtype][1]:
             signed = [self._stripped(b) for b in body]
             for s, _ in signed:
                 sign *= s

@@ -6,7 +6,7 @@ All of it is found once for each structure (`structure.py`) and kept, in the nam
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wengert.compiler.body import Body, Index, flat_index
 from wengert.compiler.expr import LOADS, Affine, Builder, Node, Range
@@ -37,6 +37,7 @@ class Anchor:
     axes: Axes
     level: int = 0
     reads: set[int] = field(default_factory=set)
+    rows: Any = None  # the kernel that computes it row by row, with reductions of the rows
 
     @property
     def outer(self) -> tuple[int, ...]:
@@ -126,8 +127,10 @@ class Expresser:
                     continue
                 at = self._store_index(op, index)
                 stores += [Store(a.op, at if len(parts) == 1 else at * 2 + k, p) for k, p in enumerate(parts)]
-        if maps:
+        if maps and self.ops[members[0].op].lanes:
             stores += self._flat_stores(self.ops[members[0].op], maps, body, outer)
+        elif maps:
+            stores += self._row_stores(maps, body, outer)
         return Expressed(structure, outer, body.b.ranges, stores)
 
     def _flat_stores(self, part: Op, maps: list[Anchor], body: Body, outer: list[Range]) -> list[Store]:
@@ -142,6 +145,17 @@ class Expresser:
         for a in maps:
             parts = body.define(a.op, (at,), guard)
             out += [Store(a.op, at if len(parts) == 1 else at * 2 + k, p, guard) for k, p in enumerate(parts)]
+        return out
+
+    def _row_stores(self, maps: list[Anchor], body: Body, outer: list[Range]) -> list[Store]:
+        """What is stored along the axis that the members fold."""
+        out = []
+        for a in maps:
+            op, left = self.ops[a.op], iter(outer)
+            row = [Affine.of(next(left)) if n != 1 else Affine() for n in op.shape[:-1]]
+            index = (*row, Affine.of(body.b.range("r0", op.shape[-1])))
+            (part,) = body.define(a.op, index)
+            out.append(Store(a.op, flat_index(index, op), part))
         return out
 
     def _in_order(self, i: int, op: Op, b: Builder, parts: tuple[Node, ...], index: Index) -> list[Store]:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wengert.compiler.body import NeedsBuffer
-from wengert.compiler.expr import Affine
+from wengert.compiler.expr import PARTS_FROM, Affine
 from wengert.compiler.express import Anchor, Expressed, Expresser
 from wengert.compiler.places import root_of
 from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
-from wengert.compiler.select import KERNEL_CAP, Selection
+from wengert.compiler.select import KERNEL_CAP, SIDE_BY_SIDE, Selection
 from wengert.compiler.structure import Structure, Structures, joint
 from wengert.shapes import contiguous_strides
 
@@ -40,9 +40,8 @@ class Fused:
     inlined: int = 0  # bits of operations that it computes
     unrolled: int = 0  # bits of operations that unrolled reductions repeat
     width: int = 0  # elements of its members that are computed together
-    maps: list[Anchor] = field(
-        default_factory=list
-    )  # stored inside the loop of a flat reduction over the same elements
+    # Stored inside the loop of a reduction over the same elements: of all of them, or of each row.
+    maps: list[Anchor] = field(default_factory=list)
 
 
 class Fuser:
@@ -59,11 +58,13 @@ class Fuser:
             tuple, list[Fused]
         ] = {}  # by (level, outer sizes); flat reductions also by (level, length)
 
+        self._rows: dict[tuple, list[Fused]] = {}  # that fold rows of memory, by outer sizes and length
+        self._groups: list[Fused] = []
         self._sums: dict[tuple, list[Fused]] = {}  # over rows, by outer sizes
 
     def place(self) -> list[Fused]:
         """The anchors in groups, each of which is a kernel or a call, in the order in which they run."""
-        groups: list[Fused] = []
+        groups = self._groups
         for i in sorted(self.selection.anchors):
             try:
                 if self.ops[i].kind in CALLS:
@@ -102,6 +103,7 @@ class Fuser:
             loads += self._loads_of_base(op)
         anchor.reads = {j for j, _ in loads if self.ops[j].kind != "leaf"}
         self._find_level(anchor, loads)
+        self._find_rows(anchor, loads)
         return anchor
 
     def _anchor(self, i: int, stored: list[bool]) -> Anchor:
@@ -226,6 +228,29 @@ class Fuser:
         for j, _ in loads:
             self.readers.setdefault(j, []).append(anchor.op)
 
+    def _find_rows(self, anchor: Anchor, loads: list[tuple[int, Affine]]) -> None:
+        """Whether an elementwise result is computed with reductions of its rows, in a loop after theirs."""
+        op = self.ops[anchor.op]
+        if op.kind != "elementwise" or op.dtype.is_complex or len(anchor.outer) < 2 or op.shape[-1] < PARTS_FROM:
+            return
+        if any(unit != 1 for _, unit in anchor.axes):
+            return
+        near = self._rows.get((anchor.outer[:-1], op.shape[-1]), [])
+        self._merge({g for j, _ in loads if (g := self._group_of.get(j)) in near})
+        for g in reversed(near):
+            if self._has_room(anchor, g) and all(self._on_the_way(anchor, g, j, at) for j, at in loads):
+                anchor.level, anchor.rows = g.level, g
+                return
+
+    def _on_the_way(self, anchor: Anchor, g: Fused, j: int, at: Affine) -> bool:
+        """Whether what anchor reads of j is there, or computed for the same row or element by g."""
+        if self.ops[j].kind == "leaf" or self.level(j) < g.level:
+            return True
+        if self._group_of.get(j) is not g:
+            return False
+        other = self.anchors[j]
+        return self._is_at(other, at, len(anchor.outer) if other.rows else len(anchor.outer) - 1)
+
     def _level_of_sums(self, anchor: Anchor) -> int:
         """Sums over rows wait for others that read the same rows and wait for something about each row."""
         sources = self.selection.sources[anchor.op]
@@ -237,13 +262,22 @@ class Fuser:
         return found.level if found else self._call_levels[i]
 
     def _aligned(self, anchor: Anchor, other: Anchor, at: Affine) -> bool:
-        if self.ops[other.op].kind in ALONE or anchor.outer != other.outer or at.slots:
+        if self.ops[other.op].kind in ALONE:
             return False
+        if other.rows is not None and self.ops[anchor.op].kind == "reduce" and anchor.outer == other.outer[:-1]:
+            return self._is_at(other, at, len(anchor.outer), "r0")
+        return anchor.outer == other.outer and self._is_at(other, at, len(anchor.outer))
+
+    def _is_at(self, other: Anchor, at: Affine, outer: int, *inner: str) -> bool:
+        """Whether an index is the place of the element that outer ranges, as many as said, and inner ones make."""
+        if at.slots:
+            return False
+        names = [*(f"o{k}" for k in range(outer)), *inner]
         strides = contiguous_strides(other.shape)
         scale = 2 if self.ops[other.op].dtype.is_complex else 1
         wanted = [s * unit * scale for (n, unit), s in zip(other.axes, strides, strict=True) if n != 1]
         found = {r.name: c for r, c in at.terms}
-        if [found.pop(f"o{k}", None) for k in range(len(wanted))] != wanted or found:
+        if len(wanted) != len(names) or [found.pop(name, None) for name in names] != wanted or found:
             return False
         rest = at.const // scale
         for (_, unit), s in zip(other.axes, strides, strict=True):
@@ -281,8 +315,8 @@ class Fuser:
         Groups of one level run in any order. So if what it reads is in several of them, or in a full one, it comes a
         level later.
         """
-        beside = {self._group_of[r] for r in anchor.reads if self.level(r) == anchor.level}
-        found = self._room(anchor, beside) if len(beside) < 2 else None
+        beside = self._merge({self._group_of[r] for r in anchor.reads if self.level(r) == anchor.level})
+        found = anchor.rows or (self._room(anchor, beside) if len(beside) < 2 else None)
         if found is None and beside:
             anchor.level += 1
             found = self._room(anchor, set())
@@ -290,9 +324,13 @@ class Fuser:
             found = Fused([], anchor.level)
             groups.append(found)
             self._register(anchor, found)
+        if self._folds_rows(anchor):
+            rows = self._rows.setdefault((anchor.outer, self.ops[anchor.op].length), [])
+            if found not in rows:
+                rows.append(found)
         op = self.ops[anchor.op]
         flat = found.members and op.kind == "elementwise" and self._flat_length(found) == op.numel
-        if flat:
+        if flat or anchor.rows is not None:
             found.maps.append(anchor)
         else:
             found.members.append(anchor)
@@ -301,6 +339,40 @@ class Fuser:
         found.inlined |= self.selection.inlined[anchor.op]
         found.unrolled |= self.selection.unrolled[anchor.op]
         self._group_of[anchor.op] = found
+
+    def _merge(self, found: set[Fused]) -> set[Fused]:
+        """The same groups, in one where they fold the rows of the same level and there is room: neither waits for the
+        other, and somebody waits for both."""
+        if len(found) < 2 or len({g.level for g in found}) > 1:
+            return found
+        first, *rest = sorted(found, key=lambda g: g.members[0].op)
+        if not any(all(g in rows for g in found) for rows in self._rows.values()):
+            return found
+        for g in rest:
+            if not self._fits(first, g):
+                return found
+            first.members += g.members
+            first.maps += g.maps
+            first.width += g.width
+            first.sources |= g.sources
+            first.inlined |= g.inlined
+            first.unrolled |= g.unrolled
+            for a in (*g.members, *g.maps):
+                self._group_of[a.op] = first
+            for a in g.maps:
+                a.rows = first
+            for near in (self._groups, *self._groups_at.values(), *self._rows.values(), *self._sums.values()):
+                if g in near:
+                    near.remove(g)
+        return {first}
+
+    def _fits(self, a: Fused, b: Fused) -> bool:
+        """Whether two groups may be one."""
+        if len(a.members) + len(a.maps) + len(b.members) + len(b.maps) > MEMBERS or a.width + b.width > 2 * COMPONENTS:
+            return False
+        if a.unrolled | b.unrolled and UNROLL * self.selection.size(a.unrolled | b.unrolled) > UNROLLED:
+            return False
+        return self.selection.size(a.inlined | b.inlined) <= NODES
 
     def _register(self, anchor: Anchor, g: Fused) -> None:
         op = self.ops[anchor.op]
@@ -311,6 +383,20 @@ class Fuser:
         if op.leading:
             self._sums.setdefault(anchor.outer, []).append(g)
 
+    def _folds_rows(self, anchor: Anchor) -> bool:
+        """Whether a reduction folds rows as they lie in memory."""
+        op = self.ops[anchor.op]
+        along = op.interleaved or op.fold == "maximum"
+        if not along or op.partial or op.axis != len(op.shape) or op.length < PARTS_FROM or op.numel < SIDE_BY_SIDE:
+            return False
+        if any(unit != 1 for _, unit in anchor.axes) or not anchor.outer:
+            return False
+        for _, at in self.loads(anchor):
+            found = {r.name: c for r, c in at.ranges}
+            if found.pop("r0", 0) == 1 and any(c != 1 for c in found.values()):
+                return True
+        return False
+
     def _flat_length(self, g: Fused) -> int:
         first = self.ops[g.members[0].op]
         return first.length if first.lanes else -1
@@ -319,7 +405,6 @@ class Fuser:
         """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result
         over the very elements that a flat reduction folds is stored on the way."""
         op, sources = self.ops[anchor.op], self.selection.sources[anchor.op]
-        unrolled = self.selection.unrolled[anchor.op]
         if op.kind in ALONE:
             return None
         if op.kind == "elementwise" and len(anchor.shape) == 1:
@@ -329,13 +414,19 @@ class Fuser:
         for g in self._groups_at.get((anchor.level, anchor.outer), ()):
             if (g not in beside) if beside else not g.sources & sources:
                 continue
-            if (g.width + anchor.width > 2 * COMPONENTS and anchor.outer) or len(g.members) >= MEMBERS:
+            if g.width + anchor.width > 2 * COMPONENTS and anchor.outer:
                 continue
-            if unrolled and UNROLL * self.selection.size(g.unrolled | unrolled) > UNROLLED:
-                continue
-            if self.selection.size(g.inlined | self.selection.inlined[anchor.op]) <= NODES:
+            if self._has_room(anchor, g):
                 return g
         return None
+
+    def _has_room(self, anchor: Anchor, g: Fused) -> bool:
+        unrolled = self.selection.unrolled[anchor.op]
+        if len(g.members) + len(g.maps) >= MEMBERS:
+            return False
+        if unrolled and UNROLL * self.selection.size(g.unrolled | unrolled) > UNROLLED:
+            return False
+        return self.selection.size(g.inlined | self.selection.inlined[anchor.op]) <= NODES
 
 
 def call_operands(ops: list[Op], stored: list[bool], op: Op) -> list[int]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from wengert.compiler import llvm_maximum, llvm_pack
 from wengert.compiler.body import identity
-from wengert.compiler.expr import COMBINE, Node, Range, guard_of
-from wengert.compiler.llvm_apart import Apart
+from wengert.compiler.expr import COMBINE, SUMS, Node, Range, guard_of
+from wengert.compiler.llvm_along import Along, is_long
 from wengert.compiler.llvm_ops import constant, emit_op, llvm_type
 from wengert.compiler.lower import Block, Loop, Write
 from wengert.compiler.order import read_soon
@@ -16,20 +16,16 @@ UNROLLED = 120  # nodes in a loop's body up to which two elements are folded in 
 CROWDED = 8  # accumulators from which one register of rows is enough
 
 
-def _is_long(n: Node) -> bool:
-    """Whether folding one number into a reduction takes so many instructions that a loop folds parts of it."""
-    return n.attr[0] == "maximum" and n.dtype in ("f32", "f64")
-
-
-class Loops(Apart):
+class Loops(Along):
     """Also: everything about loops."""
-
-    _block: Callable[[Block], None]
 
     def _loop(self, loop: Loop) -> None:
         """Blocks of elements: inner accumulators start at the identity and join the outer ones after it."""
-        if not loop.reduces:
+        if not loop.reduces and self.k.along is None:
             self._walk(loop)
+            return
+        if not loop.reduces:
+            self._fold_along(loop, "0", self._cell(self.k.sizes[loop.range]))
             return
         if self.k.parts is not None:
             self._go_on(loop, self.k.parts)
@@ -49,6 +45,7 @@ class Loops(Apart):
         longer = self._let(f"icmp slt i64 {start}, {edge}")
         length = self._let(f"select i1 {longer}, i64 {more}, i64 {short}")
         self._emit(f"{start_next} = add i64 {start}, {length}")
+        self.begins[loop.range] = start
         partial = self._fold_block(loop, start, start_next, types, zeros)
         for n, (now, then), block_total in zip(loop.reduces, totals, partial, strict=True):
             self._join(n, now, block_total, then)
@@ -63,7 +60,7 @@ class Loops(Apart):
         for n, t, zero, (_, then) in zip(loop.reduces, types, zeros, totals, strict=True):
             self.names[n.id] = self._let(f"phi {t} [ {zero}, %{before} ], [ {then}, %{end} ]")
         for n in loop.reduces:
-            if n.attr[0] in ("sum", "fma") and n.dtype in ("f32", "f64"):
+            if n.attr[0] in SUMS and n.dtype in ("f32", "f64"):
                 zero = constant(0.0, n.dtype, self._width(n))
                 self.names[n.id] = self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {self.names[n.id]}, {zero}")
 
@@ -128,7 +125,18 @@ class Loops(Apart):
         return out
 
     def _fold_block(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
-        """The accumulators after elements start..stop. Rows that lie apart are packed, some elements at a time."""
+        """The accumulators after a block's elements start..stop. Rows that lie apart are packed, some elements at a
+        time."""
+        if self.k.along is not None:
+            return self._fold_along(loop, start, stop)
+        for n in loop.reduces:
+            if n.attr[0] == "interleaved":
+                self._clear_parts(n)
+        then = self._fold_packed(loop, start, stop, types, zeros)
+        names = zip(loop.reduces, then, strict=True)
+        return [self._join_parts(n) if n.attr[0] == "interleaved" else x for n, x in names]
+
+    def _fold_packed(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
         apart = self._apart(loop)
         if not apart:
             return self._fold_some(loop, start, stop, types, zeros)
@@ -229,7 +237,8 @@ class Loops(Apart):
                 self._block(Block([item]))
                 if isinstance(item, Node) and item.id in kept.fills:
                     self._store_kept(item, kept.fills[item.id], loop.range)
-        then = [self._fold_copies(n, state, inside) for n, state in zip(loop.reduces, now, strict=True)]
+        turns = list(zip(inside, counters, strict=True))
+        then = [self._fold_copies(n, state, turns, loop.range) for n, state in zip(loop.reduces, now, strict=True)]
         self.names, self.spread = outside, around
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {copies}")
@@ -246,23 +255,31 @@ class Loops(Apart):
 
     def _states(self, n: Node, t: str, given: str) -> list[tuple[str, str]]:
         """What a loop carries for a reduction: types, and what they start from."""
-        return llvm_maximum.starts(n.dtype, self._width(n)) if _is_long(n) else [(t, given)]
+        if n.attr[0] == "interleaved":
+            return []  # they are in memory
+        return llvm_maximum.starts(n.dtype, self._width(n)) if is_long(n) else [(t, given)]
 
-    def _fold_copies(self, n: Node, state: list[str], inside: list[dict[int, str]]) -> list[str]:
-        """What is carried after a turn of the loop, in which the names of nodes are those of each copy."""
-        if _is_long(n):
+    def _fold_copies(self, n: Node, state: list[str], turns: list[tuple[dict[int, str], str]], r: Range) -> list[str]:
+        """What is carried after a turn of the loop, with the names of nodes and the counter of each copy."""
+        if n.attr[0] == "interleaved":
+            for self.names, self.counters[r] in turns:
+                self._add_to_part(n, r)
+            return []
+        if is_long(n):
             numbers, lanes = [], self._width(n)
-            for self.names in inside:
+            for self.names, _ in turns:
                 numbers.append(self._operand(n.args[0], lanes))
             return llvm_maximum.fold(self._let, n.dtype, lanes, state, numbers)
         (now,) = state
-        for self.names in inside:
+        for self.names, _ in turns:
             now = self._fold(n, now)
         return [now]
 
     def _folded(self, n: Node, state: list[str], given: str) -> str:
         """The accumulator after the loop."""
-        if not _is_long(n):
+        if n.attr[0] == "interleaved":
+            return given
+        if not is_long(n):
             return state[0]
         number = llvm_maximum.finish(self._let, n.dtype, self._width(n), state)
         return self._combine("maximum", n, [given, number], self._fresh)

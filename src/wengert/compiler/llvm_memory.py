@@ -29,10 +29,11 @@ class Rows:
     slot: str  # bytes of it for each number
     tile: str  # elements of a turned range that are walked at once
     few: str  # how many of the rows side by side there are
-    mask: str  # these rows, as a vector
+    mask: str  # these rows, as a vector; "" for all
 
     def __init__(self, k: Kernel, lanes: int, has: Instructions) -> None:
         self.k = k
+        self.lane = k.along or k.lane  # the range whose elements are side by side
         self.lanes = lanes
         self.has = has
         self.lines: list[str] = []
@@ -44,6 +45,8 @@ class Rows:
         self.used: set[tuple[str, str]] = set()
         self.shifts: dict[Number, list[str]] = {}  # of rows, by stride
         self.bases: dict[tuple, str] = {}  # of addresses inside loops: (offset, terms over outer ranges)
+        self.asked: set[int] = set()  # loads that ask for the next row
+        self.begins: dict[Range, str] = {}  # of reduced ranges: where the present block begins
         self.blocks: dict[Range, tuple[str, str, str]] = {}  # of reduced ranges: lengths, and where the longer ones end
         self.packs: set[str] = set()  # functions that pack rows
         self.packed: dict[int, tuple[str, str, Range]] = {}  # loads of packed rows: buffer, first element, loop
@@ -85,7 +88,7 @@ class Rows:
     # -- operands --
 
     def _varies(self, n: Node) -> bool:
-        return self.k.lane is not None and self.lanes > 1 and bool(n.mask & self.k.lane.bit)
+        return self.lane is not None and self.lanes > 1 and bool(n.mask & self.lane.bit)
 
     def _width(self, n: Node) -> int:
         return self.lanes if self._varies(n) else 1
@@ -143,7 +146,7 @@ class Rows:
         return self._let(f"getelementptr {MEMORY[a.dtype][0]}, ptr {self._cell(a.pointer)}, i64 {offset}")
 
     def _lane_step(self, a: Address) -> Number:
-        return a.coefficient(self.k.lane) if self.k.lane is not None and self.lanes > 1 else ("=", 0)
+        return a.coefficient(self.lane) if self.lane is not None and self.lanes > 1 else ("=", 0)
 
     def _pack(self, n: Node, slot: int, count: str) -> str:
         """The buffer of this slot with `count` elements of all rows, from the loop's present one on. Node n is what is
@@ -167,21 +170,37 @@ class Rows:
         loops = [x for x in self.k.row.items if isinstance(x, Loop) and x.kept.fills]
         if loops:
             size = max(MEMORY[n.dtype][1] for x in loops for n in x.nodes if n.id in x.kept.fills)
-            self.slot = self._let(f"mul i64 {self._cell(self.k.sizes[loops[0].range])}, {size * self.lanes}")
+            count = self._cell(self.k.sizes[loops[0].range])
+            if self.k.along:
+                count = self._let(f"add i64 {count}, {self.lanes}")  # the last vector may reach beyond
+            self.slot = self._let(f"mul i64 {count}, {size * self._kept_lanes}")
             self.room = self._let(f"alloca i8, i64 {self._let(f'mul i64 {self.slot}, {self.k.slots}')}, align 64")
 
+    @property
+    def _kept_lanes(self) -> int:
+        """Numbers that are kept of each element."""
+        return 1 if self.k.along else self.lanes
+
     def _kept_at(self, n: Node, slot: int, r: Range) -> str:
-        at = self._let(f"mul i64 {self.counters[r]}, {self.lanes * MEMORY[n.dtype][1]}")
+        at = self._let(f"mul i64 {self.counters[r]}, {self._kept_lanes * MEMORY[n.dtype][1]}")
         if slot:
             at = self._let(f"add i64 {at}, {self._let(f'mul i64 {self.slot}, {slot}')}")
         return self._let(f"getelementptr i8, ptr {self.room}, i64 {at}")
 
     def _store_kept(self, n: Node, slot: int, r: Range) -> None:
         t = llvm_type(n.dtype, self.lanes)
-        self._emit(f"store {t} {self.names[n.id]}, ptr {self._kept_at(n, slot, r)}, align 16")
+        value, p = f"{t} {self.names[n.id]}", self._kept_at(n, slot, r)
+        if not self.k.along:
+            self._emit(f"store {value}, ptr {p}, align 16")
+        elif not self.mask:
+            self._emit(f"store {value}, ptr {p}, align 4")
+        else:  # what comes next may still be read from this slot
+            kind, mask = f"v{self.lanes}{n.dtype}", f"<{self.lanes} x i1> {self.mask}"
+            self._emit(f"call void @llvm.masked.store.{kind}.p0({value}, ptr {p}, i32 4, {mask})")
 
     def _load_kept(self, n: Node, slot: int, r: Range) -> str:
-        return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(n, slot, r)}, align 16")
+        align = 4 if self.k.along else 16
+        return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(n, slot, r)}, align {align}")
 
     def _load_packed(self, n: Node) -> str:
         """The rows of the loop's present element, side by side; nothing for what is read within a packed product."""
@@ -212,15 +231,18 @@ class Rows:
             lanes = self.lanes
             mask = self.mask
             if guard is not None:
-                mask = self._let(f"and <{lanes} x i1> {mask}, {self._operand(guard, lanes)}")
+                held = self._operand(guard, lanes)
+                mask = self._let(f"and <{lanes} x i1> {mask}, {held}") if mask else held
             p = self._pointer(a, base)
-            if n.id in self.k.ahead:
-                self._ask(p, self.k.ahead[n.id], lanes * size)
+            if self.k.along is not None:
+                self._ask_next_row(n, a, p, lanes * size)
             vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
             # As a call, not as a load: the last rows must not read past the buffer.
             value = self._let(
                 f"call {vt} @llvm.masked.load.{kind}.p0(ptr {p}, i32 {size}, <{lanes} x i1> {mask}, {vt}"
                 " zeroinitializer)"
+                if mask
+                else f"load {vt}, ptr {p}, align {size}"
             )
         else:
             lanes = self.lanes
@@ -230,11 +252,15 @@ class Rows:
         zero = "0" if lanes == 1 else "zeroinitializer"
         return self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {value}, {zero}")
 
-    def _ask(self, p: str, ahead: int, nbytes: int) -> None:
-        """Ask for as many bytes as are read here, further on."""
+    def _ask_next_row(self, n: Node, a: Address, p: str, nbytes: int) -> None:
+        """Ask for the next row where a row is read first: it may begin a page, beyond which processors do not look."""
+        step = a.coefficient(self.k.lane) if self.k.lane is not None else ("=", 0)
+        if n.id in self.asked or step == ("=", 0):
+            return
+        self.asked.add(n.id)
         for line in range(0, nbytes, LINE):
-            at = self._let(f"add i64 {self._cell(ahead)}, {line}")
-            q = self._let(f"getelementptr i8, ptr {p}, i64 {at}")
+            q = self._let(f"getelementptr {MEMORY[a.dtype][0]}, ptr {p}, i64 {self._plain(step)}")
+            q = self._let(f"getelementptr i8, ptr {q}, i64 {line}")
             self._emit(f"call void @llvm.prefetch.p0(ptr {q}, i32 0, i32 2, i32 1)")
 
     def _load_one(self, a: Address, n: Node, base: str, guard: Node | None) -> str:
@@ -311,7 +337,7 @@ class Rows:
         a = w.address
         t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
-        lanes = self.lanes if self.k.lane is not None else 1
+        lanes = self._lanes_at(a)
         value = self._operand(w.node, lanes)
         base = self._sum(a.offset, a.coefficients)
         if w.data is not None:
@@ -329,10 +355,13 @@ class Rows:
             self._emit(f"store <{lanes} x {t}> {value}, ptr {room}, align {size}")
             self.waiting.append((w, room, base))
             return
+        p = self._pointer(a, base)
+        if not self.mask and w.guard is None:
+            self._emit(f"store <{lanes} x {t}> {value}, ptr {p}, align {size}")
+            return
         whole, part, after = (self._new_label(s) for s in ("whole", "part", "stored"))
         vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
         mask, full = self._store_mask(w)
-        p = self._pointer(a, base)
         self._emit(f"br i1 {full}, label %{whole}, label %{part}")
         self._start(whole)
         self._emit(f"store {vt} {value}, ptr {p}, align {size}")
@@ -341,6 +370,11 @@ class Rows:
         self._emit(f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})")
         self._emit(f"br label %{after}")
         self._start(after)
+
+    def _lanes_at(self, a: Address) -> int:
+        """Elements that are stored together."""
+        one = self.lane is None or (self.k.along is not None and self._lane_step(a) == ("=", 0))
+        return 1 if one else self.lanes
 
     def _joined(self, w: Write, base: str, step: Number, value: str, lanes: int) -> str:
         """What is there, joined with what is written."""
@@ -351,7 +385,7 @@ class Rows:
     def _there(self, a: Address, base: str, step: Number) -> str:
         """What is stored where something will be."""
         t, size, mangled = MEMORY[a.dtype]
-        lanes = self.lanes if self.k.lane is not None else 1
+        lanes = self._lanes_at(a)
         if lanes == 1:
             there = self._let(f"load {t}, ptr {self._pointer(a, base)}")
         elif step == ("=", 1):
@@ -369,7 +403,9 @@ class Rows:
     def _store_mask(self, w: Write) -> tuple[str, str]:
         """The rows to store, and whether these are all of them."""
         if w.guard is None:
-            return self.mask, "%full"
-        mask = self._let(f"and <{self.lanes} x i1> {self.mask}, {self._operand(w.guard, self.lanes)}")
+            return self.mask, "false" if self.k.along else "%full"
+        mask = self._operand(w.guard, self.lanes)
+        if self.mask:
+            mask = self._let(f"and <{self.lanes} x i1> {self.mask}, {mask}")
         bits = self._let(f"bitcast <{self.lanes} x i1> {mask} to i{self.lanes}")
         return mask, self._let(f"icmp eq i{self.lanes} {bits}, -1")

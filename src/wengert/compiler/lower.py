@@ -8,10 +8,11 @@ two runs of the same kernel: pointers, sizes, strides, offsets, numbers. The pri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
-from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Affine, Node, Range, guard_of
+from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, PARTS, PARTS_FROM, TYPES, Affine, Node, Range, guard_of
 from wengert.compiler.express import Expressed, Store, stored_by
 from wengert.compiler.keep import Kept, keep
 from wengert.compiler.structure import Structure
@@ -59,6 +60,12 @@ class Loop:
     kept: Kept = field(default_factory=Kept)
 
     @property
+    def roots(self) -> list[Node]:
+        """What it folds and writes."""
+        written = [n for x in self.block.items if isinstance(x, Write) for n in x.roots]
+        return [a for n in self.reduces for a in n.args] + written
+
+    @property
     def nodes(self) -> list[Node]:
         """What it computes in each turn, where it is free of loops and writes."""
         return [n for n in self.block.items if isinstance(n, Node)]
@@ -100,7 +107,7 @@ class Kernel:
     slots: int  # of what loops of a row keep for each other
     parts: Range | None = None  # an outer range over parts of its loop, which go on from what is stored
     part: int = 0  # cell: elements in a part
-    ahead: dict[int, int] = field(default_factory=dict)  # of load nodes, by id, cell: bytes from there to what is next
+    along: Range | None = None  # a reduced range whose elements a renderer computes side by side, instead of rows
     text: str = ""
 
     @property
@@ -110,6 +117,8 @@ class Kernel:
         if len(loops) != 1 or self.turned is not None or self.lane is None:
             return False
         loop = loops[0]
+        if any(n.attr[0] == "interleaved" for n in loop.reduces):
+            return False
         nodes = [x.node for x in self.row.items if isinstance(x, Write) and x.guard is None and not x.fold]
         plain = len(nodes) + 1 == len(self.row.items) and {n.id for n in nodes} == {n.id for n in loop.reduces}
         return plain and len(loop.nodes) == len(loop.block.items) and self.cells[self.sizes[loop.range]][1] <= BLOCK
@@ -123,20 +132,6 @@ class Kernel:
         self.cells += [("int", 1), ("int", self.cells[self.sizes[loop.range]][1])]
         self.sizes, self.part = self.sizes | {self.parts: len(self.cells) - 2}, len(self.cells) - 1
         self.text = Printer(self).text()
-
-    def reach(self, buffer: int, nbytes: int) -> bool:
-        """Let loads of this buffer, in a kernel without loops, ask for what lies so many bytes ahead; whether there are
-        such loads."""
-        if self.lane is None or self.turned is not None or any(isinstance(x, Loop) for x in self.row.items):
-            return False
-        loads = [x for x in self.row.items if isinstance(x, Node) and x.op == "load" and guard_of(x) is None]
-        places = [(n.id, self.addresses[n.id]) for n in loads]
-        found = [i for i, a in places if self.cells[a.pointer][1] == buffer and a.coefficient(self.lane) == ("=", 1)]
-        if found:
-            self.cells.append(("int", nbytes))
-            self.ahead = self.ahead | {found[0]: len(self.cells) - 1}
-            self.text = Printer(self).text()
-        return bool(found)
 
 
 def kernel(expressed: Expressed, structure: Structure, stored: tuple[int, ...]) -> Kernel:
@@ -206,9 +201,8 @@ class _Lowering:
         ]
         work = self._work()
         turned = self._turned(lane)
-        tasks, rows, grain = self._tasks(lane, work, turned)
         self._cell("int", self.size[lane] if lane else 1, fresh=True)
-        self._cell("int", rows, fresh=True)
+        self._cell("int", 1, fresh=True)
         sizes = {
             r: 0 if r is lane else self._cell("int", self.size[r], fresh=True) for r in [*self.outer, *self.reduced]
         }
@@ -220,10 +214,13 @@ class _Lowering:
             for s, at in zip(self.stores, self.targets, strict=True)
         ]
         entry, task, row = self._blocks(lane, writes)
+        along = self._along(lane, [entry, task, row], addresses)
+        tasks, rows, grain = self._tasks(lane, work, turned, along is not None)
+        self.cells[1] = ("int", rows)
         k = Kernel(
             self.outer, lane, entry, task, row, addresses, indices, arguments, sizes, self.cells, tasks, grain,
             work, len(self.nodes), next((k for k, n in zip((1, 2), NARROW) if lane and self.size[lane] <= n), 4),
-            turned, self._keep(row, lane, addresses),
+            turned, self._keep(row, lane, along, addresses), along=along,
         )  # fmt: skip
         k.text = Printer(k).text()
         return k
@@ -294,16 +291,36 @@ class _Lowering:
                     return r
         return None
 
-    def _tasks(self, lane: Range | None, work: float, turned: Range | None) -> tuple[int, int, int]:
+    def _along(self, lane: Range | None, blocks: list[Block], addresses: dict[int, Address]) -> Range | None:
+        """The range of the row's loops, if most of what they read that differs from row to row lies along it, and
+        vectors of its elements fold as rows do."""
+        *around, row = blocks
+        loops = [x for x in row.items if isinstance(x, Loop)]
+        if lane is None or not loops or any(isinstance(x, Loop) for b in around for x in b.items):
+            return None
+        r = loops[0].range
+        if self.size[r] < PARTS_FROM or any(x.range is not r or not _is_flat(x) for x in loops):
+            return None
+        loads = {n.id: addresses[n.id] for x in loops for n in x.nodes if n.op == "load"}
+        score = 0
+        for a in loads.values():
+            here, across = a.coefficient(r), a.coefficient(lane)
+            if here == ("=", 1):
+                score += across not in (("=", 0), ("=", 1))
+            elif here != ("=", 0) and across == ("=", 1):
+                score -= 1
+        return r if score > 0 else None
+
+    def _tasks(self, lane: Range | None, work: float, turned: Range | None, along: bool) -> tuple[int, int, int]:
         tasks = 1
         for r in self.outer:
             if r is not lane:
                 tasks *= self.size[r]
         n = self.size[lane] if lane else 1
         # Rows of a vector may reach into the next task, which stores the same there, unless it adds to what is there.
-        unit = WHOLE if any(s.fold for s in self.stores) else ROWS
+        unit = WHOLE if any(s.fold for s in self.stores) else 1 if along else ROWS
         rows = min(max(unit, -(-int(WORK / work) // unit) * unit), 8192)
-        if n <= WHOLE:
+        if n <= WHOLE and not along:
             rows = WHOLE
         tasks *= -(-n // rows)
         grain = max(int(WORK / (work * min(rows, max(n, 1)))), 1)
@@ -311,18 +328,20 @@ class _Lowering:
             grain = max(grain, TILE)
         return tasks, rows, grain
 
-    def _keep(self, row: Block, lane: Range | None, addresses: dict[int, Address]) -> int:
+    def _keep(self, row: Block, lane: Range | None, along: Range | None, addresses: dict[int, Address]) -> int:
         """Find what the loops of a row over one range keep for each other; how many slots that takes."""
-        loops = [x for x in row.items if isinstance(x, Loop) and len(x.nodes) == len(x.block.items)]
-        loops = [x for x in loops if x.range is loops[0].range]
-        if lane is None or len(loops) < 2:
+        loops = [x for x in row.items if isinstance(x, Loop) and not any(isinstance(y, Loop) for y in x.block.items)]
+        loops = [x for x in loops if x.range is loops[0].range and (along or len(x.nodes) == len(x.block.items))]
+        side = along or lane  # the range whose elements are side by side
+        if side is None or len(loops) < 2:
             return 0
 
         def apart(n: Node) -> bool:
-            return n.id in addresses and addresses[n.id].coefficient(lane) not in (("=", 0), ("=", 1))
+            return n.id in addresses and addresses[n.id].coefficient(side) not in (("=", 0), ("=", 1))
 
-        bodies = [(x.nodes, [a for n in x.reduces for a in n.args]) for x in loops]
-        kept, slots = keep(bodies, self.size[loops[0].range], lambda n: bool(n.mask & lane.bit), apart)
+        bodies = [(x.nodes, x.roots) for x in loops]
+        size = self.size[loops[0].range] // (PARTS if along else 1)
+        kept, slots = keep(bodies, size, lambda n: bool(n.mask & side.bit), apart)
         for loop, k in zip(loops, kept, strict=True):
             loop.kept = k
         return slots
@@ -371,21 +390,24 @@ class _Lowering:
             if not n.mask & self.inner:
                 levels[2 if n.mask & lane_bit else 1 if n.mask & rest else 0].append(n)
         loops = [s.loop for s in self.stores]
+        level_of = lambda mask: 2 if mask & lane_bit else 1 if mask & rest else 0  # noqa: E731
         in_order = [w for w, r in zip(writes, loops, strict=True) if r is not None]
         free = [w for w, r in zip(writes, loops, strict=True) if r is None]
-        self.inside = [
-            w for w in free if w.node.mask & self.inner or any(r.bit & self.inner for r, _ in w.address.coefficients)
-        ]
-        outside = [w for w in free if w not in self.inside]
-        entry, task, row = (self._block(nodes, 0) for nodes in levels)
+        masks = [w.node.mask | sum([r.bit for r, _ in w.address.coefficients]) for w in free]
+        outside = [w for w, mask in zip(free, masks, strict=True) if not mask & self.inner]
+        inside = [(level_of(mask), w) for w, mask in zip(free, masks, strict=True) if mask & self.inner]
+        entry, task, row = (
+            self._block(nodes, 0, [w for k, w in inside if k == level]) for level, nodes in enumerate(levels)
+        )
         row.items.extend(outside)
         if in_order:
             row.items.append(self._loop_over(next(r for r in loops if r is not None), [], in_order, 0))
         return entry, task, row
 
-    def _block(self, nodes: list[Node], active: int) -> Block:
+    def _block(self, nodes: list[Node], active: int, writes: Sequence[Write] = ()) -> Block:
         """`nodes` in an order in which loops come after what they read, one loop for all reductions over the same range
-        that do not wait for each other."""
+        that do not wait for each other. Each of the writes is made in the first loop that comes late enough, or in one
+        of its own."""
         loops: dict[tuple[int, int], list[Node]] = {}
         items: list[tuple[tuple[int, int, int], Node | Loop]] = []
         for n in nodes:
@@ -393,15 +415,18 @@ class _Lowering:
                 loops.setdefault((self.depth[n.id], n.attr[1].bit), []).append(n)
             else:
                 items.append(((self.depth[n.id], 1, n.id), n))
-        for (depth, bit), reduces in loops.items():
-            items.append(((depth, 0, bit), self._loop(reduces, active)))
+        inside: dict[tuple[int, int], list[Write]] = {}
+        for w in writes:
+            (r,) = [r for r, _ in w.address.coefficients if r.bit & self.inner]
+            least = 1 + max(self.depth[n.id] for n in w.roots)
+            depth = min([d for d, bit in loops if bit == r.bit and d >= least], default=least)
+            inside.setdefault((depth, r.bit), []).append(w)
+        ranges = {r.bit: r for r in self.reduced}
+        for depth, bit in dict.fromkeys([*loops, *inside]):
+            key = depth, bit
+            loop = self._loop_over(ranges[bit], loops.get(key, []), inside.get(key, []), active)
+            items.append(((depth, 0, bit), loop))
         return Block([x for _, x in sorted(items, key=lambda t: t[0])])
-
-    def _loop(self, reduces: list[Node], active: int) -> Loop:
-        r: Range = reduces[0].attr[1]
-        writes = [w for w in self.inside if any(q is r for q, _ in w.address.coefficients)] if not active else []
-        self.inside = [w for w in self.inside if w not in writes]
-        return self._loop_over(r, reduces, writes, active)
 
     def _loop_over(self, r: Range, reduces: list[Node], writes: list[Write], active: int) -> Loop:
         roots = [a for n in reduces for a in n.args] + [n for w in writes for n in w.roots]
@@ -416,6 +441,18 @@ class _Lowering:
         block = self._block([seen[k] for k in sorted(seen) if not seen[k].mask & self.inner & ~active], active)
         block.items.extend(writes)
         return Loop(r, reduces, block)
+
+
+def _is_flat(loop: Loop) -> bool:
+    """Whether vectors of a loop's elements fold to the same bits as one after the other."""
+    nodes = all(x.op != "running" for x in loop.nodes)
+    others = [x for x in loop.block.items if not isinstance(x, Node)]
+    plain = nodes and all(isinstance(x, Write) and not x.fold and x.data is None for x in others)
+    folds = all(
+        n.attr[0] in ("interleaved", "maximum", "or") or (n.attr[0] == "sum" and not TYPES[n.dtype][1])
+        for n in loop.reduces
+    )
+    return plain and folds
 
 
 class Printer:
@@ -446,7 +483,7 @@ class Printer:
         if r is self.k.parts:
             return f" parts of @{self.k.part} elements"
         registers = {1: " in one register", 2: " in two registers"}.get(self.k.registers, "")
-        return f" lanes{registers}" if r is self.k.lane else ""
+        return f" lanes{registers}" if r is self.k.lane and self.k.along is None else ""
 
     @staticmethod
     def _reads(loop: Loop) -> list[tuple[Node, int]]:
@@ -466,13 +503,13 @@ class Printer:
                 self.lines.append(f"{pad}{place} {item.fold}= {self._name(item.node)}{guard}")
             else:
                 note = f", kept {kept.fills[item.id]}" if item.id in kept.fills else ""
-                note += f", @{self.k.ahead[item.id]} bytes ahead" if item.id in self.k.ahead else ""
                 self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}{note}")
 
     def _loop(self, loop: Loop, depth: int) -> None:
         pad = "  " * depth
         r = self.ranges[loop.range]
         how = f"blocks of at most {BLOCK}" if loop.reduces else "in order"
+        how = f"lanes, {how}" if loop.range is self.k.along else how
         self.lines.append(f"{pad}for {r} < @{self.k.sizes[loop.range]}, {how}:")
         self.lines += [f"{pad}  {self._name(n)}:{n.dtype} = kept {slot}" for n, slot in self._reads(loop)]
         self._block(loop.block, depth + 1, loop.kept)

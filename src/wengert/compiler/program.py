@@ -7,8 +7,10 @@ reduced axis is cut first, by its length and the number of outputs only:
     fewer than 8 outputs, longer than 256      chunks of 8192, in each 32 interleaved sums of 256 elements
     fewer than 1024 outputs, 4096 and longer   chunks of 1024
 
-and the partial results are added in order. Sums over the rows of a large matrix are cut at their blocks, which changes
-no order: each is a result of its own, and can be computed with the rows that it sums.
+and the partial results are added in order; along the last axis, 256 outputs are enough for all threads. Sums of
+at least 32 elements along the last axis, with at least 8 outputs, add up their blocks in 16 parts (`Op.interleaved`).
+Sums over the rows of a large matrix are cut at their blocks, which changes no order: each is a result of its own, and
+can be computed with the rows that it sums.
 
 Reductions and products of narrow dtypes are computed in wide ones, with a cast after them: partial results are wide.
 """
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wengert.compiler.expr import BLOCK
+from wengert.compiler.expr import BLOCK, PARTS_FROM
 from wengert.dtypes import dtype
 from wengert.record.primitive import (
     TABLE,
@@ -42,6 +44,8 @@ from wengert.record.value import Value
 from wengert.shapes import Shape, broadcast, numel
 
 CHUNK, LANES, SPLIT = 8192, 32, 1024
+ROWS = 256  # outputs from which sums along the last axis are not cut
+FEW = 8  # outputs: fewer fill no vector
 UNROLL = 16  # a reduction within a loop is written out up to this length
 SHORT = 4  # others up to this one: their loops are kernels for all lengths, such as sizes of batches
 TALL = 1 << 18  # elements of a matrix from which sums over its rows are cut at their blocks
@@ -93,6 +97,14 @@ class Op:
         if self.kind in ("embed", "write") or (self.kind == "movement" and self.prim.name == "slice"):
             return range(self.slot, self.slot + len(self.static[0]))
         return range(self.slot, self.slot + {"full": 1, "iota": 2}.get(self.kind, 0))
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether the terms of its sums lie side by side, as far as shapes tell: they are along the last axis."""
+        if self.fold != "sum" or self.kind != "reduce" or self.lanes or self.leading or self.numel < FEW:
+            return False
+        last, length = (len(self.shape) - 1, self.chunk) if self.partial else (len(self.shape), self.length)
+        return self.axis == last and length >= PARTS_FROM and self.dtype.machine in ("f32", "f64")
 
     @property
     def partial(self) -> bool:
@@ -279,14 +291,15 @@ def _kind(v: Any) -> str:
     return "embed" if len(v.prim.inputs) == 1 and all(s == 1 for s in v.static[0]) else "write"
 
 
-def _cut(n: int, outputs: int) -> bool:
-    """Whether a reduction is cut into partial ones."""
-    return (n > 256 and outputs < 8) or (n >= 4096 and outputs < 1024)
+def _cut(n: int, outputs: int, enough: int = 1024) -> bool:
+    """Whether a reduction is cut into partial ones; so many outputs are enough for all threads."""
+    return (n > 256 and outputs < FEW) or (n >= 4096 and outputs < enough)
 
 
 def _reduction(ops: list[Op], op: Op) -> None:
     n, outputs = op.length, op.numel
-    if not _cut(n, outputs):
+    along = op.fold != "fma" and op.axis == len(op.shape)  # work enough in each row, side by side
+    if not _cut(n, outputs, ROWS if along else 1024):
         if _is_tall(ops, op):
             size = n // -(-n // BLOCK)
             ops.append(_part(op, (n // size,), size, 0, leading=True))
@@ -294,7 +307,7 @@ def _reduction(ops: list[Op], op: Op) -> None:
             op.value = value
         ops.append(op)
         return
-    if outputs < 8:
+    if outputs < FEW:
         chunks = -(-n // CHUNK)
         part = _part(op, (chunks, LANES), CHUNK, LANES)
         ops.append(part)

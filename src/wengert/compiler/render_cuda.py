@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from wengert.compiler.body import identity
 from wengert.compiler.cuda_ops import MEMORY, SCALARS, constant, define_functions, expression, prelude
-from wengert.compiler.expr import COMBINE, ELEMENTARY, LOADS, TYPES, Node, Range, guard_of
+from wengert.compiler.expr import COMBINE, ELEMENTARY, LOADS, PARTS, SUMS, TYPES, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.lower import Address, Block, Kernel, Loop, Number, Printer, Write
 
@@ -174,18 +174,30 @@ class _Renderer:
         self._emit(depth, f"for (long long {j}_from = 0, {j}_to; {j}_from < {size}; {j}_from = {j}_to) {{")
         self._emit(depth + 1, f"{j}_to = w_block_end({j}_from, {size});")
         for n, _, part in names:
-            self._emit(depth + 1, f"{SCALARS[n.dtype]} {part} = {constant(identity(n.attr[0], n.dtype), n.dtype)};")
+            parts = f"[{PARTS}]" if n.attr[0] == "interleaved" else ""
+            start = "{}" if parts else constant(identity(n.attr[0], n.dtype), n.dtype)
+            self._emit(depth + 1, f"{SCALARS[n.dtype]} {part}{parts} = {start};")
         self._emit(depth + 1, f"for (long long {j} = {j}_from; {j} < {j}_to; ++{j}) {{")
         self._block(loop.block, depth + 2)
         for n, _, part in names:
-            self._emit(depth + 2, f"{part} = {self._folded(n, part)};")
+            at = f"{part}[({j} - {j}_from) % {PARTS}]" if n.attr[0] == "interleaved" else part
+            self._emit(depth + 2, f"{at} = {self._folded(n, at)};")
         self._emit(depth + 1, "}")
         for n, total, part in names:
+            if n.attr[0] == "interleaved":
+                self._join_parts(n, part, depth + 1)
+                part = f"{part}[0]"
             self._emit(depth + 1, f"{total} = {self._combine(COMBINE[n.attr[0]], n, total, part)};")
         self._emit(depth, "}")
         for n, total, _ in names:
-            if n.attr[0] in ("sum", "fma") and TYPES[n.dtype][1]:
+            if n.attr[0] in SUMS and TYPES[n.dtype][1]:
                 self._emit(depth, f"{total} = {self._combine('add', n, total, constant(0.0, n.dtype))};")
+
+    def _join_parts(self, n: Node, part: str, depth: int) -> None:
+        """The sum of a block in the first of its parts."""
+        self._emit(depth, f"for (int half = {PARTS // 2}; half; half /= 2)")
+        both = self._combine("add", n, f"{part}[p]", f"{part}[p + half]")
+        self._emit(depth + 1, f"for (int p = 0; p < half; ++p) {part}[p] = {both};")
 
     def _walk(self, loop: Loop, size: str, j: str, depth: int) -> None:
         """A loop for what its block writes; what runs along it (s7) is declared before."""

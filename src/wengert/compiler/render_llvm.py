@@ -3,13 +3,13 @@
 A kernel is `void kernel(ptr args, i64 lo, i64 hi)` over its tasks (docs/design.md, Native interface). Rows are
 computed `lanes` at a time; what does not depend on the row is scalar. The last rows of a block are masked: their loads
 read nothing or element 0 of the buffer, their stores are skipped. The number of lanes never changes a bit, because a
-row's additions do not depend on its neighbours.
+row's additions do not depend on its neighbours. Kernels along rows take elements of a row instead (`llvm_along`).
 """
 
 from __future__ import annotations
 
 from wengert.compiler import llvm_pack
-from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, Node, Range, guard_of
+from wengert.compiler.expr import BLOCK, ELEMENTARY, LOADS, PARTS, Node, Range, guard_of
 from wengert.compiler.halves import converts
 from wengert.compiler.llvm_apart import MANY
 from wengert.compiler.llvm_loops import CROWDED, Loops
@@ -29,6 +29,8 @@ def lanes_of(k: Kernel, vector_bytes: int) -> int:
     """Rows side by side: as many registers as fit beside the accumulators. A row's operations wait for each other, and
     only those of other rows fill the processor meanwhile: a chain with a tanh runs 1.8 times as fast on four registers
     as on two (Zen 3)."""
+    if k.along is not None:
+        return PARTS
     if k.lane is None:
         return 1
     loops = loops_of(k.row)
@@ -218,7 +220,7 @@ class _Renderer(Loops):
         self._start("row")
         self._emit(f"%i = phi i64 [ {start}, %{before} ], [ %i.next, %row.end ]")
         self.counters[lane] = "%i"
-        if self.lanes > 1:
+        if self.lanes > 1 and self.k.along is None:
             self._emit(f"%left = sub i64 {self._cell(0)}, %i")
             self._emit(f"%full = icmp sge i64 %left, {self.lanes}")
             self.few = self._let(f"select i1 %full, i64 {self.lanes}, i64 %left")
@@ -231,7 +233,7 @@ class _Renderer(Loops):
             self._block(self.k.row)
         self._emit("br label %row.end")
         self._start("row.end")
-        self._emit(f"%i.next = add i64 %i, {self.lanes}")
+        self._emit(f"%i.next = add i64 %i, {1 if self.k.along else self.lanes}")
         self._emit(f"%i.more = icmp slt i64 %i.next, {stop}")
         self._emit("br i1 %i.more, label %row, label %row.done")
         self._start("row.done")
@@ -242,7 +244,7 @@ class _Renderer(Loops):
         packed = {n.id for loop in loops_of(self.k.row) for n in self._apart(loop)}
         for block in (self.k.row, *[loop.block for loop in loops_of(self.k.row)]):
             apart = [n for n in block.items if isinstance(n, Node) and self._is_apart(n) and n.id not in packed]
-            for n in apart if len(apart) < MANY else ():
+            for n in apart if len(apart) < MANY and self.k.along is None else ():
                 step = self._lane_step(self.k.addresses[n.id])
                 if step != ("=", 0) and step not in self.shifts:
                     self.shifts[step] = self._row_offsets(step)
@@ -298,7 +300,7 @@ class _Renderer(Loops):
     def _counts_rows(self, n: Node) -> bool:
         """Whether n compares an index that grows by 1 from row to row with something uniform."""
         a, b = n.args
-        return a.op == "index" and not self._varies(b) and dict(self.k.indices[a.id][1]).get(self.k.lane) == ("=", 1)  # type: ignore[arg-type]
+        return a.op == "index" and not self._varies(b) and dict(self.k.indices[a.id][1]).get(self.lane) == ("=", 1)  # type: ignore[arg-type]
 
     def _row_guard(self, n: Node) -> str:
         """The first rows for which an index is below a bound: how many, compared with 0, 1, 2... as short integers."""
@@ -314,7 +316,7 @@ class _Renderer(Loops):
         base = self._sum(offset, terms)
         if not self._varies(n):
             return base
-        step = dict(terms)[self.k.lane]  # type: ignore[index]
+        step = dict(terms)[self.lane]  # type: ignore[index]
         ramp = self._steps("i64")
         if step != ("=", 1):
             ramp = self._let(f"mul <{self.lanes} x i64> {ramp}, {self._splat(self._plain(step), 'i64')}")

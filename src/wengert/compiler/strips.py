@@ -28,17 +28,14 @@ FAR = 64  # steps after a chain's first among which others are looked for
 class Chain:
     """Steps first to first + len(members) - 1 of a plan as one. Task t is strips t * together, ... up to the next
     task's. `members`: how many of its tasks each step performs for each strip, and, if it folds as many rows as a task
-    has, how many of them are in a strip, else 0. By buffer, the bytes of a strip: `brought` of what is read in another
-    order than it lies, so that it is asked for before, with whether a member asks for the next strip's; `made` of what
-    the members write row by row; `local` are those of the latter that nobody else reads: every strip of a thread has
-    them in the same place."""
+    has, how many of them are in a strip, else 0. By buffer, the bytes of a strip: `made` of what the members write row
+    by row; `local` are those of them that nobody else reads: every strip of a thread has them in the same place."""
 
     first: int
     members: list[tuple[int, int]]
     strips: int
     together: int
     grain: int
-    brought: dict[int, tuple[int, bool]]
     made: dict[int, int]
     local: dict[int, int] = field(default_factory=dict)
 
@@ -190,10 +187,8 @@ class _Gathering:
         )
         grain = max(int(WORK * -(-strips // parts) / max(work, 1)), 1)
         sizes = {b: int(w * strip * self.bytes_of[b]) for b, w in self.width.items() if w * self.rows >= LEAST}
-        apart = {b for w in self.walks if not w.behind for b in w.reads if b in sizes and b not in self.made}
-        brought = {b: (sizes[b], any(w.kernel.reach(b, sizes[b]) for w in self.walks)) for b in sorted(apart)}
         made = {b: n for b, n in sizes.items() if b in self.made}
-        return Chain(first, members, strips, parts, grain, brought, made)
+        return Chain(first, members, strips, parts, grain, made)
 
     def _strip(self, unit: int, together: int) -> int:
         """Rows of a strip: as many as fit into the cache, in multiples of `unit`, or a part of `together`."""

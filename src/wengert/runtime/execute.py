@@ -106,12 +106,9 @@ class Executable:
             local += [(at, chain.local[op]) for at, op in pointers if op in chain.local]
         first, end = min(cells), max(at + len(self.plan.steps[k].cells) for k, at in enumerate(cells, chain.first))  # type: ignore[union-attr]
         at = len(template)
-        template += [len(chain.members), chain.strips, chain.together, 0, end - first, len(chain.brought), len(local)]
+        template += [len(chain.members), chain.strips, chain.together, 0, end - first, len(local)]
         for k, (turns, rows) in enumerate(chain.members, chain.first):
             template += [0, cells[k - chain.first] - first, turns, self.steps[k][1] * (chain.together if rows else 1)]
-        for op, (nbytes, once) in chain.brought.items():
-            self.pointers.append((len(template), self.plan.buffer_of[op], 0))
-            template += [0, nbytes, once]
         for cell, nbytes in local:
             template += [cell - first, nbytes]
         return at, cells, chain

@@ -31,7 +31,7 @@ LONGEST = 32  # chunks are at most so many times the least that is worth a threa
 POOL_BYTES = 640
 SPIN_OFFSET = 576
 THREADS_OFFSET = 584
-CHAIN_HEAD = 7  # numbers of a chain before those of its members
+CHAIN_HEAD = 6  # numbers of a chain before those of its members
 _FIELDS = {
     "next": 64,
     "job": 128,
@@ -313,30 +313,25 @@ done:
 }
 
 ; Tasks of a chain (`compiler.strips`): %args are the number of members, the strips, how many of them make a task, the
-; cells of the members and how many these are, the numbers of arrays that are asked for and of local pointers; then for
-; each member [kernel, its first cell, its tasks in each strip, its tasks], for each array [address, bytes in a strip,
-; whether a member asks for those of the next strip], and for each local pointer [its cell, bytes in a strip]. The call
-; has cells of its own, whose local pointers move back by a strip where rows go on by one.
+; cells of the members and how many these are, and the number of local pointers; then for each member [kernel, its
+; first cell, its tasks in each strip, its tasks], and for each local pointer [its cell, bytes in a strip]. The call has
+; cells of its own, whose local pointers move back by a strip where rows go on by one.
 define void @chain(ptr %args, i64 %lo, i64 %hi) "frame-pointer"="all" {
 entry:
   %strips.p = getelementptr i64, ptr %args, i64 1
   %together.p = getelementptr i64, ptr %args, i64 2
   %given.p = getelementptr i64, ptr %args, i64 3
   %count.p = getelementptr i64, ptr %args, i64 4
-  %arrays.n = getelementptr i64, ptr %args, i64 5
-  %locals.n = getelementptr i64, ptr %args, i64 6
+  %locals.n = getelementptr i64, ptr %args, i64 5
   %member.p = getelementptr i64, ptr %args, i64 CHAIN_HEAD
   %members = load i64, ptr %args
   %strips = load i64, ptr %strips.p
   %together = load i64, ptr %together.p
   %given = load ptr, ptr %given.p
   %count = load i64, ptr %count.p
-  %arrays = load i64, ptr %arrays.n
   %locals = load i64, ptr %locals.n
   %members4 = mul i64 %members, 4
-  %arrays3 = mul i64 %arrays, 3
-  %array.p = getelementptr i64, ptr %member.p, i64 %members4
-  %local.p = getelementptr i64, ptr %array.p, i64 %arrays3
+  %local.p = getelementptr i64, ptr %member.p, i64 %members4
   %own = alloca i64, i64 %count, align 64
   %bytes = mul i64 %count, 8
   call void @llvm.memcpy.p0.p0.i64(ptr align 8 %own, ptr align 8 %given, i64 %bytes, i1 false)
@@ -347,38 +342,9 @@ entry:
   br i1 %any, label %strip, label %done
 strip:
   %s = phi i64 [%first, %entry], [%s1, %strip.end]
-  %asks = icmp sgt i64 %arrays, 0
-  br i1 %asks, label %array, label %work
-array:
-  %b = phi i64 [0, %strip], [%b1, %asked]
-  %b3 = mul i64 %b, 3
-  %from.p = getelementptr i64, ptr %array.p, i64 %b3
-  %size.p = getelementptr i64, ptr %from.p, i64 1
-  %from.0 = load ptr, ptr %from.p
-  %once.p = getelementptr i64, ptr %from.p, i64 2
-  %size = load i64, ptr %size.p
-  %once = load i64, ptr %once.p
-  %skip = mul i64 %size, %s
-  %new = icmp eq i64 %s, %first
-  %every = icmp eq i64 %once, 0
-  %ask = or i1 %new, %every
-  br i1 %ask, label %line, label %asked
-line:
-  %l = phi i64 [0, %array], [%l1, %line]
-  %place = add i64 %skip, %l
-  %line.p = getelementptr i8, ptr %from.0, i64 %place
-  call void @llvm.prefetch.p0(ptr %line.p, i32 0, i32 3, i32 1)
-  %l1 = add i64 %l, 64
-  %lines = icmp slt i64 %l1, %size
-  br i1 %lines, label %line, label %asked
-asked:
-  %b1 = add i64 %b, 1
-  %others = icmp slt i64 %b1, %arrays
-  br i1 %others, label %array, label %work
-work:
   br label %member
 member:
-  %m = phi i64 [0, %work], [%m1, %member]
+  %m = phi i64 [0, %strip], [%m1, %member]
   %m4 = mul i64 %m, 4
   %p = getelementptr i64, ptr %member.p, i64 %m4
   %cells.p = getelementptr i64, ptr %p, i64 1
@@ -421,7 +387,6 @@ done:
   ret void
 }
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
-declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @llvm.smax.i64(i64, i64)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wengert.compiler.body import identity
-from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, Node, Range, blocks, guard_of
+from wengert.compiler.expr import BLOCK, COMBINE, ELEMENTARY, LOADS, PARTS, SUMS, Node, Range, blocks, guard_of
 from wengert.compiler.llvm_ops import define_functions, emit_op, llvm_type
 from wengert.compiler.lower import Address, Kernel, Loop, Number, Write
 from wengert.dtypes import bfloat16, decode, encode
@@ -76,7 +76,8 @@ def _block_seconds(items: list, sizes: dict[Range, int], open_: int) -> float:
         total += tiles * _block_seconds(item.block.items, sizes, open_ * tile)
         by_calls = [x for x in item.reduces if x.attr[0] == "maximum" or (x.attr[0] == "fma" and x.dtype[0] == "f")]
         by_calls += [x for x in item.block.items if isinstance(x, Node) and x.op == "running"]
-        total += n * STEP * len(by_calls) + tiles * VISIT * len(item.reduces)
+        in_parts = [x for x in item.reduces if x.attr[0] == "interleaved"]
+        total += n * STEP * (len(by_calls) + len(in_parts) / PARTS) + tiles * VISIT * len(item.reduces)
     return total
 
 
@@ -292,29 +293,29 @@ class _Interpreter:
         if not loop.reduces:
             self._walk(loop, step)
             return
-        totals: list[Any] = [NUMPY[x.dtype](identity(x.attr[0], x.dtype)) for x in loop.reduces]
+        totals: list[Any] = [_identity(x) for x in loop.reduces]
         self.order.append(r)
         short, longer = blocks(n)
         stop = 0
         while stop < n:
             block, stop = stop, stop + short + (stop < longer)
-            partial: list[Any] = [NUMPY[x.dtype](identity(x.attr[0], x.dtype)) for x in loop.reduces]
+            partial: list[Any] = [_identity(x) for x in loop.reduces]
             for start in range(block, stop, step):
                 self.at[r], self.tile[r] = start, min(step, stop - start)
                 self._block(loop.block.items)
                 for i, x in enumerate(loop.reduces):
-                    partial[i] = self._fold(x, partial[i], self.tile[r])
+                    partial[i] = self._fold(x, partial[i], start - block, self.tile[r])
             for i, x in enumerate(loop.reduces):
-                totals[i] = _combine(x, totals[i], partial[i])
+                totals[i] = _combine(x, totals[i], _joined(partial[i]) if x.attr[0] == "interleaved" else partial[i])
         self.order.pop()
         self.tile.pop(r, None)
         for x, total in zip(loop.reduces, totals, strict=True):
-            if x.attr[0] in ("sum", "fma") and x.dtype in ("f32", "f64"):
+            if x.attr[0] in SUMS and x.dtype in ("f32", "f64"):
                 total = total + NUMPY[x.dtype](0)
             self.values[x.id] = total
 
-    def _fold(self, x: Node, acc: Any, length: int) -> Any:
-        """acc folded with the tile's slices along its first axis, in order."""
+    def _fold(self, x: Node, acc: Any, before: int, length: int) -> Any:
+        """acc folded with the tile's slices along its first axis, in order; so many slices of the block came before."""
         body = []
         axes = len(self._axes())
         for a in x.args:
@@ -326,6 +327,8 @@ class _Interpreter:
             return np.logical_or(acc, body[0].any(axis=0))
         if fold == "maximum" or (fold == "fma" and x.dtype in ("f32", "f64")):
             return _native_fold(fold, x.dtype, acc, body, length)
+        if fold == "interleaved":
+            return _folded_parts(acc, body[0], before)
         tile = np.array(body[0] * body[1] if fold == "fma" else body[0])
         tile[0] = acc + tile[0]
         return np.add.accumulate(tile, axis=0)[-1]
@@ -335,6 +338,29 @@ def _cast(x: np.ndarray, source: str, to: str) -> np.ndarray:
     if to == "bf16":
         return encode(x, bfloat16)
     return decode(x, bfloat16) if source == "bf16" else x.astype(NUMPY[to])
+
+
+def _identity(x: Node) -> Any:
+    return NUMPY[x.dtype](identity(x.attr[0], x.dtype))
+
+
+def _folded_parts(parts: Any, tile: np.ndarray, before: int) -> np.ndarray:
+    """The parts of an interleaved sum, +0 at first, with a tile's slices added to one after the other."""
+    out = np.array(np.broadcast_to(parts, (PARTS, *tile.shape[1:])), tile.dtype)
+    start = 0
+    while start < len(tile):
+        part = (before + start) % PARTS
+        some = tile[start : start + PARTS - part]
+        out[part : part + len(some)] += some
+        start += len(some)
+    return out
+
+
+def _joined(parts: np.ndarray) -> np.ndarray:
+    """The sum of a block from its parts."""
+    while len(parts) > 1:
+        parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
+    return parts[0]
 
 
 def _combine(x: Node, a: Any, b: Any) -> Any:
