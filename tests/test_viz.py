@@ -168,9 +168,10 @@ def test_what_is_recorded_as_one_entry_opens():
     (closed, after) = model.graph(y).of_kind("operation")
     assert (closed.name, after.name, after.inside) == ("NativeLayerNormBackward0", "ExpBackward0", 0)
     graph = model.graph(y, names={"y": y}, expand=["layer_norm"])
-    assert closed.inside == len(graph.of_kind("operation")) - 2
-    assert [g.name for g in graph.groups] == ["NativeLayerNormBackward0"]
-    inner = [v for v in graph.of_kind("operation") if v.group == 0]
+    assert closed.inside == 2  # nodes beside its own
+    assert [(g.name, g.parent) for g in graph.groups] == [("NativeLayerNormBackward0", k) for k in (None, 0)]
+    inner = graph.of_kind("operation")[:-1]
+    assert [v.group for v in inner] == [1] * 8 + [0] * 2  # weight and bias stand outside of what is normalised
     assert [v.name for v in inner] == [
         "MeanBackward1", "SubBackward0", "MulBackward0", "MeanBackward1", "SubBackward0", "AddBackward0",
         "PowBackward0", "MulBackward0", "MulBackward0", "AddBackward0",
@@ -190,9 +191,24 @@ def test_entries_within_entries_are_frames_within_frames():
     found = [(g.name, None if g.parent is None else graph.groups[g.parent].name) for g in graph.groups]
     assert Counter(found) == {
         ("SoftmaxBackward0", None): 1, ("NativeLayerNormBackward0", None): 1, ("SumBackward1", "SoftmaxBackward0"): 1,
-        ("MeanBackward1", "NativeLayerNormBackward0"): 2, ("SumBackward1", "MeanBackward1"): 2,
+        ("LayerNormBackward0", "NativeLayerNormBackward0"): 1, ("MeanBackward1", "LayerNormBackward0"): 2,
+        ("SumBackward1", "MeanBackward1"): 2,
     }  # fmt: skip
     assert not [v for v in graph.of_kind("operation") if v.group is None or v.inside]
+
+
+def test_derivatives_that_do_not_stand_for_the_numbers_are_drawn():
+    """Batch norm reads its moments as numbers; their derivatives are those of the operations within."""
+    x = torch.randn(3, 4, requires_grad=True)
+    y = torch.nn.functional.batch_norm(x, None, None, training=True)
+    graph = model.graph(y, expand=["batch_norm"])
+    assert Counter(names(graph)) == {
+        "MeanBackward1": 2, "SubBackward0": 2, "MulBackward0": 2, "AddBackward0": 1, "PowBackward0": 1,
+    }  # fmt: skip
+    (leaf,) = graph.of_kind("leaf")
+    assert sorted(graph[e.target].name for e in graph.out_of(leaf.key)) == [
+        "MeanBackward1", "SubBackward0", "SubBackward0",
+    ]  # fmt: skip
 
 
 def test_values_inside_an_entry_are_what_it_computes():

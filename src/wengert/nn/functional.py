@@ -203,13 +203,14 @@ def batch_norm(
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     values = {k: None if t is None else tensor_value(t, k) for k, t in vectors.items()}
     _normalization.check_channels(x.shape[1], **values)
-    if training:
-        centre, variance = _normalization.moments(x, (0, *range(2, len(x.shape))))
+    axes = (0, *range(2, len(x.shape))) if training else None
+    if axes is not None:
+        centre, variance = _normalization.statistics(x, axes)
         _update(running_mean, _reshape(centre, (x.shape[1],)), momentum)
         _update(running_var, _reshape(variance, (x.shape[1],)) * (n / (n - 1)), momentum)
     else:
         centre, variance = values["running_mean"], values["running_var"]  # type: ignore[assignment]
-    args = x, centre, variance, values["weight"], values["bias"], eps
+    args = x, centre, variance, axes, values["weight"], values["bias"], eps
     return make(_normalization.batch_normalized(*args, "NativeBatchNormBackward0"))
 
 
@@ -225,15 +226,15 @@ def instance_norm(
 ) -> Tensor:
     """Each channel of each sample normalised by itself (Ulyanov et al., 2016), or by the running statistics."""
     x = tensor_value(input)
-    axes = tuple(range(2, len(x.shape)))
+    axes = tuple(range(2, len(x.shape))) if use_input_stats else None
     n = input[0, 0].numel() if input.numel() else 0
     if use_input_stats and n == 1:
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape!r}")
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     values = {k: None if t is None else tensor_value(t, k) for k, t in vectors.items()}
     _normalization.check_channels(x.shape[1], **values)
-    if use_input_stats:
-        centre, variance = _normalization.moments(x, axes)
+    if axes is not None:
+        centre, variance = _normalization.statistics(x, axes)
         over = _normalization.mean(centre, 0), _normalization.mean(variance, 0) * (n / max(n - 1, 1))
         _update(running_mean, _reshape(over[0], (x.shape[1],)), momentum)
         _update(running_var, _reshape(over[1], (x.shape[1],)), momentum)
@@ -241,7 +242,7 @@ def instance_norm(
         raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
     else:
         centre, variance = values["running_mean"], values["running_var"]  # type: ignore[assignment]
-    args = x, centre, variance, values["weight"], values["bias"], eps
+    args = x, centre, variance, axes, values["weight"], values["bias"], eps
     return make(_normalization.batch_normalized(*args, "ViewBackward0"))
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from wengert.api import api
 from wengert.ops import elementwise as ew
+from wengert.ops.batching import grafted
 from wengert.ops.composite import named
-from wengert.ops.elementwise import once_rounded
+from wengert.ops.elementwise import conj, once_rounded
 from wengert.ops.entries import composite
 from wengert.ops.linalg.norms import vector_norm
 from wengert.ops.movement import embed, reshape
@@ -18,6 +19,7 @@ from wengert.ops.reduction import sum_axis
 from wengert.ops.selection import clamp
 from wengert.ops.statistics import mean
 from wengert.ops.windows import windows
+from wengert.record.primitive import differentiated, frozen
 from wengert.record.value import Value
 
 Shape = tuple[int, ...]
@@ -30,8 +32,52 @@ def moments(x: Value, axes: Shape) -> tuple[Value, Value]:
     return centre, mean(d * d, axes, True)
 
 
-def standardized(x: Value, centre: Value, variance: Value, eps: float) -> Value:
+def deviations(x: Value, centre: Value, variance: Value, eps: float) -> Value:
     return (x - centre) * ew.pow(variance + eps, -0.5)
+
+
+def _gradient(g: Value, x: Value, centre: Value, variance: Value, axes: Shape, eps: float) -> Value:
+    """The gradient by x of its deviations y, s (x - centre), from its moments: s (g - mean(g) - y mean(g y)) (Ioffe and
+    Szegedy, 2015, section 3, in one line). What is summed waits for the mean of x, and not for s."""
+    d, s = conj(x - centre), conj(ew.pow(variance + eps, -0.5))
+    along = s * mean(g * d, axes, True)
+    return s * (g - mean(g, axes, True) - s * d * along)
+
+
+@composite(name="layer_norm_backward")
+def _standardized_by_x(g: Value, x: Value, axes: Shape, eps: float) -> Value:
+    return _gradient(g, x, *moments(x, axes), axes, eps)
+
+
+@composite(vjp={"x": _standardized_by_x}, name="layer_norm")
+def standardized(x: Value, axes: Shape, eps: float) -> Value:
+    """Deviations from the mean along axes in units of the standard deviation."""
+    return named(deviations(x, *moments(x, axes), eps), "NativeLayerNormBackward0", x)
+
+
+def statistics(x: Value, axes: Shape) -> tuple[Value, Value]:
+    """The moments of x as numbers, without derivatives."""
+    return moments(frozen(x), axes)
+
+
+def _known(x: Value, centre: Value, variance: Value, axes: Shape) -> tuple[Value, Value]:
+    """The numbers that are known, with the derivatives of the moments of x."""
+    if not differentiated(x):
+        return centre, variance
+    centre = grafted(centre, mean(x, axes, True))
+    d = x - centre
+    return centre, grafted(variance, mean(d * d, axes, True))
+
+
+@composite(name="batch_norm_backward")
+def _measured_by_x(g: Value, x: Value, centre: Value, variance: Value, axes: Shape, eps: float) -> Value:
+    return _gradient(g, x, *_known(x, centre, variance, axes), axes, eps)
+
+
+@composite(vjp={"x": _measured_by_x}, name="batch_norm")
+def measured(x: Value, centre: Value, variance: Value, axes: Shape, eps: float) -> Value:
+    """The same, where `statistics` of x are known, because somebody else reads them too."""
+    return deviations(x, *_known(x, centre, variance, axes), eps)
 
 
 def scaled(x: Value, weight: Value | None, bias: Value | None) -> Value:
@@ -83,7 +129,7 @@ def layer_norm(
     tensor([[-1.0000,  1.0000]])
     """
     axes = _normalized_axes(input, normalized_shape, weight, bias)
-    return scaled(standardized(input, *moments(input, axes), eps), weight, bias)
+    return scaled(standardized(input, axes, eps), weight, bias)
 
 
 @api(namespace="nn.functional")
@@ -125,7 +171,7 @@ def group_norm(
     if shape[0] * shape[1] // num_groups * math.prod(shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(shape)}")
     rows = reshape(input, (shape[0], num_groups, shape[1] // num_groups * math.prod(shape[2:])))
-    out = reshape(standardized(rows, *moments(rows, (2,)), eps), shape)
+    out = reshape(standardized(rows, (2,), eps), shape)
     return scaled(out, per_channel(weight, ndim), per_channel(bias, ndim))
 
 
@@ -138,13 +184,23 @@ def check_channels(channels: int, **vectors: Value | None) -> None:
 @composite(name="batch_norm")
 @once_rounded
 def batch_normalized(
-    input: Value, centre: Value, variance: Value, weight: Value | None, bias: Value | None, eps: float, label: str
+    input: Value,
+    centre: Value,
+    variance: Value,
+    axes: Shape | None,
+    weight: Value | None,
+    bias: Value | None,
+    eps: float,
+    label: str,
 ) -> Value:
-    """Channels (axis 1) by their means and variances, given as vectors or with all axes."""
+    """Channels (axis 1) by the moments of the input along axes or, without axes, by means and variances given as
+    vectors."""
     ndim = len(input.shape)
-    if len(centre.shape) == 1:
+    if axes is None:
         centre, variance = (reshape(v, (v.shape[0], *[1] * (ndim - 2))) for v in (centre, variance))
-    out = standardized(input, centre, variance, eps)
+        out = deviations(input, centre, variance, eps)
+    else:
+        out = measured(input, centre, variance, axes, eps)
     return named(scaled(out, per_channel(weight, ndim), per_channel(bias, ndim)), label, input, weight, bias)
 
 

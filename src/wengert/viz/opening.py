@@ -37,8 +37,7 @@ def inside(node: Node) -> Inside | None:
     prim: Any = node.prim
     values, out = prim.variant.opened(node.static, inputs, constants)
     outer = {v.node: e for v, e in zip(values, node.edges) if v.node is not None}
-    own = {v.node for v in reached([out]) if v.node is not None and v.node not in outer}
-    nodes = tuple(sorted(own, key=lambda n: n.seq))
+    nodes = tuple(sorted(_up_to(outer, out.node), key=lambda n: n.seq))
     for n in nodes:
         n.edges = tuple([outer.get(e, e) for e in n.edges])
         n.bounds = None if n.bounds is None else tuple([outer.get(e, e) for e in n.bounds])
@@ -46,6 +45,18 @@ def inside(node: Node) -> Inside | None:
         n.saved = tuple([v if is_number(v) else _shown(v) for v in n.saved or ()])  # nothing is kept
     nodes[-1].label = nodes[-1].bounds = None  # the name that the whole has
     return Inside(nodes, values, out)
+
+
+def _up_to(outer: Mapping[Node | None, Any], last: Node | None) -> set[Node]:
+    """The nodes that lead to the last one, which may be others than those of what its numbers are made of."""
+    found: set[Node] = set()
+    stack = [last]
+    while stack:
+        n = stack.pop()
+        if n is not None and n not in found and n not in outer:
+            found.add(n)
+            stack += n.edges
+    return found
 
 
 def _shown(v: Value) -> Value:
