@@ -43,6 +43,10 @@ class Fused:
     # Stored inside the loop of a reduction over the same elements: of all of them, or of each row.
     maps: list[Anchor] = field(default_factory=list)
 
+    @property
+    def count(self) -> int:
+        return len(self.members) + len(self.maps)
+
 
 class Fuser:
     def __init__(self, program: Program, selection: Selection, structures: Structures, expresser: Expresser) -> None:
@@ -238,7 +242,8 @@ class Fuser:
         near = self._rows.get((anchor.outer[:-1], op.shape[-1]), [])
         self._merge({g for j, _ in loads if (g := self._group_of.get(j)) in near})
         for g in reversed(near):
-            if self._has_room(anchor, g) and all(self._on_the_way(anchor, g, j, at) for j, at in loads):
+            room = self._has_room(g, self.selection.inlined[anchor.op], self.selection.unrolled[anchor.op])
+            if room and all(self._on_the_way(anchor, g, j, at) for j, at in loads):
                 anchor.level, anchor.rows = g.level, g
                 return
 
@@ -341,16 +346,17 @@ class Fuser:
         self._group_of[anchor.op] = found
 
     def _merge(self, found: set[Fused]) -> set[Fused]:
-        """The same groups, in one where they fold the rows of the same level and there is room: neither waits for the
-        other, and somebody waits for both."""
-        if len(found) < 2 or len({g.level for g in found}) > 1:
+        """The same groups, in fewer where they fold the same rows and there is room: none waits for another one, and
+        somebody waits for all."""
+        together = len(found) > 1 and len({g.level for g in found}) == 1
+        if not together or not any(all(g in rows for g in found) for rows in self._rows.values()):
             return found
         first, *rest = sorted(found, key=lambda g: g.members[0].op)
-        if not any(all(g in rows for g in found) for rows in self._rows.values()):
-            return found
+        left = {first}
         for g in rest:
-            if not self._fits(first, g):
-                return found
+            if first.width + g.width > 2 * COMPONENTS or not self._has_room(first, g.inlined, g.unrolled, g.count):
+                left.add(g)
+                continue
             first.members += g.members
             first.maps += g.maps
             first.width += g.width
@@ -364,15 +370,7 @@ class Fuser:
             for near in (self._groups, *self._groups_at.values(), *self._rows.values(), *self._sums.values()):
                 if g in near:
                     near.remove(g)
-        return {first}
-
-    def _fits(self, a: Fused, b: Fused) -> bool:
-        """Whether two groups may be one."""
-        if len(a.members) + len(a.maps) + len(b.members) + len(b.maps) > MEMBERS or a.width + b.width > 2 * COMPONENTS:
-            return False
-        if a.unrolled | b.unrolled and UNROLL * self.selection.size(a.unrolled | b.unrolled) > UNROLLED:
-            return False
-        return self.selection.size(a.inlined | b.inlined) <= NODES
+        return left
 
     def _register(self, anchor: Anchor, g: Fused) -> None:
         op = self.ops[anchor.op]
@@ -416,17 +414,17 @@ class Fuser:
                 continue
             if g.width + anchor.width > 2 * COMPONENTS and anchor.outer:
                 continue
-            if self._has_room(anchor, g):
+            if self._has_room(g, self.selection.inlined[anchor.op], self.selection.unrolled[anchor.op]):
                 return g
         return None
 
-    def _has_room(self, anchor: Anchor, g: Fused) -> bool:
-        unrolled = self.selection.unrolled[anchor.op]
-        if len(g.members) + len(g.maps) >= MEMBERS:
+    def _has_room(self, g: Fused, inlined: int, unrolled: int, anchors: int = 1) -> bool:
+        """Whether a group takes some more anchors, which compute those operations, and repeat some."""
+        if g.count + anchors > MEMBERS:
             return False
         if unrolled and UNROLL * self.selection.size(g.unrolled | unrolled) > UNROLLED:
             return False
-        return self.selection.size(g.inlined | self.selection.inlined[anchor.op]) <= NODES
+        return self.selection.size(g.inlined | inlined) <= NODES
 
 
 def call_operands(ops: list[Op], stored: list[bool], op: Op) -> list[int]:
