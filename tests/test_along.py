@@ -21,21 +21,22 @@ def steps(*tensors) -> list:
 
 
 def tree(x: np.ndarray) -> np.ndarray:
-    """Sums along the last axis: parts of every PARTS-th element in each block, halved until one is left."""
+    """Sums along the last axis: parts of every PARTS-th element in each block, added block by block, and then halved
+    until one is left."""
     n = x.shape[-1]
     short, longer = blocks(n)
-    total, at = np.zeros(x.shape[:-1], x.dtype), 0
+    total, at = np.zeros((*x.shape[:-1], PARTS), x.dtype), 0
     while at < n:
         size = short + (at < longer)
-        parts = np.zeros((*x.shape[:-1], PARTS), x.dtype)
+        parts = np.zeros_like(total)
         for k in range(size):
             parts[..., k % PARTS] += x[..., at + k]
-        while parts.shape[-1] > 1:
-            half = parts.shape[-1] // 2
-            parts = parts[..., :half] + parts[..., half:]
-        total = total + parts[..., 0]
+        total += parts
         at += size
-    return total
+    while total.shape[-1] > 1:
+        half = total.shape[-1] // 2
+        total = total[..., :half] + total[..., half:]
+    return total[..., 0]
 
 
 LENGTHS = [PARTS_FROM, PARTS_FROM + 1, 47, 64, 100, 255, 256, 257, 1000, 4095]

@@ -184,9 +184,9 @@ class Node:
     with an argument in front, the part of the Affine that is data · running: (op, Range), arguments the body: the fold
     up to and with this turn of the loop (for "affine" the arguments are: whether it is the first turn, factor, term) ·
     reduce: (op, Range), arguments the body (for "fma" the two factors). A reduction folds blocks of at most 256
-    elements, each from the identity, and then the blocks, in order; "interleaved" is a sum whose blocks are folded in
-    PARTS parts, of every PARTS-th element each, before the upper half of the parts is added to the lower one until one
-    is left. SUMS start from +0 and end by adding +0, so that their result is never -0.
+    elements, each from the identity, and then the blocks, in order; "interleaved" is a sum in PARTS parts, of every
+    PARTS-th element of each block: at the end the upper half of the parts is added to the lower one until one is left.
+    SUMS start from +0 and end by adding +0, so that their result is never -0.
     """
 
     __slots__ = ("args", "attr", "dtype", "id", "mask", "op")

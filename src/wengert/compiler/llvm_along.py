@@ -16,7 +16,7 @@ from wengert.compiler.llvm_apart import Apart
 from wengert.compiler.llvm_ops import constant, emit_op, llvm_type
 from wengert.compiler.lower import Block, Loop
 
-MASK = PARTS - 1
+BLOCK, WHOLE = "block", "whole"  # names of memory for the parts of sums
 
 
 def is_long(n: Node) -> bool:
@@ -28,44 +28,52 @@ class Along(Apart):
     """Also: parts of sums, and loops along rows."""
 
     _block: Callable[[Block], None]
+    _from_zero: Callable[[Node, str], str]
+    _over_blocks: Callable[[Range, list[tuple[str, str]], Callable[[str, str, list[str]], list[str]]], list[str]]
 
-    # -- rows side by side: the parts of a block in memory --
+    # -- rows side by side: the parts of all rows in memory --
 
-    def _parts(self, n: Node) -> str:
-        """Memory for the parts of all rows."""
-        name, t = f"%parts{n.id}", llvm_type(n.dtype, self._width(n))
+    def _parts(self, n: Node, of: str) -> str:
+        """Memory for the parts of a block, or of all blocks together."""
+        name, t = f"%{of}{n.id}", llvm_type(n.dtype, self._width(n))
         room = f"{name} = alloca [{PARTS} x {t}], align 64"
         if room not in self.scratch:
             self.scratch.append(room)
         return name
 
-    def _part(self, n: Node, at: str) -> str:
-        return self._let(f"getelementptr {llvm_type(n.dtype, self._width(n))}, ptr {self._parts(n)}, i64 {at}")
+    def _part(self, n: Node, of: str, at: str) -> str:
+        return self._let(f"getelementptr {llvm_type(n.dtype, self._width(n))}, ptr {self._parts(n, of)}, i64 {at}")
 
-    def _clear_parts(self, n: Node) -> None:
-        zero = constant(0.0, n.dtype, self._width(n))
+    def _clear_parts(self, n: Node, of: str) -> None:
         for p in range(PARTS):
-            at = self._part(n, str(p))
-            self._emit(f"store {llvm_type(n.dtype, self._width(n))} {zero}, ptr {at}, align 16")
+            self._put(n, constant(0.0, n.dtype, self._width(n)), self._part(n, of, str(p)))
+
+    def _put(self, n: Node, value: str, at: str) -> None:
+        self._emit(f"store {llvm_type(n.dtype, self._width(n))} {value}, ptr {at}, align 16")
+
+    def _got(self, n: Node, at: str) -> str:
+        return self._let(f"load {llvm_type(n.dtype, self._width(n))}, ptr {at}, align 16")
 
     def _add_to_part(self, n: Node, r: Range) -> None:
         """Add the present element of a block to the part that it belongs to."""
-        t, lanes = llvm_type(n.dtype, self._width(n)), self._width(n)
-        place = self._let(f"and i64 {self._let(f'sub i64 {self.counters[r]}, {self.begins[r]}')}, {MASK}")
-        at = self._part(n, place)
-        there = self._let(f"load {t}, ptr {at}, align 16")
-        self._emit(
-            f"store {t} {self._two('add', n, there, self._operand(n.args[0], lanes), lanes)}, ptr {at}, align 16"
-        )
-
-    def _join_parts(self, n: Node) -> str:
-        """The sum of a block."""
         lanes = self._width(n)
-        t = llvm_type(n.dtype, lanes)
-        parts = [self._let(f"load {t}, ptr {self._part(n, str(p))}, align 16") for p in range(PARTS)]
+        place = self._let(f"and i64 {self._let(f'sub i64 {self.counters[r]}, {self.begins[r]}')}, {PARTS - 1}")
+        at = self._part(n, BLOCK, place)
+        self._put(n, self._two("add", n, self._got(n, at), self._operand(n.args[0], lanes), lanes), at)
+
+    def _join_parts(self, n: Node) -> None:
+        """Add the parts of a block to those of the blocks before."""
+        for p in range(PARTS):
+            at = self._part(n, WHOLE, str(p))
+            block = self._got(n, self._part(n, BLOCK, str(p)))
+            self._put(n, self._two("add", n, self._got(n, at), block, self._width(n)), at)
+
+    def _halved(self, n: Node) -> str:
+        """The sum of all parts: the upper half is added to the lower one until one is left."""
+        parts = [self._got(n, self._part(n, WHOLE, str(p))) for p in range(PARTS)]
         while len(parts) > 1:
             half = len(parts) // 2
-            parts = [self._two("add", n, parts[p], parts[p + half], lanes) for p in range(half)]
+            parts = [self._two("add", n, parts[p], parts[p + half], self._width(n)) for p in range(half)]
         return parts[0]
 
     def _two(self, op: str, n: Node, a: str, b: str, lanes: int) -> str:
@@ -73,9 +81,28 @@ class Along(Apart):
 
     # -- elements side by side --
 
-    def _fold_along(self, loop: Loop, start: str, stop: str) -> list[str]:
-        """The folds of a block's elements start..stop: vectors of elements, and the last ones under a mask."""
-        states = [s for n in loop.reduces for s in self._along_states(n)]
+    def _loop_along(self, loop: Loop) -> None:
+        """Vectors of elements, block by block; their lanes become one number after the last one."""
+        if not loop.reduces:
+            self._fold_along(loop, "0", self._cell(self.k.sizes[loop.range]), [])
+            return
+        states = [self._along_states(n) for n in loop.reduces]
+        carried = [s for of in states for s in of]
+        folds = [n for n, of in zip(loop.reduces, states, strict=True) for _ in of]
+        sums = [n.attr[0] == "interleaved" for n in folds]
+
+        def turn(start: str, stop: str, now: list[str]) -> list[str]:
+            given = [first if new else x for new, x, (_, first) in zip(sums, now, carried, strict=True)]
+            then = zip(folds, sums, now, self._fold_along(loop, start, stop, given), strict=True)
+            return [self._two("add", n, x, y, PARTS) if new else y for n, new, x, y in then]
+
+        out = self._over_blocks(loop.range, carried, turn)
+        for n, of in zip(loop.reduces, states, strict=True):
+            self.names[n.id] = self._from_zero(n, self._across(n, [out.pop(0) for _ in of]))
+
+    def _fold_along(self, loop: Loop, start: str, stop: str, given: list[str]) -> list[str]:
+        """What is carried after elements start..stop: vectors of them, and the last ones under a mask."""
+        types = [t for n in loop.reduces for t, _ in self._along_states(n)]
         length = self._let(f"and i64 {self._let(f'sub i64 {stop}, {start}')}, {-PARTS}")
         middle = self._let(f"add i64 {start}, {length}")
         around, self.spread = self.spread, self.spread | self._spread(loop)
@@ -84,18 +111,18 @@ class Along(Apart):
         self._emit(f"br i1 {some}, label %{body}, label %{after}")
         self._start(body)
         at, j, j_next = len(self.lines), self._fresh(), self._fresh()
-        now = [self._fresh() for _ in states]
+        now = [self._fresh() for _ in types]
         then = self._turn_along(loop, j, "", now)
         end = self.label
         self._emit(f"{j_next} = add i64 {j}, {PARTS}")
         more = self._let(f"icmp slt i64 {j_next}, {middle}")
         self._emit(f"br i1 {more}, label %{body}, label %{after}")
         phis = [f"{j} = phi i64 [ {start}, %{before} ], [ {j_next}, %{end} ]"]
-        for (t, first), x, y in zip(states, now, then, strict=True):
+        for t, first, x, y in zip(types, given, now, then, strict=True):
             phis.append(f"{x} = phi {t} [ {first}, %{before} ], [ {y}, %{end} ]")
         self.lines[at:at] = phis
         self._start(after)
-        whole = self._merged(states, [first for _, first in states], before, then, end)
+        whole = self._merged(types, given, before, then, end)
         left = self._let(f"sub i64 {stop}, {middle}")
         self._emit(f"br i1 {self._let(f'icmp sgt i64 {left}, 0')}, label %{last}, label %{done}")
         self._start(last)
@@ -103,14 +130,11 @@ class Along(Apart):
         end = self.label
         self._emit(f"br label %{done}")
         self._start(done)
-        out = self._merged(states, whole, after, rest, end)
         self.spread = around
-        return [self._along(n, [out.pop(0) for _ in self._along_states(n)]) for n in loop.reduces]
+        return self._merged(types, whole, after, rest, end)
 
-    def _merged(self, states: list[tuple[str, str]], a: list[str], at_a: str, b: list[str], at_b: str) -> list[str]:
-        return [
-            self._let(f"phi {t} [ {x}, %{at_a} ], [ {y}, %{at_b} ]") for (t, _), x, y in zip(states, a, b, strict=True)
-        ]
+    def _merged(self, types: list[str], a: list[str], at_a: str, b: list[str], at_b: str) -> list[str]:
+        return [self._let(f"phi {t} [ {x}, %{at_a} ], [ {y}, %{at_b} ]") for t, x, y in zip(types, a, b, strict=True)]
 
     def _turn_along(self, loop: Loop, j: str, left: str, now: list[str]) -> list[str]:
         """What is carried after the elements from j on: PARTS, or those that are left."""
@@ -155,7 +179,7 @@ class Along(Apart):
             return llvm_maximum.fold(self._let, n.dtype, PARTS, state, [x])
         return [self._two(COMBINE[n.attr[0]], n, state[0], x, PARTS)]
 
-    def _along(self, n: Node, state: list[str]) -> str:
+    def _across(self, n: Node, state: list[str]) -> str:
         """One number from those of the lanes: the upper half joins the lower one until one is left."""
         out = llvm_maximum.finish(self._let, n.dtype, PARTS, state) if is_long(n) else state[0]
         half = PARTS // 2

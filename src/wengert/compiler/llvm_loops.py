@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wengert.compiler import llvm_maximum, llvm_pack
 from wengert.compiler.body import identity
 from wengert.compiler.expr import COMBINE, SUMS, Node, Range, guard_of
-from wengert.compiler.llvm_along import Along, is_long
+from wengert.compiler.llvm_along import BLOCK, WHOLE, Along, is_long
 from wengert.compiler.llvm_ops import constant, emit_op, llvm_type
 from wengert.compiler.lower import Block, Loop, Write
 from wengert.compiler.order import read_soon
@@ -21,48 +21,72 @@ class Loops(Along):
 
     def _loop(self, loop: Loop) -> None:
         """Blocks of elements: inner accumulators start at the identity and join the outer ones after it."""
-        if not loop.reduces and self.k.along is None:
+        if self.k.along is not None:
+            self._loop_along(loop)
+        elif not loop.reduces:
             self._walk(loop)
-            return
-        if not loop.reduces:
-            self._fold_along(loop, "0", self._cell(self.k.sizes[loop.range]))
-            return
-        if self.k.parts is not None:
+        elif self.k.parts is not None:
             self._go_on(loop, self.k.parts)
-            return
-        size = self._cell(self.k.sizes[loop.range])
+        else:
+            self._fold_blocks(loop)
+
+    def _fold_blocks(self, loop: Loop) -> None:
         types = [llvm_type(n.dtype, self._width(n)) for n in loop.reduces]
         zeros = [self._start_of(n) for n in loop.reduces]
-        outer, outer_end = self._new_label("blocks"), self._new_label("reduced")
+        in_parts = [n for n in loop.reduces if n.attr[0] == "interleaved"]
+        for n in in_parts:
+            self._clear_parts(n, WHOLE)
+
+        def turn(start: str, stop: str, now: list[str]) -> list[str]:
+            for n in in_parts:
+                self._clear_parts(n, BLOCK)
+            partial = self._fold_block(loop, start, stop, types, zeros)
+            for n in in_parts:
+                self._join_parts(n)
+            return [
+                x if n in in_parts else self._join(n, x, y) for n, x, y in zip(loop.reduces, now, partial, strict=True)
+            ]
+
+        totals = self._over_blocks(loop.range, list(zip(types, zeros, strict=True)), turn)
+        for n, total in zip(loop.reduces, totals, strict=True):
+            self.names[n.id] = self._from_zero(n, self._halved(n) if n in in_parts else total)
+
+    def _over_blocks(
+        self, r: Range, carried: list[tuple[str, str]], turn: Callable[[str, str, list[str]], list[str]]
+    ) -> list[str]:
+        """A loop over the blocks of a range: `turn` gets the limits of one, and what is `carried` (types, and what it
+        starts from), and gives what is carried after it. What is carried at the end."""
+        size, before = self._cell(self.k.sizes[r]), self.label
+        body, after = self._new_label("blocks"), self._new_label("reduced")
         some = self._let(f"icmp sgt i64 {size}, 0")
-        before = self.label
-        self._emit(f"br i1 {some}, label %{outer}, label %{outer_end}")
-        self._start(outer)
+        self._emit(f"br i1 {some}, label %{body}, label %{after}")
+        self._start(body)
         at = len(self.lines)  # the phis are completed when the label that comes back is known
-        start, start_next = self._fresh(), self._fresh()
-        totals = [(self._fresh(), self._fresh()) for _ in loop.reduces]
-        short, more, edge = self.blocks[loop.range]
+        start, stop, now = self._fresh(), self._fresh(), [self._fresh() for _ in carried]
+        short, more, edge = self.blocks[r]
         longer = self._let(f"icmp slt i64 {start}, {edge}")
         length = self._let(f"select i1 {longer}, i64 {more}, i64 {short}")
-        self._emit(f"{start_next} = add i64 {start}, {length}")
-        self.begins[loop.range] = start
-        partial = self._fold_block(loop, start, start_next, types, zeros)
-        for n, (now, then), block_total in zip(loop.reduces, totals, partial, strict=True):
-            self._join(n, now, block_total, then)
+        self._emit(f"{stop} = add i64 {start}, {length}")
+        self.begins[r] = start
+        then = turn(start, stop, now)
         end = self.label
-        again = self._let(f"icmp slt i64 {start_next}, {size}")
-        self._emit(f"br i1 {again}, label %{outer}, label %{outer_end}")
-        phis = [f"{start} = phi i64 [ 0, %{before} ], [ {start_next}, %{end} ]"]
-        for t, zero, (now, then) in zip(types, zeros, totals, strict=True):
-            phis.append(f"{now} = phi {t} [ {zero}, %{before} ], [ {then}, %{end} ]")
+        again = self._let(f"icmp slt i64 {stop}, {size}")
+        self._emit(f"br i1 {again}, label %{body}, label %{after}")
+        phis = [f"{start} = phi i64 [ 0, %{before} ], [ {stop}, %{end} ]"]
+        for (t, first), x, y in zip(carried, now, then, strict=True):
+            phis.append(f"{x} = phi {t} [ {first}, %{before} ], [ {y}, %{end} ]")
         self.lines[at:at] = phis
-        self._start(outer_end)
-        for n, t, zero, (_, then) in zip(loop.reduces, types, zeros, totals, strict=True):
-            self.names[n.id] = self._let(f"phi {t} [ {zero}, %{before} ], [ {then}, %{end} ]")
-        for n in loop.reduces:
-            if n.attr[0] in SUMS and n.dtype in ("f32", "f64"):
-                zero = constant(0.0, n.dtype, self._width(n))
-                self.names[n.id] = self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {self.names[n.id]}, {zero}")
+        self._start(after)
+        return [
+            self._let(f"phi {t} [ {first}, %{before} ], [ {y}, %{end} ]")
+            for (t, first), y in zip(carried, then, strict=True)
+        ]
+
+    def _from_zero(self, n: Node, total: str) -> str:
+        """A sum is never -0."""
+        if n.attr[0] not in SUMS or n.dtype not in ("f32", "f64"):
+            return total
+        return self._let(f"fadd {llvm_type(n.dtype, self._width(n))} {total}, {constant(0.0, n.dtype, self._width(n))}")
 
     def _go_on(self, loop: Loop, parts: Range) -> None:
         """A part of a loop over one block of elements: accumulators start from what the part before has stored."""
@@ -127,16 +151,6 @@ class Loops(Along):
     def _fold_block(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
         """The accumulators after a block's elements start..stop. Rows that lie apart are packed, some elements at a
         time."""
-        if self.k.along is not None:
-            return self._fold_along(loop, start, stop)
-        for n in loop.reduces:
-            if n.attr[0] == "interleaved":
-                self._clear_parts(n)
-        then = self._fold_packed(loop, start, stop, types, zeros)
-        names = zip(loop.reduces, then, strict=True)
-        return [self._join_parts(n) if n.attr[0] == "interleaved" else x for n, x in names]
-
-    def _fold_packed(self, loop: Loop, start: str, stop: str, types: list[str], zeros: list[str]) -> list[str]:
         apart = self._apart(loop)
         if not apart:
             return self._fold_some(loop, start, stop, types, zeros)
@@ -296,8 +310,8 @@ class Loops(Along):
             operands = [emit_op("mul", n.dtype, (n.dtype,) * 2, None, operands, lanes, self._fresh, self.lines)]
         return self._combine(COMBINE[n.attr[0]], n, [now, *operands], self._fresh)
 
-    def _join(self, n: Node, now: str, block: str, then: str) -> None:
-        self._combine(COMBINE[n.attr[0]], n, [now, block], lambda: then)
+    def _join(self, n: Node, now: str, block: str) -> str:
+        return self._combine(COMBINE[n.attr[0]], n, [now, block], self._fresh)
 
     def _combine(self, op: str, n: Node, operands: list[str], fresh: Callable[[], str]) -> str:
         return emit_op(op, n.dtype, (n.dtype,) * len(operands), None, operands, self._width(n), fresh, self.lines)

@@ -163,41 +163,51 @@ class _Renderer:
     # -- loops --
 
     def _loop(self, loop: Loop, depth: int) -> None:
-        """A block's accumulators (b7) start at the identity and join the whole's (v7) when the block ends."""
+        """A block's accumulators (b7) start at the identity and join the whole's (v7, or the parts t7 that become it)
+        when the block ends."""
         size, j = self._integer(self.k.sizes[loop.range]), self.counters[loop.range]
         if not loop.reduces:
             self._walk(loop, size, j, depth)
             return
-        names = [(n, self.names[n.id], f"b{self.names[n.id][1:]}") for n in loop.reduces]
-        for n, total, _ in names:
-            self._emit(depth, f"{SCALARS[n.dtype]} {total} = {constant(identity(n.attr[0], n.dtype), n.dtype)};")
+        in_parts = [n.attr[0] == "interleaved" for n in loop.reduces]
+        numbers = [self.names[n.id][1:] for n in loop.reduces]
+        totals = [f"{'t' if some else 'v'}{k}" for k, some in zip(numbers, in_parts, strict=True)]
+        names = list(zip(loop.reduces, totals, [f"b{k}" for k in numbers], in_parts, strict=True))
+        for n, total, _, some in names:
+            self._open(n, total, some, depth)
         self._emit(depth, f"for (long long {j}_from = 0, {j}_to; {j}_from < {size}; {j}_from = {j}_to) {{")
         self._emit(depth + 1, f"{j}_to = w_block_end({j}_from, {size});")
-        for n, _, part in names:
-            parts = f"[{PARTS}]" if n.attr[0] == "interleaved" else ""
-            start = "{}" if parts else constant(identity(n.attr[0], n.dtype), n.dtype)
-            self._emit(depth + 1, f"{SCALARS[n.dtype]} {part}{parts} = {start};")
+        for n, _, block, some in names:
+            self._open(n, block, some, depth + 1)
         self._emit(depth + 1, f"for (long long {j} = {j}_from; {j} < {j}_to; ++{j}) {{")
         self._block(loop.block, depth + 2)
-        for n, _, part in names:
-            at = f"{part}[({j} - {j}_from) % {PARTS}]" if n.attr[0] == "interleaved" else part
+        for n, _, block, some in names:
+            at = f"{block}[({j} - {j}_from) % {PARTS}]" if some else block
             self._emit(depth + 2, f"{at} = {self._folded(n, at)};")
         self._emit(depth + 1, "}")
-        for n, total, part in names:
-            if n.attr[0] == "interleaved":
-                self._join_parts(n, part, depth + 1)
-                part = f"{part}[0]"
-            self._emit(depth + 1, f"{total} = {self._combine(COMBINE[n.attr[0]], n, total, part)};")
+        for n, total, block, some in names:
+            each, at = (f"for (int p = 0; p < {PARTS}; ++p) ", "[p]") if some else ("", "")
+            joined = self._combine(COMBINE[n.attr[0]], n, total + at, block + at)
+            self._emit(depth + 1, f"{each}{total}{at} = {joined};")
         self._emit(depth, "}")
-        for n, total, _ in names:
+        for n, total, _, some in names:
+            if some:
+                self._halve(n, total, depth)
             if n.attr[0] in SUMS and TYPES[n.dtype][1]:
-                self._emit(depth, f"{total} = {self._combine('add', n, total, constant(0.0, n.dtype))};")
+                out = self.names[n.id]
+                self._emit(depth, f"{out} = {self._combine('add', n, out, constant(0.0, n.dtype))};")
 
-    def _join_parts(self, n: Node, part: str, depth: int) -> None:
-        """The sum of a block in the first of its parts."""
+    def _open(self, n: Node, name: str, in_parts: bool, depth: int) -> None:
+        """An accumulator, or one for each part."""
+        start = "{}" if in_parts else constant(identity(n.attr[0], n.dtype), n.dtype)
+        self._emit(depth, f"{SCALARS[n.dtype]} {name}{f'[{PARTS}]' if in_parts else ''} = {start};")
+
+    def _halve(self, n: Node, parts: str, depth: int) -> None:
+        """The sum of all parts: the upper half is added to the lower one until one is left."""
         self._emit(depth, f"for (int half = {PARTS // 2}; half; half /= 2)")
-        both = self._combine("add", n, f"{part}[p]", f"{part}[p + half]")
-        self._emit(depth + 1, f"for (int p = 0; p < half; ++p) {part}[p] = {both};")
+        both = self._combine("add", n, f"{parts}[p]", f"{parts}[p + half]")
+        self._emit(depth + 1, f"for (int p = 0; p < half; ++p) {parts}[p] = {both};")
+        self._emit(depth, f"{SCALARS[n.dtype]} {self.names[n.id]} = {parts}[0];")
 
     def _walk(self, loop: Loop, size: str, j: str, depth: int) -> None:
         """A loop for what its block writes; what runs along it (s7) is declared before."""

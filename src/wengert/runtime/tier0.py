@@ -306,10 +306,12 @@ class _Interpreter:
                 for i, x in enumerate(loop.reduces):
                     partial[i] = self._fold(x, partial[i], start - block, self.tile[r])
             for i, x in enumerate(loop.reduces):
-                totals[i] = _combine(x, totals[i], _joined(partial[i]) if x.attr[0] == "interleaved" else partial[i])
+                totals[i] = _combine(x, totals[i], partial[i])
         self.order.pop()
         self.tile.pop(r, None)
         for x, total in zip(loop.reduces, totals, strict=True):
+            if x.attr[0] == "interleaved" and n:
+                total = _halved(total)
             if x.attr[0] in SUMS and x.dtype in ("f32", "f64"):
                 total = total + NUMPY[x.dtype](0)
             self.values[x.id] = total
@@ -356,8 +358,8 @@ def _folded_parts(parts: Any, tile: np.ndarray, before: int) -> np.ndarray:
     return out
 
 
-def _joined(parts: np.ndarray) -> np.ndarray:
-    """The sum of a block from its parts."""
+def _halved(parts: np.ndarray) -> np.ndarray:
+    """The sum of all parts."""
     while len(parts) > 1:
         parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
     return parts[0]
