@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from tier1 import compiled_first, numbers  # noqa: F401 -- the fixture applies where its name is
@@ -210,3 +212,42 @@ def test_long_rows_are_not_cut_where_there_are_many():
     e = np.exp(x.astype("f8") - x.max(1, keepdims=True))
     np.testing.assert_allclose(y.numpy(), e / e.sum(1, keepdims=True), rtol=1e-5)
     assert len(steps(torch.softmax(torch.tensor(numbers(100, 5000)), 1))) > 1
+
+
+# -- large results --
+
+
+def past(*tensors) -> int:
+    return sum(s.text.count("past the caches") for s in steps(*tensors) if isinstance(s, Kernel))
+
+
+def test_large_results_go_past_the_caches():
+    """Unless another kernel of the plan reads them, or who comes next will find them in a cache."""
+    x = torch.tensor(numbers(4096, 1024))
+    assert past(x * 2) == 1
+    assert past(torch.softmax(x, 1)) == 1
+    assert past(x[:1024] * 2) == 0
+    assert past(x.T.contiguous()) == 1
+    y = torch.softmax(x, 1)
+    assert past(y, y @ torch.ones(1024, 8)) == 0
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("columns", [1024, 1031])
+def test_what_went_past_the_caches_is_there(dtype, columns):
+    """Also where rows begin within a line, and for another thread."""
+    a = numbers(4200, columns, dtype=dtype)
+    x = torch.tensor(a)
+    doubled, centred = x * 2 + 1, x - x.amax(1, keepdim=True)
+    assert past(doubled) == past(centred) == 1
+    np.testing.assert_array_equal(doubled.numpy(), a * 2 + 1)
+    np.testing.assert_array_equal(centred.numpy(), a - a.max(1, keepdims=True))
+    flat = torch.tensor(a.ravel()[: a.size - 5])
+    np.testing.assert_array_equal((flat + 1).numpy(), a.ravel()[:-5] + 1)
+    seen = []
+    y = x * 3
+    y.data_ptr()
+    reader = threading.Thread(target=lambda: seen.append((y == x * 3).all().item()))
+    reader.start()
+    reader.join()
+    assert seen == [True]

@@ -15,7 +15,7 @@ from wengert.compiler.expr import PARTS, blocks
 from wengert.compiler.keep import DEAR, ROOM, VECTOR
 from wengert.compiler.lower import Write
 from wengert.compiler.plan import Plan
-from wengert.compiler.render_llvm import loops_of, render
+from wengert.compiler.render_llvm import loops_of
 from wengert.handles import tensor_value
 from wengert.runtime import buffers, codes, evaluate, threads
 
@@ -169,12 +169,6 @@ def test_layer_norm_of_a_softmax_stores_nothing_between():
     members = found.steps[chain.first : chain.first + len(chain.members)]
     assert [s.text.count("exp(") for s in members] == [1, 0]
     assert sum("parts of" in s.text for s in members) == 1
-
-
-def test_rows_ask_for_the_next_one():
-    """Each array that differs from row to row once, where it is read first."""
-    (step,) = plan(recorded(softmax, (4096, 1024))[:2]).steps
-    assert render(step, 64).count("call void @llvm.prefetch") == 2
 
 
 def test_what_others_read_has_a_place_for_each_row():

@@ -45,7 +45,6 @@ class Rows:
         self.used: set[tuple[str, str]] = set()
         self.shifts: dict[Number, list[str]] = {}  # of rows, by stride
         self.bases: dict[tuple, str] = {}  # of addresses inside loops: (offset, terms over outer ranges)
-        self.asked: set[int] = set()  # loads that ask for the next row
         self.begins: dict[Range, str] = {}  # of reduced ranges: where the present block begins
         self.blocks: dict[Range, tuple[str, str, str]] = {}  # of reduced ranges: lengths, and where the longer ones end
         self.packs: set[str] = set()  # functions that pack rows
@@ -234,8 +233,6 @@ class Rows:
                 held = self._operand(guard, lanes)
                 mask = self._let(f"and <{lanes} x i1> {mask}, {held}") if mask else held
             p = self._pointer(a, base)
-            if self.k.along is not None:
-                self._ask_next_row(n, a, p, lanes * size)
             vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
             # As a call, not as a load: the last rows must not read past the buffer.
             value = self._let(
@@ -251,17 +248,6 @@ class Rows:
             return value
         zero = "0" if lanes == 1 else "zeroinitializer"
         return self._let(f"icmp ne {'i8' if lanes == 1 else f'<{lanes} x i8>'} {value}, {zero}")
-
-    def _ask_next_row(self, n: Node, a: Address, p: str, nbytes: int) -> None:
-        """Ask for the next row where a row is read first: it may begin a page, beyond which processors do not look."""
-        step = a.coefficient(self.k.lane) if self.k.lane is not None else ("=", 0)
-        if n.id in self.asked or step == ("=", 0):
-            return
-        self.asked.add(n.id)
-        for line in range(0, nbytes, LINE):
-            q = self._let(f"getelementptr {MEMORY[a.dtype][0]}, ptr {p}, i64 {self._plain(step)}")
-            q = self._let(f"getelementptr i8, ptr {q}, i64 {line}")
-            self._emit(f"call void @llvm.prefetch.p0(ptr {q}, i32 0, i32 2, i32 1)")
 
     def _load_one(self, a: Address, n: Node, base: str, guard: Node | None) -> str:
         """One element for all rows; where the guard holds nowhere, element 0 is read instead and not used."""
@@ -357,17 +343,34 @@ class Rows:
             return
         p = self._pointer(a, base)
         if not self.mask and w.guard is None:
-            self._emit(f"store <{lanes} x {t}> {value}, ptr {p}, align {size}")
+            self._store_whole(w, f"<{lanes} x {t}> {value}, ptr {p}", p, size)
             return
         whole, part, after = (self._new_label(s) for s in ("whole", "part", "stored"))
         vt, kind = f"<{lanes} x {t}>", f"v{lanes}{mangled}"
         mask, full = self._store_mask(w)
         self._emit(f"br i1 {full}, label %{whole}, label %{part}")
         self._start(whole)
-        self._emit(f"store {vt} {value}, ptr {p}, align {size}")
+        self._store_whole(w, f"{vt} {value}, ptr {p}", p, size)
         self._emit(f"br label %{after}")
         self._start(part)
         self._emit(f"call void @llvm.masked.store.{kind}.p0({vt} {value}, ptr {p}, i32 {size}, <{lanes} x i1> {mask})")
+        self._emit(f"br label %{after}")
+        self._start(after)
+
+    def _store_whole(self, w: Write, what: str, p: str, size: int) -> None:
+        """Past the caches, if that is wanted and whole lines are written."""
+        if w.address.pointer not in self.k.past:
+            self._emit(f"store {what}, align {size}")
+            return
+        past, near, after = (self._new_label(s) for s in ("past", "near", "stored"))
+        offset = self._let(f"and i64 {self._let(f'ptrtoint ptr {p} to i64')}, {LINE - 1}")
+        lines = self._let(f"icmp eq i64 {offset}, 0")
+        self._emit(f"br i1 {lines}, label %{past}, label %{near}")
+        self._start(past)
+        self._emit(f"store {what}, align {LINE}, !nontemporal !0")
+        self._emit(f"br label %{after}")
+        self._start(near)
+        self._emit(f"store {what}, align {size}")
         self._emit(f"br label %{after}")
         self._start(after)
 

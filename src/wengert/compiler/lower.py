@@ -62,8 +62,11 @@ class Loop:
     @property
     def roots(self) -> list[Node]:
         """What it folds and writes."""
-        written = [n for x in self.block.items if isinstance(x, Write) for n in x.roots]
-        return [a for n in self.reduces for a in n.args] + written
+        return [a for n in self.reduces for a in n.args] + [n for w in self.writes for n in w.roots]
+
+    @property
+    def writes(self) -> list[Write]:
+        return [x for x in self.block.items if isinstance(x, Write)]
 
     @property
     def nodes(self) -> list[Node]:
@@ -108,7 +111,19 @@ class Kernel:
     parts: Range | None = None  # an outer range over parts of its loop, which go on from what is stored
     part: int = 0  # cell: elements in a part
     along: Range | None = None  # a reduced range whose elements a renderer computes side by side, instead of rows
+    past: frozenset[int] = frozenset()  # pointers of what a renderer may write past the caches
     text: str = ""
+
+    def write_past(self, buffers: set[int]) -> None:
+        """Let what is written into these buffers go past the caches, where whole vectors are."""
+        loops = [x for x in self.row.items if isinstance(x, Loop)]
+        writes = [w for x in loops for w in x.writes] if self.along else [w for w in self.row.items if not loops]
+        side = self.along or self.lane
+        plain = [w.address for w in writes if isinstance(w, Write) and w.guard is w.data is None and not w.fold]
+        whole = [a for a in plain if side and a.coefficient(side) == ("=", 1) and TYPES[a.dtype][0] >= 4]
+        self.past = frozenset(a.pointer for a in whole if self.cells[a.pointer][1] in buffers)
+        if self.past:
+            self.text = Printer(self).text()
 
     @property
     def stops(self) -> bool:
@@ -500,7 +515,8 @@ class Printer:
             elif isinstance(item, Write):
                 guard = f" if {self._name(item.guard)}" if item.guard is not None else ""
                 place = self._address(item.address, item.data)
-                self.lines.append(f"{pad}{place} {item.fold}= {self._name(item.node)}{guard}")
+                past = ", past the caches" if item.address.pointer in self.k.past else ""
+                self.lines.append(f"{pad}{place} {item.fold}= {self._name(item.node)}{guard}{past}")
             else:
                 note = f", kept {kept.fills[item.id]}" if item.id in kept.fills else ""
                 self.lines.append(f"{pad}{self._name(item)}:{item.dtype} = {self._expression(item)}{note}")

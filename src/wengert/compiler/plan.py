@@ -28,6 +28,7 @@ from wengert.record.primitive import Library, Primitive
 from wengert.shapes import Shape
 
 ALIGN = 64
+PAST = 1 << 24  # bytes of a result from which who reads it next finds nothing of it in the caches anyway
 
 
 Start = tuple[int, int, tuple[tuple[int, int], ...]]
@@ -160,6 +161,7 @@ class _Planner:
                 steps += before
             structure, expressed = kernels[id(g)]
             steps.append(kernel(expressed, structure, tuple([k for k in expressed.stored if structure.ops[k] in read])))
+        self._go_past(steps)
         order, found = chains(steps, fixed, {i: op.dtype.bytes for i, op in enumerate(self.ops)})
         return self._place([steps[i] for i in order], found)
 
@@ -192,6 +194,13 @@ class _Planner:
                 structure, expressed = kernels[id(g)]
                 read.update([structure.ops[k] for k in expressed.read])
         return read
+
+    def _go_past(self, steps: list[Step]) -> None:
+        """Let kernels write past the caches what is large and no step reads."""
+        large = {i for i in self.outputs if self._bytes(i) >= PAST} - {i for step in steps for i in _reads(step)}
+        for k in steps if large else ():
+            if isinstance(k, Kernel):
+                k.write_past(large)
 
     # -- writes --
 
@@ -362,6 +371,12 @@ def stored(step: Step) -> list[int]:
     if isinstance(step, Gemm):
         return [step.op, *step.reads]
     return [step.op, *[i for i, _, _ in step.operands]]
+
+
+def _reads(step: Step) -> set[int]:
+    if isinstance(step, Kernel):
+        return {step.cells[a.pointer][1] for a in step.addresses.values()}
+    return step.reads if isinstance(step, Gemm) else {i for i, _, _ in step.operands}
 
 
 def _arena(wanted: list[tuple[int, int, int, int]]) -> tuple[list[tuple[int, int]], int]:

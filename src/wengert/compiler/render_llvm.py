@@ -80,6 +80,7 @@ class _Renderer(Loops):
         functions += "".join(llvm_pack.declare(name) for name in sorted(self.packs))
         # Aligned frames, or every spilled vector is split over two cache lines.
         attributes = 'nounwind alignstack(64) "stackrealign" "frame-pointer"="all"'
+        functions += "!0 = !{i32 1}\n" if k.past else ""
         return f"{functions}\ndefine void @kernel(ptr %args, i64 %lo, i64 %hi) {attributes} {{\n{body}\n}}\n"
 
     # -- cells and loop variables --
@@ -153,6 +154,8 @@ class _Renderer(Loops):
         self._emit("%t.more = icmp slt i64 %t.next, %hi")
         self._emit("br i1 %t.more, label %task, label %done")
         self._start("done")
+        if k.past:
+            self._emit("fence seq_cst")  # what goes past the caches is not ordered otherwise
         self._emit("ret void")
 
     def _order(self) -> list[Range]:
