@@ -214,6 +214,51 @@ def test_long_rows_are_not_cut_where_there_are_many():
     assert len(steps(torch.softmax(torch.tensor(numbers(100, 5000)), 1))) > 1
 
 
+FLAT = {
+    "sum": lambda x: x.reshape(-1).sum(),
+    "maximum": lambda x: x.reshape(-1).amax(),
+    "row sums": lambda x: x.sum(-1),
+    "softmax": lambda x: torch.softmax(x, -1),
+    "centred": lambda x: x - x.sum(-1, keepdim=True),
+    "double": lambda x: x.reshape(-1) * 2,
+}
+
+
+@pytest.mark.parametrize("first", FLAT)
+def test_sums_of_everything_beside_rows_as_many_as_their_chunks_and_lanes(first):
+    """A sum of 2 * 32 * 200 numbers has partial results for 2 chunks of 32 lanes."""
+    a = numbers(2, 32, 200)
+    alone = {name: f(torch.tensor(a)).numpy().copy() for name, f in FLAT.items()}
+    for second in FLAT:
+        x = torch.tensor(a)
+        wanted = {name: FLAT[name](x) for name in dict.fromkeys((first, second, "softmax"))}
+        steps(*wanted.values())
+        evaluate.settle([tensor_value(t) for t in wanted.values()])
+        for name, t in wanted.items():
+            np.testing.assert_array_equal(t.numpy(), alone[name])
+
+
+@pytest.mark.parametrize("n", [300, 8192, 8193])
+def test_a_row_that_a_few_long_sums_share_is_stored_by_itself(n):
+    """It is as long as they are, and not as what they fold."""
+    a, b = numbers(4, n), numbers(n, seed=1)
+    x, y = torch.tensor(a), torch.tensor(b)
+    total, e = (x * y).sum(-1), y * 3
+    assert len(steps(total, e)) > 1
+    evaluate.settle([tensor_value(total), tensor_value(e)])
+    np.testing.assert_array_equal(e.numpy(), b * 3)
+    np.testing.assert_allclose(total.numpy(), (a.astype("f8") * b).sum(-1), atol=1e-3)
+
+
+def test_sums_within_a_loop_that_no_row_changes():
+    a = numbers(1, 48)
+    r = a[:, :, None] - np.arange(40, dtype="f8")
+    e = np.exp(r - r.max(-1, keepdims=True))
+    x = torch.tensor(a).expand(70, 48)
+    found = torch.softmax(x.unsqueeze(-1) - torch.arange(40.0), -1).amax(1)
+    np.testing.assert_allclose(found.numpy(), np.repeat((e / e.sum(-1, keepdims=True)).max(1), 70, 0), rtol=1e-5)
+
+
 # -- large results --
 
 

@@ -18,7 +18,7 @@ from wengert.compiler.places import root_of
 from wengert.compiler.program import ALONE, CALLS, UNROLL, Op, Program, library_operand
 from wengert.compiler.select import KERNEL_CAP, SIDE_BY_SIDE, Selection
 from wengert.compiler.structure import Structure, Structures, joint
-from wengert.shapes import contiguous_strides
+from wengert.shapes import contiguous_strides, numel
 
 COMPONENTS = 16  # accumulators that one pass carries
 WRITTEN_OUT = 128  # reads in one pass, with those of reductions that are written out, up to which there are so many
@@ -329,12 +329,12 @@ class Fuser:
             found = Fused([], anchor.level)
             groups.append(found)
             self._register(anchor, found)
-        if self._folds_rows(anchor):
+        if self._folds_rows(anchor) and not any(self.ops[a.op].lanes for a in found.members[:1]):
             rows = self._rows.setdefault((anchor.outer, self.ops[anchor.op].length), [])
             if found not in rows:
                 rows.append(found)
         op = self.ops[anchor.op]
-        flat = found.members and op.kind == "elementwise" and self._flat_length(found) == op.numel
+        flat = found.members and op.kind == "elementwise" and _flat_length(self.ops[found.members[0].op]) == op.numel
         if flat or anchor.rows is not None:
             found.maps.append(anchor)
         else:
@@ -376,8 +376,8 @@ class Fuser:
         op = self.ops[anchor.op]
         if op.kind not in ALONE:
             self._groups_at.setdefault((anchor.level, anchor.outer), []).append(g)
-        if op.lanes:
-            self._groups_at.setdefault((anchor.level, op.length), []).append(g)
+        if (length := _flat_length(op)) > 0:
+            self._groups_at.setdefault((anchor.level, length), []).append(g)
         if op.leading:
             self._sums.setdefault(anchor.outer, []).append(g)
 
@@ -394,10 +394,6 @@ class Fuser:
             if found.pop("r0", 0) == 1 and any(c != 1 for c in found.values()):
                 return True
         return False
-
-    def _flat_length(self, g: Fused) -> int:
-        first = self.ops[g.members[0].op]
-        return first.length if first.lanes else -1
 
     def _room(self, anchor: Anchor, beside: set[Fused]) -> Fused | None:
         """A group at the anchor's level (one of `beside`, if there are any) that takes it. An elementwise result
@@ -425,6 +421,12 @@ class Fuser:
         if unrolled and UNROLL * self.selection.size(g.unrolled | unrolled) > UNROLLED:
             return False
         return self.selection.size(g.inlined | inlined) <= NODES
+
+
+def _flat_length(op: Op) -> int:
+    """How many elements a flat reduction folds into one number."""
+    chunks_and_lanes = op.shape[-2:]
+    return op.length if op.lanes and op.numel == numel(chunks_and_lanes) else -1
 
 
 def call_operands(ops: list[Op], stored: list[bool], op: Op) -> list[int]:

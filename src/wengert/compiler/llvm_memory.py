@@ -112,6 +112,7 @@ class Rows:
         """Vectors, made before a loop, of what all rows share and the loop does not change: LLVM would make them in
         every turn."""
         inside = {n.id for n in loop.nodes}
+        inside.update([n.id for x in loop.block.items if isinstance(x, Loop) for n in x.reduces])
         varying = [n for n in loop.nodes if self._varies(n) and self._computed(n, loop.kept)]
         read = {a.id: a for n in varying for a in n.args if a.op != "const" and a.id not in inside}
         shared = [a for a in read.values() if not self._varies(a)]
