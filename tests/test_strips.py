@@ -415,3 +415,22 @@ def test_sums_over_virtual_rows_are_not_cut():
     assert len(plan([k]).steps) == 1
     expected = np.exp(np.outer(numbers(1000), numbers(1000, seed=1)).astype("f8")).sum(0)
     np.testing.assert_allclose(k.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(14, 32, 2, 64), (14, 16, 4, 64), (14, 2, 32, 64), (14, 64, 64)])
+def test_sums_that_stop_read_a_row_at_a_time(shape):
+    """Others wait for all rows of a place: a sum over a short axis is written out in the loop over the one before."""
+    a = numbers(*shape)
+    x = torch.tensor(a)
+    y = torch.softmax(x, -1).sin()
+    z = y - y.sum(-1, keepdim=True)
+    axes = tuple(range(len(shape) - 1))
+    backward = z.flip(0).sum(axes)
+    found = z.sum(axes)
+    evaluate.settle([tensor_value(z), tensor_value(found)])
+    e = np.exp(a.astype("f8") - a.max(-1, keepdims=True))
+    s = np.sin(e / e.sum(-1, keepdims=True))
+    expected = s - s.sum(-1, keepdims=True)
+    np.testing.assert_allclose(z.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(found.numpy(), expected.sum(axes), rtol=1e-5)
+    np.testing.assert_allclose(backward.numpy(), expected.sum(axes), rtol=1e-5)

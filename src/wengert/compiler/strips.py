@@ -101,6 +101,7 @@ class _Gathering:
         self.made: set[int] = set()
         self.width: dict[int, Fraction] = {}
         self.coarse: list[int] = []  # rows in a place of members whose places are several rows
+        self.stop = True  # whether all of them may stop after any of these rows
         self._take(walk)
 
     def collect(self, steps: list[Any], left: list[int], fixed: set[int]) -> tuple[list[int], list[int]]:
@@ -148,6 +149,7 @@ class _Gathering:
         scale = Fraction(w.size, self.rows)
         if scale < 1:
             self.coarse.append(scale.denominator)
+            self.stop = self.stop and _in_order(w.kernel, scale.denominator, self.made)
         for table in (w.reads, w.writes):
             for b, places in table.items():
                 widths = {None if p is None else p * scale for p in places}
@@ -195,7 +197,7 @@ class _Gathering:
         a_row = sum(w * self.bytes_of[b] for b, w in self.width.items() if w * self.rows >= LEAST)
         most = min(int(CACHE / max(a_row, 1)), -(-self.rows // STRIPS))
         strip = max(most // unit * unit, unit)
-        if together > 1 and strip >= together:
+        if together > 1 and (strip >= together or not self.stop):
             return max(strip // lcm(together, unit), 1) * lcm(together, unit)
         while together % strip and together > strip:
             strip -= unit
@@ -258,6 +260,21 @@ def _place(w: _Walk, a: Address) -> Fraction | None:
         else:
             low += c * (k.cells[k.sizes[r]][1] - 1)
     return Fraction(step) if low >= 0 and high < step else None
+
+
+def _in_order(k: Kernel, rows: int, made: set[int]) -> bool:
+    """Whether each element of the loop of a kernel that may stop reads a row of these buffers, the first one first."""
+    (r,) = [x.range for x in k.row.items if isinstance(x, Loop)]
+    for a in k.addresses.values():
+        if k.cells[a.pointer][1] in made:
+            step, low, high = _plain(k, a.coefficient(r)), _plain(k, a.offset), _plain(k, a.offset)
+            for q, number in a.coefficients:
+                if q is not r and q is not k.outer[0]:
+                    reach = _plain(k, number) * (k.cells[k.sizes[q]][1] - 1)
+                    low, high = low + min(reach, 0), high + max(reach, 0)
+            if low < 0 or high >= step:
+                return False
+    return k.cells[k.sizes[r]][1] == rows
 
 
 def _plain(k: Kernel, x: Number) -> int:
