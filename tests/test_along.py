@@ -296,3 +296,14 @@ def test_what_went_past_the_caches_is_there(dtype, columns):
     reader.start()
     reader.join()
     assert seen == [True]
+
+
+@pytest.mark.parametrize("columns", [3, 16])
+def test_rows_that_lie_apart_at_places_that_are_data(columns):
+    """Many of them are read in one loop over the rows, at a place that all rows have in common."""
+    a = numbers(32, columns, 1)
+    at = np.random.default_rng(1).integers(0, columns, 16)
+    x = torch.tensor(a).expand(32, columns, 40)[:, torch.tensor(at)]
+    expected = np.broadcast_to(a, (32, columns, 40))[:, at]
+    np.testing.assert_array_equal(x.amax(-1).numpy(), expected.max(-1))
+    np.testing.assert_allclose(x.sum(-1).numpy(), expected.sum(-1), rtol=1e-5)

@@ -57,7 +57,7 @@ class Apart(Rows):
     def _read_rows(self, loads: list[Node]) -> None:
         """Rows past the end repeat the last one."""
         rooms = [self._room(slot, MEMORY[n.dtype][0]) for slot, n in enumerate(loads)]
-        bases = [self._sum(a.offset, a.coefficients) for a in (self.k.addresses[n.id] for n in loads)]
+        bases = [self._base(n) for n in loads]
         places = [self._row_places(slot, n) for slot, n in enumerate(loads)]
         guards = [self._bits(g) if (g := guard_of(n)) is not None else "" for n in loads]
         last = self._let(f"sub i64 {self.few}, 1")

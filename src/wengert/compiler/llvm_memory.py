@@ -212,15 +212,21 @@ class Rows:
         p = self._let(f"getelementptr {t}, ptr {to}, i64 {at}")
         return self._let(f"load <{self.lanes} x {t}>, ptr {p}, align 4")
 
+    def _base(self, n: Node) -> str:
+        """Where all rows begin, with the data that they share."""
+        a = self.k.addresses[n.id]
+        base = self._sum(a.offset, a.coefficients)
+        if n.op != "gather" or self._varies(n.args[0]):
+            return base
+        return self._let(f"add i64 {base}, {self._operand(n.args[0], 1)}")
+
     def _load(self, n: Node) -> str:
         a = self.k.addresses[n.id]
         t, size, mangled = MEMORY[a.dtype]
         step = self._lane_step(a)
         guard = guard_of(n)
-        base = self._sum(a.offset, a.coefficients)
+        base = self._base(n)
         data = n.args[0] if n.op == "gather" else None
-        if data is not None and not self._varies(data):
-            base = self._let(f"add i64 {base}, {self._operand(data, 1)}")
         if data is not None and self._varies(data):
             lanes = self.lanes
             value = self._gather(a, base, step, guard, self.names[data.id])
