@@ -307,3 +307,19 @@ def test_rows_that_lie_apart_at_places_that_are_data(columns):
     expected = np.broadcast_to(a, (32, columns, 40))[:, at]
     np.testing.assert_array_equal(x.amax(-1).numpy(), expected.max(-1))
     np.testing.assert_allclose(x.sum(-1).numpy(), expected.sum(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("lie", ["along", "apart"])
+def test_what_is_kept_in_one_place_after_another_is_as_wide(lie):
+    """The exponentials of a row are doubles, and fill the slot from which the same loop reads single numbers."""
+    a, b = numbers(300, 64), numbers(300, 64, seed=1)
+    x, y = (torch.tensor(z) if lie == "along" else torch.tensor(z.T.copy()).T for z in (a, b))
+    e = y.exp()
+    centred = e - e.sum(-1, keepdim=True)
+    t = torch.softmax((y * x).double(), -1)
+    u = centred * 2
+    evaluate.settle([tensor_value(z) for z in (centred, t, u)])
+    e = np.exp(b.astype("f8"))
+    np.testing.assert_allclose(centred.numpy(), e - e.sum(-1, keepdims=True), rtol=1e-4)
+    p = np.exp(a.astype("f8") * b)
+    np.testing.assert_allclose(t.numpy(), p / p.sum(-1, keepdims=True), rtol=1e-5)

@@ -27,6 +27,7 @@ class Rows:
     _node: Callable[[Node], str]  # names what a node computes
     room: str  # memory for what loops of a row keep
     slot: str  # bytes of it for each number
+    widest: int  # bytes of one of these numbers, at most
     tile: str  # elements of a turned range that are walked at once
     few: str  # how many of the rows side by side there are
     mask: str  # these rows, as a vector; "" for all
@@ -169,11 +170,11 @@ class Rows:
         """On the stack, for what the loops of a row keep for each other."""
         loops = [x for x in self.k.row.items if isinstance(x, Loop) and x.kept.fills]
         if loops:
-            size = max(MEMORY[n.dtype][1] for x in loops for n in x.nodes if n.id in x.kept.fills)
+            self.widest = max(MEMORY[n.dtype][1] for x in loops for n in x.nodes if n.id in x.kept.fills)
             count = self._cell(self.k.sizes[loops[0].range])
             if self.k.along:
                 count = self._let(f"add i64 {count}, {self.lanes}")  # the last vector may reach beyond
-            self.slot = self._let(f"mul i64 {count}, {size * self._kept_lanes}")
+            self.slot = self._let(f"mul i64 {count}, {self.widest * self._kept_lanes}")
             self.room = self._let(f"alloca i8, i64 {self._let(f'mul i64 {self.slot}, {self.k.slots}')}, align 64")
 
     @property
@@ -181,15 +182,16 @@ class Rows:
         """Numbers that are kept of each element."""
         return 1 if self.k.along else self.lanes
 
-    def _kept_at(self, n: Node, slot: int, r: Range) -> str:
-        at = self._let(f"mul i64 {self.counters[r]}, {self._kept_lanes * MEMORY[n.dtype][1]}")
+    def _kept_at(self, slot: int, r: Range) -> str:
+        """Where the present element is, whatever its dtype: a loop may fill a slot that it reads."""
+        at = self._let(f"mul i64 {self.counters[r]}, {self._kept_lanes * self.widest}")
         if slot:
             at = self._let(f"add i64 {at}, {self._let(f'mul i64 {self.slot}, {slot}')}")
         return self._let(f"getelementptr i8, ptr {self.room}, i64 {at}")
 
     def _store_kept(self, n: Node, slot: int, r: Range) -> None:
         t = llvm_type(n.dtype, self.lanes)
-        value, p = f"{t} {self.names[n.id]}", self._kept_at(n, slot, r)
+        value, p = f"{t} {self.names[n.id]}", self._kept_at(slot, r)
         if not self.k.along:
             self._emit(f"store {value}, ptr {p}, align 16")
         elif not self.mask:
@@ -200,7 +202,7 @@ class Rows:
 
     def _load_kept(self, n: Node, slot: int, r: Range) -> str:
         align = 4 if self.k.along else 16
-        return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(n, slot, r)}, align {align}")
+        return self._let(f"load {llvm_type(n.dtype, self.lanes)}, ptr {self._kept_at(slot, r)}, align {align}")
 
     def _load_packed(self, n: Node) -> str:
         """The rows of the loop's present element, side by side; nothing for what is read within a packed product."""
