@@ -207,7 +207,7 @@ class Node:
 
 BLOCK = 256  # most elements of a reduction that are folded before they join the rest
 PARTS = 16  # of a block of an interleaved sum: a vector of elements that lie side by side
-PARTS_FROM = 32  # elements from which a sum along the last axis is interleaved
+PARTS_FROM = 48  # elements from which a sum along the last axis is interleaved
 SUMS = ("sum", "interleaved", "fma")
 IDENTITY = dict.fromkeys(SUMS, 0.0) | {"maximum": float("-inf"), "or": False, "product": 1.0, "affine": 0.0}
 COMBINE = {

@@ -24,6 +24,7 @@ NEAR = 8  # stride up to which rows share cache lines
 TILE = 32  # elements along such a range that are walked at once
 TURNED = 8  # elements from which a range is walked inside blocks of rows, where what is read lies along it
 NARROW = 8, 128  # rows: a kernel for no more of them works on one register, or two; its code is smaller
+MAXIMA_FROM = 128  # elements of a row from which joining the lanes of a maximum of floats is worth it by itself
 WORK = 30_000  # node evaluations that make a task worth handing to another thread
 
 Number = tuple[str, int]  # ("=", static number) or ("@", cell)
@@ -315,6 +316,9 @@ class _Lowering:
             return None
         r = loops[0].range
         if self.size[r] < PARTS_FROM or any(x.range is not r or not _is_flat(x) for x in loops):
+            return None
+        dear = any(n.attr[0] == "maximum" and TYPES[n.dtype][1] for x in loops for n in x.reduces)
+        if dear and self.size[r] < MAXIMA_FROM and not any(x.writes for x in loops):
             return None
         loads = {n.id: addresses[n.id] for x in loops for n in x.nodes if n.op == "load"}
         score = 0

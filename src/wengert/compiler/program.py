@@ -8,7 +8,7 @@ reduced axis is cut first, by its length and the number of outputs only:
     fewer than 1024 outputs, 4096 and longer   chunks of 1024
 
 and the partial results are added in order; along the last axis, 256 outputs are enough for all threads. Sums of
-at least 32 elements along the last axis, with at least 8 outputs, add up their blocks in 16 parts (`Op.interleaved`).
+at least 48 elements along the last axis, with at least 8 outputs, add up their blocks in 16 parts (`Op.interleaved`).
 Sums over the rows of a large matrix are cut at their blocks, which changes no order: each is a result of its own, and
 can be computed with the rows that it sums.
 
