@@ -6,7 +6,7 @@ All of it is found once for each structure (`structure.py`) and kept, in the nam
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wengert.compiler.body import Body, Index, flat_index
 from wengert.compiler.expr import LOADS, Affine, Builder, Node, Range
@@ -15,6 +15,7 @@ from wengert.compiler.structure import Structure, remembered, table
 from wengert.shapes import contiguous_strides
 
 if TYPE_CHECKING:
+    from wengert.compiler.fuse import Fused
     from wengert.compiler.lower import Kernel
 
 # How a scatter joins numbers with what is there; bools in the second row.
@@ -37,7 +38,7 @@ class Anchor:
     axes: Axes
     level: int = 0
     reads: set[int] = field(default_factory=set)
-    rows: Any = None  # the kernel that computes it row by row, with reductions of the rows
+    rows: Fused | None = None  # the kernel that computes it row by row, with reductions of the rows
 
     @property
     def outer(self) -> tuple[int, ...]:

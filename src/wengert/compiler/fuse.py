@@ -68,18 +68,17 @@ class Fuser:
 
     def place(self) -> list[Fused]:
         """The anchors in groups, each of which is a kernel or a call, in the order in which they run."""
-        groups = self._groups
         for i in sorted(self.selection.anchors):
             try:
                 if self.ops[i].kind in CALLS:
-                    self._place_call(i, groups)
+                    self._place_call(i)
                     continue
                 anchor = self._analyse(i)
             except NeedsBuffer as e:
                 raise self._unreadable(i, e) from None
             self.anchors[i] = anchor
-            self._join(anchor, groups)
-        return sorted(groups, key=lambda g: (g.level, any(self.ops[a.op].base >= 0 for a in g.members)))
+            self._join(anchor)
+        return sorted(self._groups, key=lambda g: (g.level, any(self.ops[a.op].base >= 0 for a in g.members)))
 
     def express(self, g: Fused) -> tuple[Structure, Expressed]:
         """The expressions of a kernel."""
@@ -303,7 +302,7 @@ class Fuser:
             *[computed.structure.ops[k] for k in expressed.read],
         ]
 
-    def _place_call(self, i: int, groups: list[Fused]) -> None:
+    def _place_call(self, i: int) -> None:
         op = self.ops[i]
         level = 0
         for source in self.operands(op, self.selection.stored):
@@ -311,9 +310,9 @@ class Fuser:
                 level = max(level, self.level(source) + 1)
             self.readers.setdefault(source, []).append(i)
         self._call_levels[i] = level
-        groups.append(Fused([Anchor(i, op.shape, Structure(-1, [i], []), (), level)], level))
+        self._groups.append(Fused([Anchor(i, op.shape, Structure(-1, [i], []), (), level)], level))
 
-    def _join(self, anchor: Anchor, groups: list[Fused]) -> None:
+    def _join(self, anchor: Anchor) -> None:
         """Put the anchor where the aligned anchors that it reads are, or into a group that it has something in common
         with.
 
@@ -327,7 +326,7 @@ class Fuser:
             found = self._room(anchor, set())
         if found is None:
             found = Fused([], anchor.level)
-            groups.append(found)
+            self._groups.append(found)
             self._register(anchor, found)
         if self._folds_rows(anchor) and not any(self.ops[a.op].lanes for a in found.members[:1]):
             rows = self._rows.setdefault((anchor.outer, self.ops[anchor.op].length), [])

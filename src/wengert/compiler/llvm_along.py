@@ -59,25 +59,26 @@ class Along(Apart):
         lanes = self._width(n)
         place = self._let(f"and i64 {self._let(f'sub i64 {self.counters[r]}, {self.begins[r]}')}, {PARTS - 1}")
         at = self._part(n, BLOCK, place)
-        self._put(n, self._two("add", n, self._got(n, at), self._operand(n.args[0], lanes), lanes), at)
+        self._put(n, self._combine("add", n, [self._got(n, at), self._operand(n.args[0], lanes)], lanes), at)
 
     def _join_parts(self, n: Node) -> None:
         """Add the parts of a block to those of the blocks before."""
         for p in range(PARTS):
             at = self._part(n, WHOLE, str(p))
             block = self._got(n, self._part(n, BLOCK, str(p)))
-            self._put(n, self._two("add", n, self._got(n, at), block, self._width(n)), at)
+            self._put(n, self._combine("add", n, [self._got(n, at), block], self._width(n)), at)
 
     def _halved(self, n: Node) -> str:
         """The sum of all parts: the upper half is added to the lower one until one is left."""
         parts = [self._got(n, self._part(n, WHOLE, str(p))) for p in range(PARTS)]
         while len(parts) > 1:
             half = len(parts) // 2
-            parts = [self._two("add", n, parts[p], parts[p + half], self._width(n)) for p in range(half)]
+            parts = [self._combine("add", n, [parts[p], parts[p + half]], self._width(n)) for p in range(half)]
         return parts[0]
 
-    def _two(self, op: str, n: Node, a: str, b: str, lanes: int) -> str:
-        return emit_op(op, n.dtype, (n.dtype,) * 2, None, [a, b], lanes, self._fresh, self.lines)
+    def _combine(self, op: str, n: Node, operands: list[str], lanes: int) -> str:
+        """An operation on numbers of the type that n has."""
+        return emit_op(op, n.dtype, (n.dtype,) * len(operands), None, operands, lanes, self._fresh, self.lines)
 
     # -- elements side by side --
 
@@ -94,7 +95,7 @@ class Along(Apart):
         def turn(start: str, stop: str, now: list[str]) -> list[str]:
             given = [first if new else x for new, x, (_, first) in zip(sums, now, carried, strict=True)]
             then = zip(folds, sums, now, self._fold_along(loop, start, stop, given), strict=True)
-            return [self._two("add", n, x, y, PARTS) if new else y for n, new, x, y in then]
+            return [self._combine("add", n, [x, y], PARTS) if new else y for n, new, x, y in then]
 
         out = self._over_blocks(loop.range, carried, turn)
         for n, of in zip(loop.reduces, states, strict=True):
@@ -177,7 +178,7 @@ class Along(Apart):
             x = self._let(f"select <{PARTS} x i1> {self.mask}, {t} {x}, {t} {nothing}")
         if is_long(n):
             return llvm_maximum.fold(self._let, n.dtype, PARTS, state, [x])
-        return [self._two(COMBINE[n.attr[0]], n, state[0], x, PARTS)]
+        return [self._combine(COMBINE[n.attr[0]], n, [state[0], x], PARTS)]
 
     def _across(self, n: Node, state: list[str]) -> str:
         """One number from those of the lanes: the upper half joins the lower one until one is left."""
@@ -192,6 +193,6 @@ class Along(Apart):
                 else self._let(f"extractelement {t} {out}, i32 {k}")
                 for k, p in enumerate(picks)
             )
-            out = self._two(COMBINE[n.attr[0]], n, low, high, half)
+            out = self._combine(COMBINE[n.attr[0]], n, [low, high], half)
             half //= 2
         return out

@@ -139,12 +139,12 @@ class Loops(Along):
         if n.attr[0] == "affine":
             first, factor, term = n.args
             a, b = self._operand(factor, lanes), self._operand(term, lanes)
-            rest = self._combine("add", n, [self._combine("mul", n, [a, now], self._fresh), b], self._fresh)
+            rest = self._combine("add", n, [self._combine("mul", n, [a, now], lanes), b], lanes)
             types = ("b1", n.dtype, n.dtype)
             operands = [self._operand(first, lanes), b, rest]
             out = emit_op("select", n.dtype, types, None, operands, lanes, self._fresh, self.lines)
         else:
-            out = self._combine(COMBINE[n.attr[0]], n, [now, self._operand(n.args[0], lanes)], self._fresh)
+            out = self._combine(COMBINE[n.attr[0]], n, [now, self._operand(n.args[0], lanes)], lanes)
         self.carried[n.id] = out
         return out
 
@@ -296,7 +296,7 @@ class Loops(Along):
         if not is_long(n):
             return state[0]
         number = llvm_maximum.finish(self._let, n.dtype, self._width(n), state)
-        return self._combine("maximum", n, [given, number], self._fresh)
+        return self._combine("maximum", n, [given, number], self._width(n))
 
     def _start_of(self, n: Node) -> str:
         return constant(identity(n.attr[0], n.dtype), n.dtype, self._width(n))
@@ -306,12 +306,9 @@ class Loops(Along):
         operands = [self._operand(a, lanes) for a in n.args]
         if n.attr[0] == "fma":
             if n.dtype in ("f32", "f64"):
-                return self._combine("fma", n, [*operands, now], self._fresh)
-            operands = [emit_op("mul", n.dtype, (n.dtype,) * 2, None, operands, lanes, self._fresh, self.lines)]
-        return self._combine(COMBINE[n.attr[0]], n, [now, *operands], self._fresh)
+                return self._combine("fma", n, [*operands, now], lanes)
+            operands = [self._combine("mul", n, operands, lanes)]
+        return self._combine(COMBINE[n.attr[0]], n, [now, *operands], lanes)
 
     def _join(self, n: Node, now: str, block: str) -> str:
-        return self._combine(COMBINE[n.attr[0]], n, [now, block], self._fresh)
-
-    def _combine(self, op: str, n: Node, operands: list[str], fresh: Callable[[], str]) -> str:
-        return emit_op(op, n.dtype, (n.dtype,) * len(operands), None, operands, self._width(n), fresh, self.lines)
+        return self._combine(COMBINE[n.attr[0]], n, [now, block], self._width(n))

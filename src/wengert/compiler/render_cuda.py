@@ -5,8 +5,8 @@ the same as those of a native kernel. One thread computes one row: lanes are thr
 row-major order of the outer ranges, the lane range last, and tasks are runs of rows in that order; so the rows of the
 given tasks are dealt to the threads of the whole grid in turn, and neighbouring threads access neighbouring elements.
 Any grid of blocks of up to THREADS threads gives the same bits. What a task or the kernel computes once, every thread
-computes for itself. A reduction stays inside its thread: blocks of at most BLOCK elements, in order, without atomics
-and barriers. A kernel without outer ranges is computed by the first thread.
+computes for itself. A reduction stays inside its thread: blocks of at most BLOCK elements, in order or in PARTS parts,
+without atomics and barriers. A kernel without outer ranges is computed by the first thread.
 
 Names are those of the printed loop form: v7 is %7, and c5, p5 or a5 is cell @5. The text follows from that form alone.
 """
