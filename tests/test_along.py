@@ -274,7 +274,7 @@ def test_large_results_go_past_the_caches():
     assert past(x[:1024] * 2) == 0
     assert past(x.T.contiguous()) == 1
     y = torch.softmax(x, 1)
-    assert past(y, y @ torch.ones(1024, 8)) == 0
+    assert past(y, y.sum(0)) == 0  # the sum of rows reads them while they are there
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
